@@ -1,0 +1,237 @@
+//! The configuration: `/etc/shinken/gatherer.toml`, its defaults, and errors that name file, line and key.
+
+mod text;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::LevelFilter;
+use serde::Deserialize;
+
+/// Where the configuration is looked for when the command line names no file. It need not exist.
+pub const DEFAULT_PATH: &str = "/etc/shinken/gatherer.toml";
+
+/// Where Graphite installations keep their whisper tree, the most usual first.
+const WHISPER_DIRS: [&str; 3] = [
+    "/opt/graphite/storage/whisper",
+    "/var/lib/graphite/whisper",
+    "/var/lib/carbon/whisper",
+];
+
+/// Everything that can be configured, with its default.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Least severe level that is logged.
+    #[serde(deserialize_with = "text::log_level")]
+    pub log_level: LevelFilter,
+    /// The log file; `None` (written `""`) for none.
+    #[serde(deserialize_with = "text::optional_path")]
+    pub log_file: Option<PathBuf>,
+    /// The count of the whisper tree.
+    pub graphite: GraphiteConfig,
+    /// The activity of the physical disks.
+    pub disks: DisksConfig,
+    /// The CPU time that VMware withholds.
+    pub vmware: VmwareConfig,
+    /// Where the kernel's files are.
+    pub host: HostConfig,
+}
+
+/// `[graphite]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GraphiteConfig {
+    /// Whether the tree is counted.
+    pub enabled: bool,
+    /// The whisper directory; unset: the first usual place that exists.
+    #[serde(deserialize_with = "text::some_path")]
+    pub whisper_dir: Option<PathBuf>,
+    /// The published file; unset: the whisper directory with `.nb_metrics` appended.
+    #[serde(deserialize_with = "text::some_path")]
+    pub output: Option<PathBuf>,
+    /// From the end of a count to the start of the next.
+    #[serde(deserialize_with = "text::duration")]
+    pub interval: Duration,
+    /// Largest share of the time that a running count works, 1 to 100.
+    #[serde(deserialize_with = "text::percent")]
+    pub max_busy_percent: u32,
+    /// Depth under the whisper directory at which directories are hosts, 1 or more.
+    #[serde(deserialize_with = "text::depth")]
+    pub host_depth: u32,
+    /// How often everything is read again, whatever the caches say.
+    #[serde(deserialize_with = "text::duration")]
+    pub full_scan_interval: Duration,
+    /// Gitignore patterns, relative to the whisper directory, of what is not counted.
+    #[serde(deserialize_with = "text::patterns")]
+    pub exclude: Vec<String>,
+}
+
+/// `[disks]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DisksConfig {
+    /// Whether the disks are sampled.
+    pub enabled: bool,
+    /// The published file.
+    #[serde(deserialize_with = "text::path")]
+    pub output: PathBuf,
+    /// Time between two samples.
+    #[serde(deserialize_with = "text::duration")]
+    pub interval: Duration,
+    /// Time that the published values span.
+    #[serde(deserialize_with = "text::duration")]
+    pub window: Duration,
+}
+
+/// `[vmware]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VmwareConfig {
+    /// Whether %ready is measured on VMware virtual machines.
+    pub enabled: bool,
+    /// The published file.
+    #[serde(deserialize_with = "text::path")]
+    pub output: PathBuf,
+    /// Time between two samples.
+    #[serde(deserialize_with = "text::duration")]
+    pub interval: Duration,
+    /// Time that the published value spans.
+    #[serde(deserialize_with = "text::duration")]
+    pub window: Duration,
+    /// Names of the guest library, tried in this order.
+    #[serde(deserialize_with = "text::libraries")]
+    pub libraries: Vec<String>,
+}
+
+/// `[host]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HostConfig {
+    /// Where procfs is mounted.
+    #[serde(deserialize_with = "text::path")]
+    pub proc: PathBuf,
+    /// Where sysfs is mounted.
+    #[serde(deserialize_with = "text::path")]
+    pub sys: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            log_level: LevelFilter::Info,
+            log_file: Some("/var/log/shinken/gatherer.log".into()),
+            graphite: GraphiteConfig::default(),
+            disks: DisksConfig::default(),
+            vmware: VmwareConfig::default(),
+            host: HostConfig::default(),
+        }
+    }
+}
+
+impl Default for GraphiteConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            whisper_dir: None,
+            output: None,
+            interval: Duration::from_secs(15 * 60),
+            max_busy_percent: 50,
+            host_depth: 1,
+            full_scan_interval: Duration::from_secs(24 * 60 * 60),
+            exclude: vec!["/lost+found/".into()],
+        }
+    }
+}
+
+impl Default for DisksConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            output: "/tmp/__check_graphite_iostats.tmp".into(),
+            interval: Duration::from_secs(10),
+            window: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for VmwareConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            output: "/dev/shm/vmware_stats_export.dat".into(),
+            interval: Duration::from_secs(10),
+            window: Duration::from_secs(60),
+            libraries: ["libguestlib.so.0", "libvmGuestLib.so.0", "libvmGuestLib.so"]
+                .map(String::from)
+                .into(),
+        }
+    }
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            proc: "/proc".into(),
+            sys: "/sys".into(),
+        }
+    }
+}
+
+impl GraphiteConfig {
+    /// The whisper directory to count: the configured one, else the first usual place that exists now, else the
+    /// most usual one.
+    pub fn whisper_dir(&self) -> PathBuf {
+        let usual = || WHISPER_DIRS.iter().map(Path::new).find(|path| path.is_dir());
+        match &self.whisper_dir {
+            Some(path) => path.clone(),
+            None => usual().unwrap_or(Path::new(WHISPER_DIRS[0])).to_path_buf(),
+        }
+    }
+
+    /// The published file that belongs to `whisper_dir`.
+    pub fn output(&self, whisper_dir: &Path) -> PathBuf {
+        self.output.clone().unwrap_or_else(|| {
+            // Rebuilt from its components so that a trailing slash does not put the file inside the tree.
+            let mut output = whisper_dir.components().as_path().as_os_str().to_os_string();
+            output.push(".nb_metrics");
+            output.into()
+        })
+    }
+}
+
+impl Config {
+    /// Reads the configuration from `path`, or from [`DEFAULT_PATH`] where that exists, or takes the defaults.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        match path {
+            Some(path) => text::parse(path, &text::read(path)?),
+            None if Path::new(DEFAULT_PATH).exists() => Self::load(Some(Path::new(DEFAULT_PATH))),
+            None => Ok(Self::default()),
+        }
+    }
+}
+
+/// Why a configuration was refused: the file, the line and the key where they are known, and the reason.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfigError {
+    file: PathBuf,
+    line: Option<usize>,
+    key: Option<String>,
+    reason: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, ": {key}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,133 @@
+//! The daemon: the one loop that waits, collects, publishes, logs and tells systemd.
+
+mod collectors;
+mod count;
+mod disks;
+mod outlet;
+mod vmware;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use log::LevelFilter;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::config::Config;
+use crate::logging::Log;
+use crate::notify::Notifier;
+use crate::signals::Signals;
+use collectors::Collectors;
+
+/// Set to 1, it forces the log to DEBUG whatever the configuration says.
+const DEBUG_VARIABLE: &str = "GATHERER_DEBUG";
+
+/// Runs until SIGTERM or SIGINT. Fails only where the daemon can't be set up at all.
+pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
+    let signals = Signals::catch()?;
+    let mut log = Log::open(log_level(&config), config.log_file.as_deref());
+    let version = env!("CARGO_PKG_VERSION");
+    log.info(
+        "daemon",
+        format_args!("started, version {version}"),
+        &[("version", &version)],
+    );
+    let now = Instant::now();
+    let collectors = Collectors::new(&config, now, &mut log)?;
+    let notifier = Notifier::new(now);
+    let config_path = config_path.map(Path::to_path_buf);
+    let mut daemon = Daemon {
+        config_path,
+        config,
+        signals,
+        log,
+        notifier,
+        collectors,
+    };
+    daemon.run()
+}
+
+struct Daemon {
+    config_path: Option<PathBuf>,
+    config: Config,
+    signals: Signals,
+    log: Log,
+    notifier: Notifier,
+    collectors: Collectors,
+}
+
+impl Daemon {
+    fn run(&mut self) -> Result<()> {
+        self.notifier.ready();
+        while !self.signals.stop() {
+            let now = Instant::now();
+            let next = self.collectors.turn(now, SystemTime::now(), &mut self.log);
+            self.notifier.turn(now, self.collectors.status());
+            self.wait(next)?;
+            if self.signals.take_reload() {
+                self.reload()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sleeps until a signal, the next deadline of the collectors or the next heartbeat.
+    fn wait(&mut self, next: Option<Instant>) -> Result<()> {
+        let deadline = next.into_iter().chain(self.notifier.heartbeat_due()).min();
+        let timeout = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
+        let mut waiting = [PollFd::new(&self.signals, PollFlags::IN)];
+        match poll(&mut waiting, timeout.as_ref()) {
+            Ok(0) | Err(Errno::INTR) => Ok(()),
+            Ok(_) => {
+                self.signals.drain();
+                Ok(())
+            }
+            Err(errno) => Err(errno).context("waiting for a deadline or a signal"),
+        }
+    }
+
+    fn reload(&mut self) -> Result<()> {
+        self.notifier.reloading();
+        match Config::load(self.config_path.as_deref()) {
+            Ok(config) => {
+                self.log.reopen(log_level(&config), config.log_file.as_deref());
+                self.log.info("daemon", "reloaded", &[]);
+                self.collectors
+                    .reload(&self.config, &config, Instant::now(), &mut self.log)?;
+                self.config = config;
+            }
+            Err(error) => {
+                self.log
+                    .reopen(log_level(&self.config), self.config.log_file.as_deref());
+                let message = format!("not reloaded, the running configuration stays: {error}");
+                self.log.error("daemon", message, &[("error", &error)]);
+            }
+        }
+        self.notifier.ready();
+        Ok(())
+    }
+}
+
+/// However the loop ends, a panic included, the disks' values do not outlive it.
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.notifier.stopping();
+        self.collectors.end(&mut self.log);
+        self.log.info("daemon", "stopped", &[]);
+    }
+}
+
+fn log_level(config: &Config) -> LevelFilter {
+    match std::env::var_os(DEBUG_VARIABLE) {
+        Some(value) if value == "1" => LevelFilter::Debug,
+        _ => config.log_level,
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs().cast_signed(),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}

@@ -1,0 +1,156 @@
+//! The collectors of the daemon and what is due of them.
+
+use std::time::{Instant, SystemTime};
+
+use anyhow::Result;
+
+use super::count::{CountTask, Next};
+use super::disks::DisksTask;
+use super::vmware::VmwareTask;
+use crate::config::Config;
+use crate::logging::Log;
+use crate::scheduler::{Due, Scheduler};
+
+/// The enabled collectors, their deadlines and their latest figures.
+#[derive(Debug)]
+pub struct Collectors {
+    scheduler: Scheduler,
+    count: Option<CountTask>,
+    disks: Option<DisksTask>,
+    vmware: Option<VmwareTask>,
+    status: String,
+}
+
+impl Collectors {
+    /// Sets up what is enabled. The first samples and the first count are due at `now`.
+    pub fn new(config: &Config, now: Instant, log: &mut Log) -> Result<Self> {
+        let mut collectors = Self {
+            scheduler: Scheduler::new(),
+            count: None,
+            disks: None,
+            vmware: None,
+            status: String::new(),
+        };
+        collectors.set_up_count(config, now, log)?;
+        collectors.set_up_disks(config, now, log);
+        collectors.set_up_vmware(config, now, log);
+        collectors.share_whisper_dir();
+        Ok(collectors)
+    }
+
+    /// Does the one thing that is due most, and returns when the next one is; `None` for never.
+    pub fn turn(&mut self, now: Instant, wall: SystemTime, log: &mut Log) -> Option<Instant> {
+        match self.scheduler.due(now) {
+            Due::Disks => {
+                let first = self
+                    .disks
+                    .as_mut()
+                    .is_some_and(|disks| disks.sample(now, wall, log));
+                self.scheduler.disks_done(now, first);
+            }
+            Due::Vmware => {
+                if let Some(vmware) = &mut self.vmware {
+                    vmware.sample(wall, log);
+                }
+                self.scheduler.vmware_done(now);
+            }
+            Due::Count(slice) => {
+                let next = self.count.as_mut().map(|count| count.work(now, wall, slice, log));
+                match next {
+                    Some(Next::Pause(worked)) => self.scheduler.count_pauses(Instant::now(), worked),
+                    Some(Next::After(interval)) => {
+                        self.scheduler.count_done(Instant::now(), interval);
+                        self.share_whisper_dir();
+                    }
+                    None => self.scheduler.set_count(None, 100),
+                }
+            }
+            Due::Nothing(next) => return next,
+        }
+        self.update_status();
+        Some(now)
+    }
+
+    /// The latest figures in words, for `systemctl status`.
+    pub fn status(&self) -> &str {
+        &self.status
+    }
+
+    /// Takes up a new configuration: what did not change keeps its samples, caches and deadlines.
+    pub fn reload(&mut self, old: &Config, new: &Config, now: Instant, log: &mut Log) -> Result<()> {
+        if new.graphite != old.graphite {
+            self.set_up_count(new, now, log)?;
+        }
+        if (&new.disks, &new.host) != (&old.disks, &old.host) {
+            self.end(log);
+            self.set_up_disks(new, now, log);
+        }
+        self.share_whisper_dir();
+        if (&new.vmware, &new.host) != (&old.vmware, &old.host) {
+            self.set_up_vmware(new, now, log);
+        }
+        self.update_status();
+        Ok(())
+    }
+
+    /// The daemon ends: the disks' values must not outlive it, the other files stay.
+    pub fn end(&mut self, log: &mut Log) {
+        if let Some(disks) = &mut self.disks {
+            disks.end(log);
+        }
+    }
+
+    fn set_up_count(&mut self, config: &Config, now: Instant, log: &mut Log) -> Result<()> {
+        self.count = config
+            .graphite
+            .enabled
+            .then(|| CountTask::new(&config.graphite, log))
+            .transpose()?;
+        self.scheduler.set_count(
+            self.count.is_some().then_some(now),
+            config.graphite.max_busy_percent,
+        );
+        Ok(())
+    }
+
+    fn set_up_disks(&mut self, config: &Config, now: Instant, log: &mut Log) {
+        self.disks = config.disks.enabled.then(|| DisksTask::new(config, log));
+        self.scheduler
+            .set_disks(self.disks.is_some().then_some(now), config.disks.interval);
+    }
+
+    fn set_up_vmware(&mut self, config: &Config, now: Instant, log: &mut Log) {
+        self.vmware = config
+            .vmware
+            .enabled
+            .then(|| VmwareTask::new(config, log))
+            .flatten();
+        self.scheduler
+            .set_vmware(self.vmware.is_some().then_some(now), config.vmware.interval);
+    }
+
+    /// Tells the disks where the tree is, to find those under it.
+    fn share_whisper_dir(&mut self) {
+        if let Some(disks) = &mut self.disks {
+            disks.set_whisper_dir(self.count.as_ref().map(|count| count.collector().whisper_dir()));
+        }
+    }
+
+    fn update_status(&mut self) {
+        let count = self
+            .count
+            .as_ref()
+            .map(|count| count.status().unwrap_or("first count under way".into()));
+        let disks = self.disks.as_ref().and_then(DisksTask::status).map(String::from);
+        let vmware = self
+            .vmware
+            .as_ref()
+            .and_then(VmwareTask::status)
+            .map(String::from);
+        self.status = [count, disks, vmware]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join("; ");
+    }
+}

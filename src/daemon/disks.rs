@@ -1,0 +1,155 @@
+//! The daemon's side of the disks' activity.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Instant, SystemTime};
+
+use super::outlet::{Health, Outlet};
+use crate::config::Config;
+use crate::disks::{Disks, Sample};
+use crate::logging::Log;
+use crate::publish::Durability;
+use crate::report::{DisksReport, to_line};
+
+const COLLECTOR: &str = "disks";
+/// Malformed lines that are said one by one.
+const MAX_SAID: usize = 5;
+
+/// The samples of the disks, their published file and their problems.
+#[derive(Debug)]
+pub struct DisksTask {
+    collector: Disks,
+    outlet: Outlet,
+    sampling: Health,
+    left_out: BTreeSet<usize>,
+    names: BTreeSet<String>,
+    sampled: bool,
+    published: bool,
+    status: Option<String>,
+}
+
+impl DisksTask {
+    /// Sets the samples up. A file that is there is of an earlier run, whose values no longer hold.
+    pub fn new(config: &Config, log: &mut Log) -> Self {
+        let mut outlet = Outlet::new(COLLECTOR, config.disks.output.clone(), Durability::Volatile);
+        outlet.sweep(log);
+        outlet.remove(log);
+        Self {
+            collector: Disks::new(&config.disks, &config.host),
+            outlet,
+            sampling: Health::default(),
+            left_out: BTreeSet::new(),
+            names: BTreeSet::new(),
+            sampled: false,
+            published: false,
+            status: None,
+        }
+    }
+
+    /// Tells where the whisper tree is.
+    pub fn set_whisper_dir(&mut self, whisper_dir: Option<&Path>) {
+        self.collector.set_whisper_dir(whisper_dir);
+    }
+
+    /// Takes a sample and publishes what the window gives. True for the first sample.
+    pub fn sample(&mut self, now: Instant, wall: SystemTime, log: &mut Log) -> bool {
+        match self.collector.sample(now, wall) {
+            Ok(sample) => {
+                self.sampling.works(log, COLLECTOR, "sampling");
+                self.say(&sample, log);
+                if let Some(report) = &sample.report {
+                    self.publish(report, log);
+                }
+            }
+            Err(error) => {
+                self.sampling.fails(log, COLLECTOR, &error);
+                // Old values would pass for current ones; without the file its reader says UNKNOWN.
+                self.outlet.remove(log);
+                self.status = None;
+            }
+        }
+        !std::mem::replace(&mut self.sampled, true)
+    }
+
+    /// The latest figures in words.
+    pub fn status(&self) -> Option<&str> {
+        self.status.as_deref()
+    }
+
+    /// The values end with the samples: takes the file away.
+    pub fn end(&mut self, log: &mut Log) {
+        self.outlet.remove(log);
+    }
+
+    fn publish(&mut self, report: &DisksReport, log: &mut Log) {
+        let figures = report
+            .disks
+            .iter()
+            .map(|(name, disk)| format!("{name} {:.1}", disk.util_percent.get()));
+        let figures = figures.collect::<Vec<_>>().join(", ");
+        let figures = if figures.is_empty() {
+            "no physical disks".into()
+        } else {
+            format!("%util {figures}")
+        };
+        let window = report.window_seconds.get();
+        log.debug(
+            COLLECTOR,
+            format_args!("{figures} over {window:.1} s"),
+            &[("window_seconds", &window)],
+        );
+        let worked = self.outlet.publish(log, &to_line(report));
+        if worked && !std::mem::replace(&mut self.published, true) {
+            let under = match report.whisper_disks.is_empty() {
+                true => "not known".to_string(),
+                false => report.whisper_disks.join(", "),
+            };
+            log.info(
+                COLLECTOR,
+                format_args!("{figures} over {window:.1} s; disks under the whisper tree: {under}"),
+                &[],
+            );
+        }
+        self.status = Some(figures);
+    }
+
+    fn say(&mut self, sample: &Sample, log: &mut Log) {
+        let names: BTreeSet<_> = self.collector.names().map(String::from).collect();
+        if self.sampled {
+            for name in names.difference(&self.names) {
+                log.info(COLLECTOR, format_args!("{name} appeared"), &[("disk", name)]);
+            }
+            for name in self.names.difference(&names) {
+                log.info(COLLECTOR, format_args!("{name} vanished"), &[("disk", name)]);
+            }
+        }
+        self.names = names;
+        for name in &sample.restarted {
+            let message =
+                format_args!("{name} was replaced or its counters went back: its window starts anew");
+            log.info(COLLECTOR, message, &[("disk", name)]);
+        }
+        let left_out: BTreeSet<_> = sample.left_out.iter().map(|left_out| left_out.line).collect();
+        if left_out != self.left_out {
+            for line in sample.left_out.iter().take(MAX_SAID) {
+                log.warn(
+                    COLLECTOR,
+                    format_args!("{line}; this device is left out"),
+                    &[("error", line)],
+                );
+            }
+            if sample.left_out.len() > MAX_SAID {
+                let more = sample.left_out.len() - MAX_SAID;
+                log.warn(
+                    COLLECTOR,
+                    format_args!("{more} more lines are malformed and left out"),
+                    &[],
+                );
+            }
+            if left_out.is_empty() {
+                log.info(COLLECTOR, "all lines are well-formed again", &[]);
+            }
+        }
+        self.left_out = left_out;
+    }
+}

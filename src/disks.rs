@@ -1,0 +1,185 @@
+//! How busy each physical disk is, from samples of /proc/diskstats.
+//!
+//! `diskstats` parses the kernel's file, `physical` says which lines are physical disks, `history` keeps the samples
+//! of each over the window, `rates` is iostat's arithmetic, `backing` finds the disks under the whisper tree.
+
+pub mod backing;
+pub mod diskstats;
+mod history;
+pub mod physical;
+pub mod rates;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::config::{DisksConfig, HostConfig};
+use crate::report::{DisksReport, Rounded, SCHEMA, Seconds, unix_seconds};
+use diskstats::{Counters, Malformed};
+use history::{History, Members};
+use physical::Kind;
+
+/// Largest /proc/diskstats that is read: some ten thousand lines. A real one has some dozens.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// The collector of disk activity: where to look, and the samples of the window.
+#[derive(Debug)]
+pub struct Disks {
+    host: HostConfig,
+    interval: Duration,
+    window: Duration,
+    whisper_dir: Option<PathBuf>,
+    histories: BTreeMap<String, History>,
+}
+
+/// What one sample gives.
+#[derive(Debug)]
+pub struct Sample {
+    /// The document to publish; none at the first sample, which has nothing to compare with.
+    pub report: Option<DisksReport>,
+    /// Disks whose window began anew: replaced, or their counters went back.
+    pub restarted: Vec<String>,
+    /// Malformed lines of the file; the devices they are about are left out.
+    pub left_out: Vec<Malformed>,
+}
+
+impl Disks {
+    /// A collector without samples.
+    pub fn new(config: &DisksConfig, host: &HostConfig) -> Self {
+        Self {
+            host: host.clone(),
+            interval: config.interval,
+            window: config.window,
+            whisper_dir: None,
+            histories: BTreeMap::new(),
+        }
+    }
+
+    /// Tells where the whisper tree is; which disks are under it is looked up at each sample.
+    pub fn set_whisper_dir(&mut self, whisper_dir: Option<&Path>) {
+        self.whisper_dir = whisper_dir.map(Path::to_path_buf);
+    }
+
+    /// The physical disks that the last sample saw.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.histories.keys().map(String::as_str)
+    }
+
+    /// Takes a sample, at `now` on the monotonic clock. Fails where /proc/diskstats can't be read.
+    pub fn sample(&mut self, now: Instant, wall: SystemTime) -> Result<Sample> {
+        let path = self.host.proc.join("diskstats");
+        let text = read(&path).with_context(|| format!("reading {path:?}"))?;
+        let mut left_out = Vec::new();
+        let seen = physical_disks(&text, &self.host.sys, &mut left_out);
+        let restarted = self.remember(now, seen);
+        Ok(Sample {
+            report: self.report(wall),
+            restarted,
+            left_out,
+        })
+    }
+
+    fn remember(&mut self, now: Instant, seen: BTreeMap<String, Members>) -> Vec<String> {
+        // Half an interval more than the window, so that a sample that came a little late still closes it.
+        let limit = self.window + self.interval / 2;
+        let mut restarted = Vec::new();
+        self.histories.retain(|name, _| seen.contains_key(name));
+        for (name, members) in seen {
+            match self.histories.get_mut(&name) {
+                None => {
+                    self.histories.insert(name, History::new(now, members));
+                }
+                Some(history) => {
+                    if !history.add(now, members, limit) {
+                        restarted.push(name);
+                    }
+                }
+            }
+        }
+        restarted
+    }
+
+    fn report(&self, wall: SystemTime) -> Option<DisksReport> {
+        let windows: Vec<_> = self
+            .histories
+            .iter()
+            .filter_map(|(name, history)| Some((name, history.window()?)))
+            .collect();
+        let longest = windows.iter().map(|(_, (window, _))| *window).max();
+        // A machine without any physical disk has an empty document, not none.
+        let longest = match longest {
+            Some(longest) => longest,
+            None if self.histories.is_empty() => Duration::ZERO,
+            None => return None,
+        };
+        let disks = windows.into_iter().map(|(name, (window, growth))| {
+            let mut disk = rates::report(&growth, window);
+            disk.window_seconds = (window < longest).then(|| window.into());
+            (name.clone(), disk)
+        });
+        Some(DisksReport {
+            schema: SCHEMA,
+            updated_at: unix_seconds(wall),
+            interval_seconds: Seconds(self.interval),
+            window_seconds: Rounded::from(longest),
+            disks: disks.collect(),
+            whisper_disks: self.whisper_disks(),
+        })
+    }
+
+    fn whisper_disks(&self) -> Vec<String> {
+        let Some(directory) = &self.whisper_dir else {
+            return Vec::new();
+        };
+        let under = backing::disks_under(&self.host.sys, directory);
+        under
+            .into_iter()
+            .filter(|name| self.histories.contains_key(name))
+            .collect()
+    }
+}
+
+/// The physical disks in the text of /proc/diskstats, each with the counters that stand for it.
+fn physical_disks(text: &[u8], sys: &Path, left_out: &mut Vec<Malformed>) -> BTreeMap<String, Members> {
+    let mut disks: BTreeMap<String, Members> = BTreeMap::new();
+    let mut paths: BTreeMap<String, Members> = BTreeMap::new();
+    for line in diskstats::parse(text) {
+        let line = match line {
+            Ok(line) => line,
+            Err(malformed) => {
+                left_out.push(malformed);
+                continue;
+            }
+        };
+        let (of, sequence) = match physical::kind(sys, line.name) {
+            Kind::Other => continue,
+            Kind::Physical { sequence } => (disks.entry(line.name.to_string()), sequence),
+            Kind::PathOf(head) => (paths.entry(head), None),
+        };
+        of.or_default()
+            .push((line.name.to_string(), sequence, line.counters));
+    }
+    for (head, mut members) in paths {
+        // Older kernels count nothing on the head of an NVMe multipath device, only on its paths.
+        if let Some(disk) = disks.get_mut(&head)
+            && disk
+                .iter()
+                .all(|(_, _, counters)| *counters == Counters::default())
+        {
+            members.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+            *disk = members;
+        }
+    }
+    disks
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut text)?;
+    ensure!(text.len() as u64 <= MAX_BYTES, "larger than {MAX_BYTES} bytes");
+    Ok(text)
+}

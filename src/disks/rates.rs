@@ -1,0 +1,106 @@
+//! From two readings of a disk's counters to what is published: the arithmetic of `iostat -x`.
+
+use std::time::Duration;
+
+use super::diskstats::{Counters, SECTOR_BYTES};
+use crate::report::{DiskReport, Rounded};
+
+const WRAP: u64 = 1 << 32;
+/// Growth beyond these, per second, is no disk's doing: a billion requests, 32 TiB, a million requests in flight.
+const MOST_REQUESTS: u64 = 1 << 30;
+const MOST_SECTORS: u64 = 1 << 36;
+const MOST_IN_FLIGHT_MS: u64 = (1 << 20) * 1000;
+
+/// How much each counter grew between two readings, or `None` where that can't be known: the device was replaced
+/// or its counters were reset. The window must then begin anew.
+///
+/// A counter that went back has wrapped at 32 bits if it was a 32-bit number before, the device completed no fewer
+/// requests than before, and the way round through the wrap is a short one. `io_ticks` may grow by more than the time
+/// that passed: some kernels add all of it when a request that hung for minutes completes.
+pub fn growth(before: &Counters, now: &Counters, elapsed: Duration) -> Option<Counters> {
+    if now.reads < before.reads || now.writes < before.writes {
+        return None;
+    }
+    let growth = Counters {
+        reads: now.reads - before.reads,
+        read_sectors: difference(before.read_sectors, now.read_sectors)?,
+        read_ms: difference(before.read_ms, now.read_ms)?,
+        writes: now.writes - before.writes,
+        written_sectors: difference(before.written_sectors, now.written_sectors)?,
+        write_ms: difference(before.write_ms, now.write_ms)?,
+        io_ticks_ms: difference(before.io_ticks_ms, now.io_ticks_ms)?,
+        queue_ms: difference(before.queue_ms, now.queue_ms)?,
+    };
+    is_plausible(&growth, elapsed).then_some(growth)
+}
+
+fn is_plausible(growth: &Counters, elapsed: Duration) -> bool {
+    let seconds = elapsed.as_secs().saturating_add(1);
+    let within = |number: u64, most: u64| number <= most.saturating_mul(seconds);
+    within(growth.reads.max(growth.writes), MOST_REQUESTS)
+        && within(growth.read_sectors.max(growth.written_sectors), MOST_SECTORS)
+        && within(
+            growth.read_ms.max(growth.write_ms).max(growth.queue_ms),
+            MOST_IN_FLIGHT_MS,
+        )
+        && growth.io_ticks_ms < WRAP
+}
+
+fn difference(before: u64, now: u64) -> Option<u64> {
+    match now.checked_sub(before) {
+        Some(difference) => Some(difference),
+        None => (now + WRAP)
+            .checked_sub(before)
+            .filter(|difference| before < WRAP && *difference < WRAP / 2),
+    }
+}
+
+impl Counters {
+    /// Adds the growth of another sample or member. Saturating: no sum of real counters comes near.
+    pub fn add(&mut self, other: &Counters) {
+        *self = self.combine(other, u64::saturating_add);
+    }
+
+    /// What a sum has grown by since it was `earlier`.
+    pub fn since(&self, earlier: &Counters) -> Counters {
+        self.combine(earlier, u64::saturating_sub)
+    }
+
+    fn combine(&self, other: &Counters, with: impl Fn(u64, u64) -> u64) -> Counters {
+        Counters {
+            reads: with(self.reads, other.reads),
+            read_sectors: with(self.read_sectors, other.read_sectors),
+            read_ms: with(self.read_ms, other.read_ms),
+            writes: with(self.writes, other.writes),
+            written_sectors: with(self.written_sectors, other.written_sectors),
+            write_ms: with(self.write_ms, other.write_ms),
+            io_ticks_ms: with(self.io_ticks_ms, other.io_ticks_ms),
+            queue_ms: with(self.queue_ms, other.queue_ms),
+        }
+    }
+}
+
+/// The published values of a disk whose counters grew by `growth` over `window`, which is above zero.
+pub fn report(growth: &Counters, window: Duration) -> DiskReport {
+    let seconds = window.as_secs_f64();
+    let per_second = |number: u64| Rounded::new(number as f64 / seconds);
+    let bytes_per_second = |sectors: u64| Rounded::new(sectors as f64 * SECTOR_BYTES / seconds);
+    let await_ms = |ms: u64, requests: u64| {
+        Rounded::new(if requests == 0 {
+            0.0
+        } else {
+            ms as f64 / requests as f64
+        })
+    };
+    DiskReport {
+        util_percent: Rounded::new((growth.io_ticks_ms as f64 / 10.0 / seconds).min(100.0)),
+        reads_per_second: per_second(growth.reads),
+        writes_per_second: per_second(growth.writes),
+        read_bytes_per_second: bytes_per_second(growth.read_sectors),
+        write_bytes_per_second: bytes_per_second(growth.written_sectors),
+        read_await_ms: await_ms(growth.read_ms, growth.reads),
+        write_await_ms: await_ms(growth.write_ms, growth.writes),
+        queue_size: Rounded::new(growth.queue_ms as f64 / 1000.0 / seconds),
+        window_seconds: None,
+    }
+}

@@ -1,0 +1,97 @@
+//! What is left out of the count: gitignore patterns, relative to the whisper directory.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+/// Compiled patterns. As with git, nothing below an excluded directory can be brought back by a `!` pattern.
+#[derive(Debug)]
+pub struct Exclude {
+    matcher: Gitignore,
+    /// Whether a pattern can match a file; `dir/` patterns can't, and then no file name needs matching.
+    takes_files: bool,
+}
+
+impl Exclude {
+    /// Compiles `patterns`; fails at the first that is not a valid gitignore pattern.
+    pub fn new(patterns: &[String]) -> Result<Self> {
+        let mut builder = GitignoreBuilder::new("");
+        for pattern in patterns {
+            builder
+                .add_line(None, pattern)
+                .with_context(|| format!("{pattern:?} is not a gitignore pattern"))?;
+        }
+        let matcher = builder.build().context("compiling the patterns")?;
+        let takes_files = patterns.iter().any(|pattern| !pattern.trim_end().ends_with('/'));
+        Ok(Self { matcher, takes_files })
+    }
+
+    /// Whether the directory at `path`, relative to the whisper directory, is left out with all below it.
+    pub fn takes_directory(&self, path: &[u8]) -> bool {
+        self.matcher.matched(as_path(path), true).is_ignore()
+    }
+
+    /// Whether the file at `path`, relative to the whisper directory, is left out.
+    pub fn takes_file(&self, path: &[u8]) -> bool {
+        self.takes_files && self.matcher.matched(as_path(path), false).is_ignore()
+    }
+
+    /// Whether no entry can be left out, so that paths need not be put together.
+    pub fn is_empty(&self) -> bool {
+        self.matcher.is_empty()
+    }
+
+    /// Whether files can be left out, so that their paths must be put together.
+    pub fn takes_files(&self) -> bool {
+        self.takes_files
+    }
+}
+
+fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exclude(patterns: &[&str]) -> Exclude {
+        Exclude::new(
+            &patterns
+                .iter()
+                .map(|pattern| pattern.to_string())
+                .collect::<Vec<_>>(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn patterns_are_relative_to_the_whisper_directory() {
+        let anchored = exclude(&["/lost+found/"]);
+        assert!(anchored.takes_directory(b"lost+found"));
+        assert!(!anchored.takes_directory(b"host/lost+found"));
+        assert!(!anchored.takes_file(b"lost+found"));
+        let anywhere = exclude(&["tmp*", "!tmp-kept"]);
+        assert!(anywhere.takes_directory(b"host/tmp1"));
+        assert!(!anywhere.takes_directory(b"host/tmp-kept"));
+        assert!(exclude(&["carbon/agents"]).takes_directory(b"carbon/agents"));
+        assert!(!exclude(&["carbon/agents"]).takes_directory(b"host/carbon/agents"));
+    }
+
+    #[test]
+    fn files_and_names_that_are_not_utf8_match_too() {
+        let files = exclude(&["*.old.wsp"]);
+        assert!(files.takes_file(b"host/x.old.wsp"));
+        assert!(files.takes_file(b"host/\xff.old.wsp"));
+        assert!(!files.takes_file(b"host/x.wsp"));
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_is_refused() {
+        let refused = Exclude::new(&["a[".into()]).unwrap_err();
+        assert!(format!("{refused:#}").contains("\"a[\""), "{refused:#}");
+    }
+}

@@ -1,0 +1,210 @@
+//! Reading one directory: which of its entries are metrics, and which are directories to go into.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, RawDir, statat};
+use rustix::io::Errno;
+
+use super::exclude::Exclude;
+use super::tree::{DirId, Stamp, State, Tree};
+
+/// Room for one `getdents` call, the unit of work that nothing interrupts.
+const BUFFER_BYTES: usize = 32 * 1024;
+/// A directory changed less than this before it was read may change again without a new time: file systems round
+/// times to as much as 2 s (FAT), and the kernel's own clock ticks every few milliseconds.
+const SETTLE_NS: i64 = 2_000_000_000;
+
+/// Scratch space shared by all directories of a walk.
+#[derive(Debug)]
+pub struct Buffer {
+    entries: Vec<u8>,
+    path: Vec<u8>,
+}
+
+impl Buffer {
+    /// Room for one system call's worth of entries.
+    pub fn new() -> Self {
+        Self {
+            entries: Vec::with_capacity(BUFFER_BYTES),
+            path: Vec::new(),
+        }
+    }
+}
+
+/// A directory that is being read.
+#[derive(Debug)]
+pub struct Reading {
+    /// The directory.
+    pub dir: DirId,
+    /// Open for reading.
+    pub fd: OwnedFd,
+    /// Relative to the whisper directory.
+    pub path: Vec<u8>,
+    stamp: Stamp,
+    /// Wall clock before the first entry was read, Unix nanoseconds.
+    read_at_ns: i64,
+    entries: Entries,
+}
+
+/// What the entries read so far amount to.
+#[derive(Debug, Default)]
+struct Entries {
+    metrics: u32,
+    /// The children the directory had, by name, to recognise those it still has.
+    old_children: Vec<DirId>,
+    last_child: Option<DirId>,
+    new_children: u64,
+}
+
+impl Reading {
+    /// Starts to read `dir`, whose stamp was just taken from `fd`.
+    pub fn start(
+        tree: &mut Tree,
+        dir: DirId,
+        fd: OwnedFd,
+        path: Vec<u8>,
+        stamp: Stamp,
+        read_at_ns: i64,
+    ) -> Self {
+        let mut old_children: Vec<_> = tree.children(dir).collect();
+        old_children.sort_unstable_by(|a, b| tree.name(*a).cmp(tree.name(*b)));
+        tree.link(dir, None, None);
+        let entries = Entries {
+            old_children,
+            ..Entries::default()
+        };
+        Self {
+            dir,
+            fd,
+            path,
+            stamp,
+            read_at_ns,
+            entries,
+        }
+    }
+
+    /// Reads one buffer of entries. `Ok(true)` at the end of the directory.
+    pub fn read_buffer(
+        &mut self,
+        tree: &mut Tree,
+        exclude: &Exclude,
+        buffer: &mut Buffer,
+    ) -> Result<bool, Errno> {
+        let mut raw = RawDir::new(&self.fd, buffer.entries.spare_capacity_mut());
+        loop {
+            let entry = match raw.next() {
+                None => return Ok(true),
+                // The directory was removed while it was read: that is its end.
+                Some(Err(Errno::NOENT)) => return Ok(true),
+                Some(Err(errno)) => return Err(errno),
+                Some(Ok(entry)) => entry,
+            };
+            let name = entry.file_name().to_bytes();
+            let file_type = match entry.file_type() {
+                FileType::Unknown => type_by_stat(self.fd.as_fd(), name),
+                known => known,
+            };
+            let scratch = &mut buffer.path;
+            match file_type {
+                FileType::Directory if name == b"." || name == b".." => {}
+                FileType::Directory => {
+                    let excluded =
+                        !exclude.is_empty() && exclude.takes_directory(join(scratch, &self.path, name));
+                    if !excluded {
+                        self.entries.take_directory(tree, self.dir, name);
+                    }
+                }
+                FileType::RegularFile | FileType::Symlink if name.ends_with(b".wsp") => {
+                    let excluded =
+                        exclude.takes_files() && exclude.takes_file(join(scratch, &self.path, name));
+                    self.entries.metrics += u32::from(!excluded);
+                }
+                _ => {}
+            }
+            if raw.is_buffer_empty() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Notes in the tree what the whole directory holds. Returns by how many metrics and directories that differs
+    /// from what its unchanged stamp had promised.
+    pub fn finish(&self, tree: &mut Tree) -> u64 {
+        let mut gone = 0;
+        for child in &self.entries.old_children {
+            if tree.is_kept(*child) {
+                tree.set_kept(*child, false);
+            } else {
+                tree.remove(*child);
+                gone += 1;
+            }
+        }
+        let promised = tree.state(self.dir) == State::Settled && tree.stamp(self.dir) == self.stamp;
+        let metrics_difference = u64::from(tree.metrics(self.dir).abs_diff(self.entries.metrics));
+        let last_change_ns = self.stamp.modified_ns.max(self.stamp.changed_ns);
+        let settled = last_change_ns < self.read_at_ns.saturating_sub(SETTLE_NS);
+        let state = if settled { State::Settled } else { State::Unsettled };
+        tree.update(self.dir, self.stamp, state, self.entries.metrics);
+        if promised {
+            metrics_difference + gone + self.entries.new_children
+        } else {
+            0
+        }
+    }
+
+    /// Notes in the tree that the directory could not be read to its end: nothing of it is counted.
+    pub fn fail(&self, tree: &mut Tree) {
+        for child in &self.entries.old_children {
+            // Those that were seen again are linked to the directory and go with its other children.
+            if !tree.is_kept(*child) {
+                tree.remove(*child);
+            }
+        }
+        note_unreadable(tree, self.dir, self.stamp);
+    }
+}
+
+/// Notes in the tree that a directory can't be read: nothing in or below it is counted.
+pub fn note_unreadable(tree: &mut Tree, dir: DirId, stamp: Stamp) {
+    tree.remove_children(dir);
+    tree.update(dir, stamp, State::Unreadable, 0);
+}
+
+impl Entries {
+    fn take_directory(&mut self, tree: &mut Tree, parent: DirId, name: &[u8]) {
+        let old = self
+            .old_children
+            .binary_search_by(|child| tree.name(*child).cmp(name));
+        let child = match old {
+            // The same name twice: the directory changes while it is read, and will be read again.
+            Ok(index) if tree.is_kept(self.old_children[index]) => return,
+            Ok(index) => {
+                tree.set_kept(self.old_children[index], true);
+                self.old_children[index]
+            }
+            Err(_) => {
+                self.new_children += 1;
+                tree.insert(name)
+            }
+        };
+        tree.link(parent, self.last_child, Some(child));
+        tree.link(parent, Some(child), None);
+        self.last_child = Some(child);
+    }
+}
+
+/// For file systems whose entries carry no type. An entry that vanished meanwhile is of no type that counts.
+fn type_by_stat(directory: BorrowedFd<'_>, name: &[u8]) -> FileType {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    statat(directory, name, flags).map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
+}
+
+fn join<'b>(scratch: &'b mut Vec<u8>, directory: &[u8], name: &[u8]) -> &'b [u8] {
+    scratch.clear();
+    scratch.extend_from_slice(directory);
+    if !directory.is_empty() {
+        scratch.push(b'/');
+    }
+    scratch.extend_from_slice(name);
+    scratch
+}

@@ -1,0 +1,73 @@
+//! What systemd is told: ready, status, heartbeat, reloading, stopping.
+
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+
+/// The connection to the service manager. Without one, all of this does nothing.
+#[derive(Debug)]
+pub struct Notifier {
+    watchdog: Option<Duration>,
+    last_heartbeat: Instant,
+    status: String,
+}
+
+impl Notifier {
+    /// Takes the socket and the watchdog's timeout from the environment that systemd set.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            watchdog: sd_notify::watchdog_enabled(),
+            last_heartbeat: now,
+            status: String::new(),
+        }
+    }
+
+    /// Start-up is complete.
+    pub fn ready(&self) {
+        send(&[NotifyState::Ready]);
+    }
+
+    /// The configuration is being read again; [`Notifier::ready`] ends it.
+    pub fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => send(&[NotifyState::Reloading, now]),
+            Err(_) => send(&[NotifyState::Reloading]),
+        }
+    }
+
+    /// The daemon is about to end.
+    pub fn stopping(&self) {
+        send(&[NotifyState::Stopping]);
+    }
+
+    /// When a heartbeat is due at the latest: twice within the watchdog's timeout.
+    pub fn heartbeat_due(&self) -> Option<Instant> {
+        self.watchdog.map(|timeout| self.last_heartbeat + timeout / 2)
+    }
+
+    /// Called at every turn of the loop. Tells a new status, and that the loop is alive where a quarter of the
+    /// watchdog's timeout has passed: with samples at that pace no extra wake-up is needed for it.
+    pub fn turn(&mut self, now: Instant, status: &str) {
+        let heartbeat = self
+            .watchdog
+            .is_some_and(|timeout| now >= self.last_heartbeat + timeout / 4);
+        let news = (status != self.status).then_some(NotifyState::Status(status));
+        match (heartbeat, news) {
+            (true, Some(news)) => send(&[NotifyState::Watchdog, news]),
+            (true, None) => send(&[NotifyState::Watchdog]),
+            (false, Some(news)) => send(&[news]),
+            (false, None) => {}
+        }
+        if heartbeat {
+            self.last_heartbeat = now;
+        }
+        if status != self.status {
+            self.status = status.to_string();
+        }
+    }
+}
+
+fn send(states: &[NotifyState]) {
+    // A manager that can't be told has no one to tell either: the daemon's work goes on.
+    let _ = sd_notify::notify(states);
+}

@@ -1,0 +1,148 @@
+//! `once`: gathers one time, prints what there is to know, and publishes it only if asked to.
+
+mod table;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::cli::OnceArgs;
+use crate::config::{Config, GraphiteConfig};
+use crate::disks::Disks;
+use crate::graphite::{Count, Graphite, Progress};
+use crate::output;
+use crate::publish::{self, Durability};
+use crate::report::{DisksReport, GraphiteReport, VmwareReport, to_line};
+use crate::vmware::Vmware;
+use crate::vmware::detect::detect;
+
+/// A count that takes longer than this shows how far it is.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the progress line changes.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The very documents that would be published, or null where none would be.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Gathered {
+    graphite: Option<GraphiteReport>,
+    disks: Option<DisksReport>,
+    vmware: Option<VmwareReport>,
+}
+
+/// Gathers, prints, and publishes with `--write`. Exit code 1 when an enabled collector failed.
+pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
+    if let Some(directory) = &args.whisper_dir {
+        let absolute = std::path::absolute(directory).with_context(|| format!("finding {directory:?}"))?;
+        config.graphite.whisper_dir = Some(absolute);
+    }
+    let whisper_dir = config.graphite.whisper_dir();
+    let mut gathered = Gathered::default();
+    let mut worked = true;
+    let mut note = |result: Result<()>| {
+        if let Err(error) = result {
+            output::complain(format_args!("{error:#}"));
+            worked = false;
+        }
+    };
+    // The disks come first: the count would be part of their activity.
+    if config.disks.enabled {
+        note(watch_disks(&config, &whisper_dir, args.window).map(|report| gathered.disks = Some(report)));
+    }
+    if config.graphite.enabled {
+        note(count(&config.graphite).map(|report| gathered.graphite = Some(report)));
+    }
+    if config.vmware.enabled && detect(&config.host.sys).is_vmware {
+        let report = Vmware::new(&config.vmware, &config.host).sample(SystemTime::now());
+        note(
+            report
+                .error
+                .clone()
+                .map_or(Ok(()), |error| Err(anyhow::Error::msg(error).context("vmware"))),
+        );
+        gathered.vmware = Some(report);
+    }
+    if args.write {
+        note(write(
+            &gathered.graphite,
+            &config.graphite.output(&whisper_dir),
+            Durability::Synced,
+        ));
+        note(write(&gathered.disks, &config.disks.output, Durability::Volatile));
+        note(write(
+            &gathered.vmware,
+            &config.vmware.output,
+            Durability::Volatile,
+        ));
+    }
+    output::print(&if args.json {
+        to_line(&gathered)
+    } else {
+        table::table(&gathered, &config)
+    });
+    Ok(if worked {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn watch_disks(config: &Config, whisper_dir: &Path, window: Duration) -> Result<DisksReport> {
+    let mut disks = Disks::new(&config.disks, &config.host);
+    disks.set_whisper_dir(config.graphite.enabled.then_some(whisper_dir));
+    disks.sample(Instant::now(), SystemTime::now())?;
+    sleep(window);
+    let sample = disks.sample(Instant::now(), SystemTime::now())?;
+    for malformed in &sample.left_out {
+        output::complain(format_args!("{malformed}; this device is left out"));
+    }
+    sample
+        .report
+        .context("every disk was replaced while it was watched")
+}
+
+fn count(config: &GraphiteConfig) -> Result<GraphiteReport> {
+    let mut graphite = Graphite::new(config)?;
+    let started = Instant::now();
+    let mut progress = output::Progress::new();
+    loop {
+        let done = graphite.work(Instant::now(), SystemTime::now(), PROGRESS_INTERVAL)?;
+        if let Progress::Done(count) = done {
+            drop(progress);
+            complain_unreadable(&count);
+            return Ok(count.report);
+        }
+        if started.elapsed() > PATIENCE
+            && let Some(totals) = graphite.so_far()
+        {
+            let seconds = started.elapsed().as_secs();
+            progress.show(&format!(
+                "counting: {} hosts, {} metrics in {seconds}s …",
+                totals.hosts, totals.metrics
+            ));
+        }
+    }
+}
+
+fn complain_unreadable(count: &Count) {
+    for (path, errno) in &count.reported {
+        let reason = std::io::Error::from(*errno);
+        output::complain(format_args!(
+            "{path:?} can't be read and is not counted: {reason}"
+        ));
+    }
+    match count.newly_unreadable.saturating_sub(count.reported.len() as u64) {
+        0 => {}
+        more => output::complain(format_args!(
+            "{more} more directories can't be read and are not counted"
+        )),
+    }
+}
+
+fn write(report: &Option<impl Serialize>, path: &Path, durability: Durability) -> Result<()> {
+    let Some(report) = report else { return Ok(()) };
+    publish::publish(path, &to_line(report), durability).with_context(|| format!("publishing {path:?}"))
+}
