@@ -21,7 +21,7 @@ const WHISPER_DIRS: [&str; 3] = [
 
 /// Everything that can be configured, with its default.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a configuration")]
 pub struct Config {
     /// Least severe level that is logged.
     #[serde(deserialize_with = "text::log_level")]
@@ -41,7 +41,7 @@ pub struct Config {
 
 /// `[graphite]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct GraphiteConfig {
     /// Whether the tree is counted.
     pub enabled: bool,
@@ -70,7 +70,7 @@ pub struct GraphiteConfig {
 
 /// `[disks]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct DisksConfig {
     /// Whether the disks are sampled.
     pub enabled: bool,
@@ -87,7 +87,7 @@ pub struct DisksConfig {
 
 /// `[vmware]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct VmwareConfig {
     /// Whether %ready is measured on VMware virtual machines.
     pub enabled: bool,
@@ -107,7 +107,7 @@ pub struct VmwareConfig {
 
 /// `[host]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct HostConfig {
     /// Where procfs is mounted.
     #[serde(deserialize_with = "text::path")]

@@ -51,19 +51,14 @@ pub fn read(path: &Path) -> Result<String, ConfigError> {
 
 /// Parses `text`; `file` only appears in errors.
 pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
-    let refuse = |error: &toml::de::Error, key: Option<String>| ConfigError {
-        file: file.to_path_buf(),
-        line: error.span().map(|span| line_at(text.as_bytes(), span.start)),
-        key,
-        reason: error.message().trim_end().replace('\n', ", "),
-    };
-    let document = toml::Deserializer::parse(text).map_err(|error| {
-        let key = error.span().and_then(|span| key_on_line(text, span.start));
-        refuse(&error, key)
-    })?;
-    let config: Config = serde_path_to_error::deserialize(document).map_err(|error| {
-        let path = error.path().to_string();
-        refuse(error.inner(), Some(path).filter(|path| path != "."))
+    let config: Config = toml::from_str(text).map_err(|error| {
+        let offset = error.span().map(|span| span.start);
+        ConfigError {
+            file: file.to_path_buf(),
+            line: offset.map(|offset| line_at(text.as_bytes(), offset)),
+            key: offset.and_then(|offset| key_at(text, offset).or_else(|| key_on_line(text, offset))),
+            reason: error.message().trim_end().replace('\n', ", "),
+        }
     })?;
     let (disks, vmware) = (&config.disks, &config.vmware);
     for (table, interval, window) in [
@@ -126,7 +121,27 @@ fn line_at(text: &[u8], offset: usize) -> usize {
         .count()
 }
 
-/// The key of a `key = value` line that could not be parsed, where it can be told.
+/// The dotted key whose name or value is at `offset`, in a document that is TOML though no configuration.
+fn key_at(text: &str, offset: usize) -> Option<String> {
+    let document = toml::de::DeTable::parse(text).ok()?;
+    let covers = |span: Range<usize>| span.start == offset || span.contains(&offset);
+    for (name, value) in document.get_ref() {
+        // Keys of a table may stand anywhere below its header, outside the span of the table itself.
+        if let Some(table) = value.get_ref().as_table()
+            && let Some((key, _)) = table
+                .iter()
+                .find(|(key, value)| covers(key.span()) || covers(value.span()))
+        {
+            return Some(format!("{}.{}", name.get_ref(), key.get_ref()));
+        }
+        if covers(name.span()) || covers(value.span()) {
+            return Some(name.get_ref().to_string());
+        }
+    }
+    None
+}
+
+/// The key of a `key = value` line that is not TOML, where it can be told.
 fn key_on_line(text: &str, offset: usize) -> Option<String> {
     let start = text.get(..offset)?.rfind('\n').map_or(0, |newline| newline + 1);
     let (key, _) = text[start..].lines().next()?.split_once('=')?;
@@ -215,9 +230,21 @@ fn within<'de, D: Deserializer<'de>>(value: D, least: u32, most: u32) -> Result<
 
 /// Gitignore patterns, each one valid.
 pub fn patterns<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
-    let patterns = Vec::<String>::deserialize(value)?;
-    Exclude::new(&patterns).map_err(D::Error::custom)?;
-    Ok(patterns)
+    let patterns = Vec::<Pattern>::deserialize(value)?;
+    Ok(patterns.into_iter().map(|pattern| pattern.0).collect())
+}
+
+/// Checked one by one, so that an error names the line of the pattern and not of the list.
+struct Pattern(String);
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        let pattern = String::deserialize(value)?;
+        match Exclude::new(std::slice::from_ref(&pattern)) {
+            Ok(_) => Ok(Self(pattern)),
+            Err(error) => Err(D::Error::custom(format!("{error:#}"))),
+        }
+    }
 }
 
 /// At least one library name, none empty.
