@@ -10,8 +10,8 @@
 //! VMware           ->   vmware          vmware::detect                         ->  report      ->  publish
 //! ```
 //!
-//! [`daemon`] is the only loop: [`scheduler`] says what is due, a collector does it and returns a document, [`publish`]
-//! replaces the file, [`logging`] says what changed, [`notify`] tells systemd. [`once`] does the same work one time and
+//! `daemon` is the only loop: `scheduler` says what is due, a collector does it and returns a document, [`publish`]
+//! replaces the file, `logging` says what changed, `notify` tells systemd. `once` does the same work one time and
 //! prints it. Collectors neither sleep nor write nor log; roots (`/proc`, `/sys`) and times are passed in.
 
 pub mod cli;
