@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Place, gatherer, stderr_of};
+use common::{Place, gatherer, json_of, skip, stderr_of};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, mknodat, openat};
 
 /// Hosts and metrics by the simplest means there are.
@@ -147,15 +147,16 @@ fn trees_of_two_thousand_levels_count_with_few_descriptors_and_little_stack() {
         place.path("gatherer.toml").display()
     );
     let output = Command::new("sh").args(["-c", &command]).output().unwrap();
-    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect(&stderr_of(&output));
+    let document = json_of(&output);
     assert_eq!(figures(&document["graphite"]), (1, 2500));
 }
 
 #[test]
 fn unreadable_directories_are_counted_apart_and_named() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!(
-            "SKIPPED unreadable_directories_are_counted_apart_and_named: only root can become another user"
+        skip(
+            "unreadable_directories_are_counted_apart_and_named",
+            "only root can become another user",
         );
         return;
     }
@@ -191,7 +192,7 @@ fn unreadable_directories_are_counted_apart_and_named() {
         .gid(65534)
         .output()
         .unwrap();
-    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect(&stderr_of(&output));
+    let document = json_of(&output);
     // "listed" can be listed but not entered: its own metric counts, what is below it can't be known.
     assert_eq!(figures(&document["graphite"]), (3, 2), "{}", stderr_of(&output));
     assert_eq!(document["graphite"]["unreadable"], 3);
@@ -219,8 +220,9 @@ fn a_file_system_without_entry_types_counts_right() {
     if !run("mkfs.ext4", &["-q", "-O", "^filetype"], &image)
         || !run("mount", &["-o", "loop", image.to_str().unwrap()], &mount)
     {
-        eprintln!(
-            "SKIPPED a_file_system_without_entry_types_counts_right: mounting an image needs root and mkfs.ext4"
+        skip(
+            "a_file_system_without_entry_types_counts_right",
+            "mounting an image needs root and mkfs.ext4",
         );
         return;
     }
@@ -325,7 +327,7 @@ fn a_large_tree_counts_within_16_mb() {
         place.path("gatherer.toml").display()
     );
     let output = Command::new("sh").args(["-c", &command]).output().unwrap();
-    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect(&stderr_of(&output));
+    let document = json_of(&output);
     assert_eq!(figures(&document["graphite"]), (400, 100_000));
 }
 
@@ -344,7 +346,7 @@ fn the_committed_tree_is_what_readme_says() {
         ])
         .output()
         .unwrap();
-    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect(&stderr_of(&output));
+    let document = json_of(&output);
     assert_eq!(
         figures(&document["graphite"]),
         naive(&root.join("tests/data/whisper"), 1)

@@ -138,6 +138,17 @@ pub fn stderr_of(output: &Output) -> String {
     text(&output.stderr)
 }
 
+/// The JSON a command printed; what it complained of where it printed none.
+pub fn json_of(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr_of(output)))
+}
+
+/// Says that a test can't run here; tests/run then counts it as skipped.
+#[allow(clippy::print_stderr, reason = "this is how tests/run learns of it")]
+pub fn skip(test: &str, reason: &str) {
+    eprintln!("SKIPPED {test}: {reason}");
+}
+
 /// A running daemon, killed when the test ends before it.
 pub struct Daemon {
     pub child: Child,
