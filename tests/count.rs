@@ -181,10 +181,7 @@ fn unreadable_directories_are_counted_apart_and_named() {
     }
     fs::set_permissions(place.path(""), Permissions::from_mode(0o777)).unwrap();
     fs::set_permissions(place.path("gatherer.toml"), Permissions::from_mode(0o644)).unwrap();
-    // The binary may be in a folder that the other user can't enter.
-    let binary = place.path("gatherer");
-    fs::copy(env!("CARGO_BIN_EXE_shinken-gatherer"), &binary).unwrap();
-    let output = Command::new(&binary)
+    let output = Command::new(common::copy_of_binary(&place))
         .arg("--config")
         .arg(place.path("gatherer.toml"))
         .args(["once", "--json", "--window", "10ms"])

@@ -4,7 +4,9 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -120,6 +122,22 @@ pub fn gatherer() -> Command {
     command
 }
 
+/// A copy of the binary where any user can run it: the original may be in a folder that only its owner can enter.
+pub fn copy_of_binary(place: &Place) -> PathBuf {
+    let copy = place.path("gatherer");
+    // By another process: a descriptor of this one, open for writing, could be inherited by what other tests start,
+    // and a file that anyone can write to can't be run.
+    assert!(
+        Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_shinken-gatherer"))
+            .arg(&copy)
+            .status()
+            .unwrap()
+            .success()
+    );
+    copy
+}
+
 /// A published file: whole and well-formed, or not there.
 pub fn document(path: &Path) -> Option<Value> {
     let text = fs::read_to_string(path).ok()?;
@@ -158,6 +176,25 @@ pub struct Daemon {
 impl Daemon {
     pub fn start(place: &Place) -> Self {
         Self::spawn(place.command().arg("run"), None)
+    }
+
+    /// As the user nobody, to whom permissions mean something; `None` where that needs root.
+    pub fn start_as_nobody(place: &Place) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let everyone =
+            |path: PathBuf, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        everyone(place.path(""), 0o777);
+        everyone(place.path("gatherer.toml"), 0o644);
+        let mut command = Command::new(copy_of_binary(place));
+        command
+            .arg("--config")
+            .arg(place.path("gatherer.toml"))
+            .arg("run")
+            .uid(65534)
+            .gid(65534);
+        Some(Self::spawn(&mut command, None))
     }
 
     /// With a notify socket, as systemd would start it.
