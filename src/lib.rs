@@ -12,8 +12,10 @@
 //!
 //! `daemon` is the only loop: `scheduler` says what is due, a collector does it and returns a document, [`publish`]
 //! replaces the file, `logging` says what changed, `notify` tells systemd. `once` does the same work one time and
-//! prints it. Collectors neither sleep nor write nor log; roots (`/proc`, `/sys`) and times are passed in.
+//! prints it. The other way round, `published` reads the files back, distrusting them, for `check` (a monitoring
+//! plugin) and `status` (for people). Collectors neither sleep nor write nor log; roots (`/proc`, `/sys`) and times are passed in.
 
+mod check;
 pub mod cli;
 pub mod config;
 mod daemon;
@@ -24,6 +26,7 @@ mod notify;
 mod once;
 mod output;
 pub mod publish;
+mod published;
 pub mod report;
 mod scheduler;
 mod signals;
