@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
-use crate::{check, daemon, once, output};
+use crate::{check, daemon, once, output, status};
 
 /// Gathers in the background what a Shinken monitoring server's checks need: how many hosts and metrics Graphite
 /// holds, how busy each disk is, and how much CPU time VMware withholds from this machine.
@@ -35,6 +35,8 @@ enum Command {
     Run,
     /// Gather once and print what there is to know; nothing is published without --write
     Once(OnceArgs),
+    /// Show what is published, how old it is and whether it still holds; exit code 1 when something does not
+    Status(status::args::StatusArgs),
     /// Answer as a monitoring plugin: one line with perfdata, exit code 0 to 3
     Check(check::args::CheckArgs),
 }
@@ -86,6 +88,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         (Command::Run, Ok(config)) => daemon::run(config_path, config).map(|()| ExitCode::SUCCESS),
         (Command::Once(args), Ok(config)) => once::run(&args, config),
+        (Command::Status(args), Ok(config)) => status::run(&args, &config),
     };
     result.unwrap_or_else(|error| {
         output::complain(format_args!("{error:#}"));

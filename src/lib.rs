@@ -30,4 +30,5 @@ mod published;
 pub mod report;
 mod scheduler;
 mod signals;
+mod status;
 pub mod vmware;
