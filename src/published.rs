@@ -110,10 +110,18 @@ impl Age {
         } else {
             let (age, limit) = (
                 humantime::format_duration(self.passed()),
-                humantime::format_duration(self.limit),
+                humantime::format_duration(in_seconds(self.limit)),
             );
             Some(format!("outdated: {age} old, fresh up to {limit}"))
         }
+    }
+}
+
+/// People need no milliseconds, unless there is nothing else.
+fn in_seconds(duration: Duration) -> Duration {
+    match duration.as_secs() {
+        0 => duration,
+        seconds => Duration::from_secs(seconds),
     }
 }
 

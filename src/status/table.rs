@@ -95,7 +95,7 @@ impl Table<'_> {
     fn graphite(&self, report: &GraphiteReport) -> Vec<Line> {
         let row = |name: &str, value: u64, remark: String| {
             let mut row = Line::default();
-            row.push(Look::Bold, format!("{value:>10}"));
+            row.push(Look::Bold, format!("{value:>9}"));
             row.push(Look::Plain, format!(" {name}{remark}"));
             self.history(&mut row, name);
             row
@@ -139,6 +139,9 @@ impl Table<'_> {
         row.push(Look::Plain, " util ");
         self.bar(&mut row, util, UTIL_LIMITS);
         self.history(&mut row, name);
+        if disk.hangs(report.window_seconds) {
+            row.push(Look::Bad, " HUNG: requests queued, none completed");
+        }
         let (read, write) = (disk.read_await_ms.get(), disk.write_await_ms.get());
         let queue = disk.queue_size.get();
         row.push(
@@ -147,9 +150,6 @@ impl Table<'_> {
         );
         if report.whisper_disks.iter().any(|under| under == name) {
             row.push(Look::Plain, ", whisper tree");
-        }
-        if disk.hangs(report.window_seconds) {
-            row.push(Look::Bad, ", HUNG: requests queued, none completed");
         }
         row
     }
