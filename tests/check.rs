@@ -307,7 +307,12 @@ fn foreign_and_unreadable_files_are_not_believed() {
     use std::os::unix::process::CommandExt;
     fs::set_permissions(site.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let bin = site.path("gatherer");
-    fs::copy(readers::program(), &bin).unwrap();
+    // By another process: a program that this one has open for writing, or has just forked with, can't be run.
+    let copied = std::process::Command::new("cp")
+        .arg(readers::program())
+        .arg(&bin)
+        .status();
+    assert!(copied.unwrap().success());
     let as_user = |uid: u32| {
         let mut command = std::process::Command::new(&bin);
         command
