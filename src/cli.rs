@@ -62,7 +62,6 @@ pub(crate) struct OnceArgs {
 /// failed, 2 for bad usage or configuration. A check's is 0 to 3, and 3 for all of that.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    let args: Vec<OsString> = args.into_iter().collect();
     let is_check = check::guard::is_check(&args);
     if is_check {
         check::guard::answer_panics();
