@@ -331,4 +331,5 @@ def main():
         run(what_does_not_fit_is_dropped_and_counted.__name__, what_does_not_fit_is_dropped_and_counted, root)
 
 
-main()
+if __name__ == "__main__":
+    main()
