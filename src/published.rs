@@ -106,7 +106,7 @@ impl Age {
         } else if self.seconds < 0 {
             let ahead = Duration::from_secs(self.seconds.unsigned_abs());
             let ahead = humantime::format_duration(ahead);
-            Some(format!("outdated: dated {ahead} ahead, was the clock set back?"))
+            Some(format!("outdated: dated {ahead} ahead of the clock"))
         } else {
             let (age, limit) = (
                 humantime::format_duration(self.passed()),
@@ -172,10 +172,7 @@ mod tests {
         assert!(Age::of(&disks, at(940), None).is_fresh());
         let age = Age::of(&disks, at(400), None);
         assert_eq!(age.passed(), Duration::ZERO);
-        assert_eq!(
-            age.outdated().unwrap(),
-            "outdated: dated 10m ahead, was the clock set back?"
-        );
+        assert_eq!(age.outdated().unwrap(), "outdated: dated 10m ahead of the clock");
         let never = DISKS.replace("1000", "-9223372036854775808");
         let never: DisksReport = parse(never.as_bytes()).unwrap();
         assert!(!Age::of(&never, at(1000), None).is_fresh());

@@ -173,7 +173,7 @@ fn disks_of_a_stopped_gatherer_are_unknown() {
     site.publish("disks", &ahead);
     let (code, line) = site.check(&["disks"]);
     assert_eq!(code, 3, "{line}");
-    assert!(line.contains("ahead, was the clock set back?"), "{line}");
+    assert!(line.contains("ahead of the clock;"), "{line}");
     site.publish("disks", &disks(0, "", ""));
     let (code, line) = site.check(&["disks"]);
     assert_eq!(code, 3, "{line}");
@@ -356,6 +356,7 @@ fn whatever_is_asked_the_exit_code_is_a_state() {
             "{line}"
         );
         assert!(!line.contains("error:"), "{line}");
+        readers::assert_explained(&line);
     }
     for args in [
         &["check", "--help"][..],

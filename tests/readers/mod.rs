@@ -65,8 +65,37 @@ impl Site {
             line.ends_with('\n') && line.lines().count() == 1,
             "not one line: {line:?}"
         );
+        assert_explained(&line);
         (output.status.code().unwrap(), line.trim_end().to_string())
     }
+}
+
+/// Every answer of `check` has a row in docs/answers.md that says what to do. A row for any reason does not count
+/// where the line names the service alone.
+pub fn assert_explained(line: &str) {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/answers.md");
+    let page = fs::read_to_string(page).unwrap();
+    let text = line.split(" | ").next().unwrap();
+    let rows = page
+        .lines()
+        .filter_map(|row| row.strip_prefix("| `")?.split('`').next());
+    let is_about = |row: &str| {
+        let mut pieces = row.split('…');
+        let Some(mut rest) = text.strip_prefix(pieces.next().unwrap_or_default()) else {
+            return false;
+        };
+        pieces.all(|piece| {
+            let found = rest.find(piece).map(|at| &rest[at + piece.len()..]);
+            rest = found.unwrap_or_default();
+            found.is_some()
+        })
+    };
+    let configuration = text.contains("gatherer.toml");
+    let specific = |row: &&str| configuration || *row != "… UNKNOWN: …: …";
+    assert!(
+        rows.filter(specific).any(is_about),
+        "docs/answers.md has no row for {text:?}"
+    );
 }
 
 pub fn program() -> &'static Path {
