@@ -69,6 +69,8 @@ fn node(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -97,6 +99,45 @@ mod tests {
             "p.disks.cciss_c0d0.util_percent 12.3 7\np.disks.cciss_c0d0.read_await_ms 0.8 7\n\
              p.disks.cciss_c0d0.write_await_ms 1.9 7\np.disks.cciss_c0d0.queue_size 0 7\n"
         );
+    }
+
+    /// Whoever loads the dashboard sees every figure, and no panel asks for one that is never sent.
+    #[test]
+    fn the_example_dashboard_shows_what_is_sent() {
+        let count =
+            r#"{"schema":1,"updated_at":7,"interval_seconds":9,"hosts":4,"metrics":1,"scan_seconds":1}"#;
+        let disks = r#"{"schema":1,"updated_at":7,"interval_seconds":9,"window_seconds":9,"whisper_disks":[],"disks":
+            {"DISK":{"util_percent":0,"reads_per_second":0,"writes_per_second":0,"read_bytes_per_second":0,
+            "write_bytes_per_second":0,"read_await_ms":0,"write_await_ms":0,"queue_size":0}}}"#;
+        let ready = r#"{"schema":1,"updated_at":7,"interval_seconds":9,"window_seconds":9,"is_vmware":true,
+            "cpu_ready_percent":1,"cpu_ready_percent_per_vcpu":1,"vcpus":1,"error":null}"#;
+        let sent = [
+            Measured::Graphite(serde_json::from_str(count).unwrap()),
+            Measured::Disks(serde_json::from_str(disks).unwrap()),
+            Measured::Vmware(serde_json::from_str(ready).unwrap()),
+        ]
+        .map(|measured| lines("$prefix", &measured))
+        .concat()
+        .replace("DISK", "*");
+        let sent: BTreeSet<_> = sent.lines().map(|line| line.split(' ').next().unwrap()).collect();
+        let dashboard = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/docs/examples/grafana-dashboard.json"
+        );
+        let dashboard = std::fs::read_to_string(dashboard).unwrap();
+        let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap();
+        let targets = panels
+            .iter()
+            .flat_map(|panel| panel["targets"].as_array().unwrap());
+        let shown: BTreeSet<_> = targets
+            .map(|target| {
+                let target = target["target"].as_str().unwrap();
+                let path = &target[target.find('$').unwrap()..];
+                &path[..path.find([',', ')']).unwrap()]
+            })
+            .collect();
+        assert_eq!(shown, sent);
     }
 
     #[test]
