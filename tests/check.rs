@@ -335,6 +335,35 @@ fn foreign_and_unreadable_files_are_not_believed() {
 }
 
 #[test]
+fn files_of_the_packaged_services_user_are_believed() {
+    let site = Site::new();
+    site.publish("disks", &disks(3, &disk("sda", 1.0, 1.0), ""));
+    fs::write(
+        site.path("passwd"),
+        "root:x:0:0::/root:/bin/sh\nshinken-gatherer:x:65432:65432::/:/bin/false\n",
+    )
+    .unwrap();
+    // A mount of its own puts that user into /etc/passwd for this one process.
+    let inside = format!(
+        "mount --bind {} /etc/passwd && chown 65432 {} && exec {} --config {} check disks",
+        site.path("passwd").display(),
+        site.path("disks").display(),
+        readers::program().display(),
+        site.path("gatherer.toml").display()
+    );
+    let command = ["--mount", "sh", "-c", inside.as_str()];
+    let output = std::process::Command::new("unshare").args(command).output();
+    match output {
+        Ok(output) if !output.stdout.is_empty() => {
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+        }
+        _ => {
+            eprintln!("SKIPPED files_of_the_packaged_services_user_are_believed: no mounts of one's own here")
+        }
+    }
+}
+
+#[test]
 fn whatever_is_asked_the_exit_code_is_a_state() {
     let site = Site::new();
     for args in [
