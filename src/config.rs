@@ -233,8 +233,11 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         match path {
             Some(path) => text::parse(path, &text::read(path)?),
-            None if Path::new(DEFAULT_PATH).exists() => Self::load(Some(Path::new(DEFAULT_PATH))),
-            None => Ok(Self::default()),
+            // Only a file that is not there means defaults: one that can't be reached or read is an error.
+            None => match std::fs::symlink_metadata(DEFAULT_PATH) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+                _ => Self::load(Some(Path::new(DEFAULT_PATH))),
+            },
         }
     }
 }

@@ -78,7 +78,7 @@ impl Daemon {
             self.notifier.turn(now, self.collectors.status());
             self.wait(next)?;
             if self.signals.take_reload() {
-                self.reload()?;
+                self.reload();
             }
         }
         Ok(())
@@ -108,14 +108,22 @@ impl Daemon {
         }
     }
 
-    fn reload(&mut self) -> Result<()> {
+    fn reload(&mut self) {
         self.notifier.reloading();
         match Config::load(self.config_path.as_deref()) {
             Ok(config) => {
                 self.log.reopen(log_level(&config), config.log_file.as_deref());
                 self.log.info("daemon", "reloaded", &[]);
-                self.collectors
-                    .reload(&self.config, &config, Instant::now(), &mut self.log)?;
+                let reloaded = self
+                    .collectors
+                    .reload(&self.config, &config, Instant::now(), &mut self.log);
+                if let Err(error) = reloaded {
+                    self.log.error(
+                        "daemon",
+                        format_args!("reloading: {error:#}"),
+                        &[("error", &error)],
+                    );
+                }
                 remove_on_panic(&config);
                 if config.carbon != self.config.carbon {
                     self.feed = FeedTask::new(&config.carbon, Instant::now());
@@ -130,7 +138,6 @@ impl Daemon {
             }
         }
         self.notifier.ready();
-        Ok(())
     }
 }
 

@@ -73,6 +73,8 @@ impl Disks {
     pub fn sample(&mut self, now: Instant, wall: SystemTime) -> Result<Sample> {
         let path = self.host.proc.join("diskstats");
         let text = read(&path).with_context(|| format!("reading {path:?}"))?;
+        let block = self.host.sys.join("block");
+        std::fs::read_dir(&block).with_context(|| format!("reading {block:?}"))?;
         let mut left_out = Vec::new();
         let seen = physical_disks(&text, &self.host.sys, &mut left_out);
         let restarted = self.remember(now, seen);

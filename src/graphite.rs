@@ -127,20 +127,27 @@ impl Graphite {
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since| since.as_nanos() as i64);
         self.watch_clock(now, wall_ns);
-        let result = self.slice(now, wall, wall_ns, slice);
+        let running = match self.running.take() {
+            Some(running) => running,
+            None => self.start(now, wall_ns)?,
+        };
+        let result = self.slice(running, now, wall, wall_ns, slice);
         if result.is_err() {
-            // A half-done walk leaves a half-linked tree.
-            self.running = None;
-            self.forget();
+            // A walk that ended half-way leaves a half-linked tree.
+            self.tree = Tree::new();
+            self.last_full = None;
         }
         result
     }
 
-    fn slice(&mut self, now: Instant, wall: SystemTime, wall_ns: i64, slice: Duration) -> Result<Progress> {
-        let mut running = match self.running.take() {
-            Some(running) => running,
-            None => self.start(now, wall_ns)?,
-        };
+    fn slice(
+        &mut self,
+        mut running: Running,
+        now: Instant,
+        wall: SystemTime,
+        wall_ns: i64,
+        slice: Duration,
+    ) -> Result<Progress> {
         let finished = loop {
             let finished = running
                 .walk
@@ -246,10 +253,5 @@ impl Graphite {
             monotonic: now,
             wall_ns,
         });
-    }
-
-    fn forget(&mut self) {
-        self.tree = Tree::new();
-        self.last_full = None;
     }
 }

@@ -22,6 +22,7 @@ pub mod cli;
 pub mod config;
 mod daemon;
 pub mod disks;
+mod gate;
 pub mod graphite;
 mod logging;
 mod notify;

@@ -6,7 +6,7 @@
 use std::fmt::{self, Display};
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,8 +14,13 @@ use anyhow::{Result, ensure};
 use log::{Level, LevelFilter, Record, kv};
 use systemd_journal_logger::JournalLog;
 
+use crate::gate;
+
 /// A structured field: its name (in upper case in the journal) and its value.
 pub type Field<'a> = (&'static str, &'a dyn Display);
+
+/// Where journald listens: the same path that systemd-journal-logger sends to.
+const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
 /// Where lines go, and from which level on.
 pub struct Log {
@@ -32,18 +37,18 @@ struct LogFile {
     /// Set while lines can't be written, until one is again.
     failing: bool,
     lost_lines: u64,
-    /// Whether the last write ended inside a line.
+    /// Whether the file ends inside a line.
     torn: bool,
+    /// Whether the file has to be opened, for the first time or anew.
+    stale: bool,
 }
 
 impl Log {
     /// Opens the sinks there are. `file` is `None` for no log file.
     pub fn open(level: LevelFilter, file: Option<&Path>) -> Self {
-        let journal = JournalLog::new().ok();
-        let journal = journal.map(|journal| journal.with_syslog_identifier("shinken-gatherer".into()));
         let mut log = Self {
             level,
-            journal,
+            journal: connect_journal(),
             file: None,
             to_stderr: std::io::stderr().is_terminal(),
         };
@@ -54,23 +59,20 @@ impl Log {
     /// Takes up a new level and a new or rotated file. A file that can't be opened leaves the one in use as it is.
     pub fn reopen(&mut self, level: LevelFilter, path: Option<&Path>) {
         self.level = level;
+        if self.journal.is_none() {
+            self.journal = connect_journal();
+        }
         let previous = self.file.take().filter(|file| Some(file.path.as_path()) == path);
         let Some(path) = path else { return };
-        match open(path) {
-            Ok(open) => {
-                self.file = Some(LogFile {
-                    open: Some(open),
-                    ..LogFile::new(path)
-                })
-            }
-            Err(error) => {
-                let mut file = previous.unwrap_or_else(|| LogFile::new(path));
-                let was_failing = std::mem::replace(&mut file.failing, file.open.is_none());
-                self.file = Some(file);
-                if !was_failing {
-                    self.report_failure(&error);
-                }
-            }
+        let mut file = previous.unwrap_or_else(|| LogFile::new(path));
+        let was_failing = file.failing;
+        let opened = file.reopen();
+        file.failing |= opened.is_err();
+        self.file = Some(file);
+        if let Err(error) = opened
+            && !was_failing
+        {
+            self.report_failure(&error);
         }
     }
 
@@ -161,22 +163,43 @@ impl LogFile {
             failing: false,
             lost_lines: 0,
             torn: false,
+            stale: true,
         }
     }
 
+    /// Opens the file anew; until that works, lines go to the one that was open, which may have been rotated away.
+    fn reopen(&mut self) -> Result<()> {
+        self.stale = true;
+        let file = open(&self.path)?;
+        let is_same = |open: &File| identity(open) == identity(&file);
+        // A line that was torn is still the last one where the file is the same, or is one of a run that was killed.
+        self.torn = if self.open.as_ref().is_some_and(is_same) {
+            self.torn
+        } else {
+            ends_inside_a_line(&file)
+        };
+        self.open = Some(file);
+        self.stale = false;
+        Ok(())
+    }
+
     fn append(&mut self, line: &str) -> Result<()> {
-        if self.open.is_none() {
-            self.open = Some(open(&self.path)?);
+        if self.stale {
+            let reopened = self.reopen();
+            if self.open.is_none() {
+                reopened?;
+            }
         }
         let Some(file) = &mut self.open else { return Ok(()) };
-        if self.failing {
+        if self.torn {
+            file.write_all(b"\n")?;
+            self.torn = false;
+        }
+        if self.failing && !self.stale {
             let lost = self.lost_lines;
-            let newline = if self.torn { "\n" } else { "" };
             let now = humantime::format_rfc3339_seconds(SystemTime::now());
-            file.write_all(
-                format!("{newline}{now} WARN log: writable again, {lost} lines were lost\n").as_bytes(),
-            )?;
-            (self.failing, self.lost_lines, self.torn) = (false, 0, false);
+            file.write_all(format!("{now} WARN log: writable again, {lost} lines were lost\n").as_bytes())?;
+            (self.failing, self.lost_lines) = (false, 0);
         }
         // One write for the whole line: other writers of the file and a full disk can't part it unnoticed.
         match file.write(line.as_bytes()) {
@@ -196,6 +219,7 @@ fn open(path: &Path) -> Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let file = OpenOptions::new()
         .append(true)
+        .read(true)
         .create(true)
         .mode(0o640)
         .custom_flags(flags.bits().cast_signed())
@@ -204,9 +228,31 @@ fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+fn connect_journal() -> Option<JournalLog> {
+    if !gate::takes_datagram(Path::new(JOURNAL_SOCKET)) {
+        return None;
+    }
+    let journal = JournalLog::new().ok()?;
+    Some(journal.with_syslog_identifier("shinken-gatherer".into()))
+}
+
+fn identity(file: &File) -> Option<(u64, u64)> {
+    let metadata = file.metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// Whether a killed run, or a full disk, left a part of a line at the end.
+fn ends_inside_a_line(file: &File) -> bool {
+    let mut last = [0];
+    let end = file.metadata().map_or(0, |metadata| metadata.len());
+    end > 0 && file.read_exact_at(&mut last, end - 1).is_ok() && last[0] != b'\n'
+}
+
 fn to_stderr(line: &str) {
-    // With stderr gone too, there is no one left to tell.
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    // A terminal whose output is paused would make the daemon wait. With stderr gone too, there is no one left to tell.
+    if gate::takes_more(std::io::stderr()) {
+        let _ = std::io::stderr().write(line.as_bytes());
+    }
 }
 
 /// Names in a whisper tree may hold newlines and terminal escapes: a line of the log stays one plain line.

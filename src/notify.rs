@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
+use crate::gate;
+
 /// The connection to the service manager. Without one, all of this does nothing.
 #[derive(Debug)]
 pub struct Notifier {
@@ -68,6 +70,10 @@ impl Notifier {
 }
 
 fn send(states: &[NotifyState]) {
+    let takes = std::env::var_os("NOTIFY_SOCKET").is_some_and(|path| gate::takes_datagram(path.as_ref()));
+    if !takes {
+        return;
+    }
     // A manager that can't be told has no one to tell either: the daemon's work goes on.
     let _ = sd_notify::notify(states);
 }

@@ -78,11 +78,11 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
             Durability::Volatile,
         ));
     }
-    output::print(&if args.json {
+    output::try_print(&if args.json {
         to_line(&gathered)
     } else {
         table::table(&gathered, &config)
-    });
+    })?;
     Ok(if worked {
         ExitCode::SUCCESS
     } else {

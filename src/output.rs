@@ -1,12 +1,23 @@
 //! The one place that prints: answers to stdout, everything else to stderr.
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
+
+use anyhow::{Context, Result};
 
 /// Prints an answer. A reader that has gone (`| head`) is no error of ours; false then, for whoever would go on.
 pub fn print(text: &str) -> bool {
+    try_print(text).is_ok_and(|is_read| is_read)
+}
+
+/// As [`print`], with an error where the answer could not be written though someone waits for it.
+pub fn try_print(text: &str) -> Result<bool> {
     let mut out = stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("writing the answer"),
+    }
 }
 
 /// Prints why something did not work.

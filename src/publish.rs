@@ -47,6 +47,7 @@ pub fn publish(path: &Path, document: &str, durability: Durability) -> Result<()
         })
         .with_context(|| format!("creating a temporary file in {directory:?}"))?;
     temporary
+        .as_file_mut()
         .write_all(document.as_bytes())
         .and_then(|()| temporary.as_file().set_permissions(Permissions::from_mode(0o644)))
         .and_then(|()| match durability {

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 pub const SLICE: Duration = Duration::from_millis(15);
 /// Shortest piece that is still worth starting when another deadline is near.
 const SHORTEST_SLICE: Duration = Duration::from_millis(1);
+/// A slice is taken to have worked at most this long.
+const LONGEST_CHARGED: Duration = Duration::from_secs(1);
+/// Who has waited this long is no longer put off by those that come first.
+const LONGEST_WAIT: Duration = Duration::from_millis(250);
 /// The first disk values come after this long, where the interval is longer.
 const FIRST_WINDOW: Duration = Duration::from_secs(1);
 
@@ -94,13 +98,19 @@ impl Scheduler {
         let disks = self.disks.map(|periodic| periodic.next);
         let vmware = self.vmware.map(|periodic| periodic.next);
         let next_sample = disks.into_iter().chain(vmware).min();
-        if disks.as_ref().is_some_and(is_due) {
+        let has_waited = |deadline: &Instant| now.saturating_duration_since(*deadline) >= LONGEST_WAIT;
+        let free = next_sample.map_or(SLICE, |next| next.saturating_duration_since(now));
+        let count = Due::Count(free.clamp(SHORTEST_SLICE, SLICE));
+        if vmware.as_ref().is_some_and(has_waited) {
+            Due::Vmware
+        } else if self.count.as_ref().is_some_and(has_waited) {
+            count
+        } else if disks.as_ref().is_some_and(is_due) {
             Due::Disks
         } else if vmware.as_ref().is_some_and(is_due) {
             Due::Vmware
         } else if self.count.as_ref().is_some_and(is_due) {
-            let free = next_sample.map_or(SLICE, |next| next.saturating_duration_since(now));
-            Due::Count(free.clamp(SHORTEST_SLICE, SLICE))
+            count
         } else {
             Due::Nothing(next_sample.into_iter().chain(self.count).min())
         }
@@ -125,6 +135,8 @@ impl Scheduler {
 
     /// A slice of the count ended at `now` after `worked`, with more to do: it pauses for its share of the time.
     pub fn count_pauses(&mut self, now: Instant, worked: Duration) {
+        // A slice that was stopped, or hung in a system call, was not busy all that time.
+        let worked = worked.min(LONGEST_CHARGED);
         let pause = worked * (100 - self.max_busy_percent) / self.max_busy_percent;
         self.count = self.count.map(|_| now + pause);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 /// The signals that the daemon acts on, from now on caught.
 #[derive(Debug)]
@@ -32,6 +32,11 @@ impl Signals {
             let waker = waker.try_clone().context("catching a signal")?;
             signal_hook::low_level::pipe::register(signal, waker).context("catching a signal")?;
         }
+        // A process that was stopped finds deadlines passed when it goes on: the loop is to look at them at once.
+        let waker = waker.try_clone().context("catching a signal")?;
+        signal_hook::low_level::pipe::register(SIGCONT, waker).context("catching a signal")?;
+        // Caught, so that a file at the limit of its size is an error of that file and not the end of the process.
+        signal_hook::flag::register(SIGXFSZ, Arc::default()).context("catching a signal")?;
         Ok(Self {
             wakeups,
             stop,

@@ -151,11 +151,11 @@ pub fn run(args: &StatusArgs, config: &Config) -> Result<ExitCode> {
         return watch::run(interval, args.json, read);
     }
     let status = read();
-    output::print(&if args.json {
+    output::try_print(&if args.json {
         to_line(&status)
     } else {
         let screen = screen::Screen::of_stdout();
         screen.render(&table::lines(&status, &screen, None))
-    });
+    })?;
     Ok(status.exit_code())
 }

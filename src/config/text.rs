@@ -73,6 +73,11 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
             return Err(refuse("graphite", "exclude", span, format!("{error:#}")));
         }
     }
+    // Patterns that are fine one by one can be too large together.
+    if let Err(error) = Exclude::new(&config.graphite.exclude) {
+        let span = span_of(text, "graphite", "exclude", usize::MAX);
+        return Err(refuse("graphite", "exclude", span, format!("{error:#}")));
+    }
     let (disks, vmware) = (&config.disks, &config.vmware);
     for (table, interval, window) in [
         ("disks", disks.interval, disks.window),

@@ -35,7 +35,7 @@ impl Collectors {
             measured: None,
         };
         collectors.set_up_count(config, now, log)?;
-        collectors.set_up_disks(config, now, log);
+        collectors.set_up_disks(config, false, now, log);
         collectors.set_up_vmware(config, now, log);
         collectors.share_whisper_dir();
         Ok(collectors)
@@ -95,8 +95,11 @@ impl Collectors {
             self.set_up_count(new, now, log)?;
         }
         if (&new.disks, &new.host) != (&old.disks, &old.host) {
-            self.end(log);
-            self.set_up_disks(new, now, log);
+            let same_file = new.disks.output == old.disks.output && new.disks.enabled && old.disks.enabled;
+            if !same_file {
+                self.end_disks(log);
+            }
+            self.set_up_disks(new, same_file, now, log);
         }
         self.share_whisper_dir();
         if (&new.vmware, &new.host) != (&old.vmware, &old.host) {
@@ -108,6 +111,10 @@ impl Collectors {
 
     /// The daemon ends: the disks' values must not outlive it, the other files stay.
     pub fn end(&mut self, log: &mut Log) {
+        self.end_disks(log);
+    }
+
+    fn end_disks(&mut self, log: &mut Log) {
         if let Some(disks) = &mut self.disks {
             disks.end(log);
         }
@@ -126,8 +133,11 @@ impl Collectors {
         Ok(())
     }
 
-    fn set_up_disks(&mut self, config: &Config, now: Instant, log: &mut Log) {
-        self.disks = config.disks.enabled.then(|| DisksTask::new(config, log));
+    fn set_up_disks(&mut self, config: &Config, keep_file: bool, now: Instant, log: &mut Log) {
+        self.disks = config
+            .disks
+            .enabled
+            .then(|| DisksTask::new(config, keep_file, log));
         self.scheduler
             .set_disks(self.disks.is_some().then_some(now), config.disks.interval);
     }

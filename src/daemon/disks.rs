@@ -21,7 +21,8 @@ pub struct DisksTask {
     collector: Disks,
     outlet: Outlet,
     sampling: Health,
-    left_out: BTreeSet<usize>,
+    /// Devices whose malformed lines were said.
+    left_out: BTreeSet<String>,
     names: BTreeSet<String>,
     sampled: bool,
     published: bool,
@@ -30,11 +31,14 @@ pub struct DisksTask {
 }
 
 impl DisksTask {
-    /// Sets the samples up. A file that is there is of an earlier run, whose values no longer hold.
-    pub fn new(config: &Config, log: &mut Log) -> Self {
+    /// Sets the samples up. A file that is there is of an earlier run, whose values no longer hold; after a reload it
+    /// is this daemon's own, and kept until the next values.
+    pub fn new(config: &Config, keep_file: bool, log: &mut Log) -> Self {
         let mut outlet = Outlet::new(COLLECTOR, config.disks.output.clone(), Durability::Volatile);
         outlet.sweep(log);
-        outlet.remove(log);
+        if !keep_file {
+            outlet.remove(log);
+        }
         Self {
             collector: Disks::new(&config.disks, &config.host),
             outlet,
@@ -59,8 +63,11 @@ impl DisksTask {
             Ok(sample) => {
                 self.sampling.works(log, COLLECTOR, "sampling");
                 self.say(&sample, log);
-                if let Some(report) = &sample.report {
-                    self.publish(report, log);
+                match &sample.report {
+                    Some(report) => self.publish(report, log),
+                    // Every disk was replaced: the values published are of others.
+                    None if self.sampled => self.outlet.remove(log),
+                    None => {}
                 }
                 self.report = sample.report;
             }
@@ -137,27 +144,22 @@ impl DisksTask {
                 format_args!("{name} was replaced or its counters went back: its window starts anew");
             log.info(COLLECTOR, message, &[("disk", name)]);
         }
-        let left_out: BTreeSet<_> = sample.left_out.iter().map(|left_out| left_out.line).collect();
-        if left_out != self.left_out {
-            for line in sample.left_out.iter().take(MAX_SAID) {
+        for malformed in &sample.left_out {
+            // Said once for each device, and not without end where the file is noise.
+            if self.left_out.len() < MAX_SAID && self.left_out.insert(malformed.device.clone()) {
                 log.warn(
                     COLLECTOR,
-                    format_args!("{line}; this device is left out"),
-                    &[("error", line)],
+                    format_args!("{malformed}; this device is left out"),
+                    &[("error", malformed)],
                 );
-            }
-            if sample.left_out.len() > MAX_SAID {
-                let more = sample.left_out.len() - MAX_SAID;
-                log.warn(
-                    COLLECTOR,
-                    format_args!("{more} more lines are malformed and left out"),
-                    &[],
-                );
-            }
-            if left_out.is_empty() {
-                log.info(COLLECTOR, "all lines are well-formed again", &[]);
+                if self.left_out.len() == MAX_SAID {
+                    log.warn(COLLECTOR, "further malformed lines are not named", &[]);
+                }
             }
         }
-        self.left_out = left_out;
+        if sample.left_out.is_empty() && !self.left_out.is_empty() {
+            log.info(COLLECTOR, "all lines are well-formed again", &[]);
+            self.left_out.clear();
+        }
     }
 }

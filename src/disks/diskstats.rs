@@ -44,6 +44,8 @@ pub struct Line<'a> {
 pub struct Malformed {
     /// Its number in the file, from 1.
     pub line: usize,
+    /// The device it is about, where it names one.
+    pub device: String,
     reason: String,
 }
 
@@ -60,9 +62,19 @@ pub fn parse(text: &[u8]) -> impl Iterator<Item = Result<Line<'_>, Malformed>> {
     lines.map(|(index, line)| {
         parse_line(line).map_err(|reason| Malformed {
             line: index + 1,
+            device: device_of(line),
             reason,
         })
     })
+}
+
+fn device_of(line: &[u8]) -> String {
+    let mut columns = line
+        .split(u8::is_ascii_whitespace)
+        .filter(|column| !column.is_empty());
+    columns
+        .nth(2)
+        .map_or_else(String::new, |name| String::from_utf8_lossy(name).into_owned())
 }
 
 fn parse_line(line: &[u8]) -> Result<Line<'_>, String> {

@@ -28,8 +28,8 @@ impl History {
 
     /// Adds a sample. Returns false where the disk was replaced or its counters went back: the history began anew.
     ///
-    /// `limit` is the age from which samples are no longer needed; one older sample is kept so that there always is
-    /// a window, however long the process was stopped.
+    /// `limit` is the age from which samples are no longer needed; an older one is kept where those after it would
+    /// make no window.
     pub fn add(&mut self, now: Instant, members: Members, limit: Duration) -> bool {
         let Some(&(last, mut total)) = self.samples.back() else {
             *self = Self::new(now, members);
@@ -43,7 +43,12 @@ impl History {
         total.add(&grown);
         self.newest = members;
         self.samples.push_back((now, total));
-        while self.samples.len() > 2 && now.duration_since(self.samples[0].0) > limit {
+        // The oldest goes only when what is left spans half of that: after the process was stopped for a while, a few
+        // milliseconds must not stand for the window.
+        while self.samples.len() > 2
+            && now.duration_since(self.samples[0].0) > limit
+            && now.duration_since(self.samples[1].0) >= limit / 2
+        {
             self.samples.pop_front();
         }
         true

@@ -56,7 +56,7 @@ fn block_directory(sys: &Path, name: &str) -> PathBuf {
 
 fn has_medium(block: &Path) -> bool {
     // A missing file says nothing; only a size that is known to be zero means an empty drive.
-    read_trimmed(&block.join("size")).is_none_or(|sectors| sectors.bytes().any(|digit| digit != b'0'))
+    read_trimmed(&block.join("size")).is_none_or(|sectors| sectors.parse() != Ok(0u64))
 }
 
 fn is_other_drive(block: &Path) -> bool {

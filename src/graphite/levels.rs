@@ -80,7 +80,7 @@ impl Levels {
             path_len,
         });
         self.first_open = self.first_open.max(1);
-        if self.levels.len() - self.first_open > MAX_OPEN {
+        if self.levels.len() > self.first_open + MAX_OPEN {
             self.levels[self.first_open].fd = None;
             self.first_open += 1;
         }
@@ -128,8 +128,8 @@ impl Levels {
             }
         }
         let index = self.levels.len() - 1;
+        self.first_open = index.max(1);
         if index > 0 {
-            self.first_open = index;
             self.levels[index].fd = Some(above);
         }
         Ok(())

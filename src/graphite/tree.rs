@@ -54,7 +54,7 @@ struct Dir {
     first_child: u32,
     next_sibling: u32,
     name_start: u32,
-    name_len: u8,
+    name_len: u16,
     state: State,
     /// Index in `Tree::devices`.
     device: u16,
@@ -90,7 +90,8 @@ impl Tree {
         tree
     }
 
-    /// Adds a directory that is nobody's child yet. `name` is at most 255 bytes, as the kernel gives it.
+    /// Adds a directory that is nobody's child yet. `name` is as the kernel gives it: 255 bytes at most on most
+    /// file systems, up to 765 where they count characters.
     pub fn insert(&mut self, name: &[u8]) -> DirId {
         let dir = Dir {
             inode: 0,
@@ -100,7 +101,8 @@ impl Tree {
             first_child: NONE,
             next_sibling: NONE,
             name_start: u32::try_from(self.names.len()).expect("under 4 GiB of directory names"),
-            name_len: u8::try_from(name.len()).expect("a name of at most 255 bytes"),
+            name_len: u16::try_from(name.len())
+                .expect("a name within a directory entry, which is below 64 KiB"),
             state: State::Unsettled,
             device: 0,
             kept: false,
