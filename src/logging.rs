@@ -116,6 +116,9 @@ impl Log {
         let Some(journal) = &self.journal else {
             return false;
         };
+        if !gate::takes_datagram(Path::new(JOURNAL_SOCKET)) {
+            return false;
+        }
         let fields = Fields { collector, fields };
         let mut record = Record::builder();
         record.level(level).target("shinken_gatherer").key_values(&fields);
