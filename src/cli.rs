@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
+use crate::vmware::helper;
 use crate::{daemon, once, output};
 
 /// Gathers in the background what a Shinken monitoring server's checks need: how many hosts and metrics Graphite
@@ -29,6 +30,20 @@ enum Command {
     Run,
     /// Gather once and print what there is to know; nothing is published without --write
     Once(OnceArgs),
+    /// Answer the daemon's questions about VMware's guest library, which is loaded here and nowhere else
+    #[command(hide = true)]
+    GuestLibrary(HelperArgs),
+}
+
+/// Options of the helper process, which only the daemon and `once` start.
+#[derive(Debug, Args)]
+struct HelperArgs {
+    /// The process that asks
+    #[arg(long, value_name = "PID")]
+    parent: u32,
+    /// Names of the library, in the order in which they are tried
+    #[arg(required = true, value_name = "NAME")]
+    libraries: Vec<String>,
 }
 
 /// Options of `once`.
@@ -40,7 +55,7 @@ pub(crate) struct OnceArgs {
     /// Also publish the documents, as the daemon would
     #[arg(long)]
     pub write: bool,
-    /// How long to watch the disks
+    /// How long to watch the disks and VMware's figures
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_window)]
     pub window: Duration,
     /// Count this directory instead of the configured one
@@ -63,6 +78,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    if let Command::GuestLibrary(args) = &cli.command {
+        return or_complain(helper::run(args.parent, &args.libraries));
+    }
     let config = match Config::load(cli.config.as_deref()) {
         Ok(config) => config,
         Err(error) => {
@@ -70,10 +88,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let result = match cli.command {
+    or_complain(match cli.command {
         Command::Run => daemon::run(cli.config.as_deref(), config).map(|()| ExitCode::SUCCESS),
         Command::Once(args) => once::run(&args, config),
-    };
+        // It needs no configuration: dealt with above.
+        Command::GuestLibrary(_) => Ok(ExitCode::FAILURE),
+    })
+}
+
+fn or_complain(result: anyhow::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
         output::complain(format_args!("{error:#}"));
         ExitCode::FAILURE

@@ -68,6 +68,10 @@ impl Daemon {
             let next = self.collectors.turn(now, SystemTime::now(), &mut self.log);
             self.notifier.turn(now, self.collectors.status());
             self.wait(next)?;
+            if self.signals.take_child_ended() {
+                self.collectors
+                    .children_ended(Instant::now(), SystemTime::now(), &mut self.log);
+            }
             if self.signals.take_reload() {
                 self.reload()?;
             }
@@ -75,11 +79,13 @@ impl Daemon {
         Ok(())
     }
 
-    /// Sleeps until a signal, the next deadline of the collectors or the next heartbeat.
+    /// Sleeps until a signal, something to read, the next deadline of the collectors or the next heartbeat.
     fn wait(&mut self, next: Option<Instant>) -> Result<()> {
         let deadline = next.into_iter().chain(self.notifier.heartbeat_due()).min();
         let timeout = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
-        let mut waiting = [PollFd::new(&self.signals, PollFlags::IN)];
+        let mut waiting = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        let pipe = self.collectors.pipe();
+        waiting.extend(pipe.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
         match poll(&mut waiting, timeout.as_ref()) {
             Ok(0) | Err(Errno::INTR) => Ok(()),
             Ok(_) => {
