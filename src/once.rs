@@ -122,6 +122,7 @@ impl VmwareSamples {
             Ok(Sample::Began(..)) => self.sample(),
             failed => failed,
         };
+        self.probe.stop();
         match sample {
             Ok(Sample::Value(report)) => (Some(report), Ok(())),
             Ok(Sample::Began(report, _) | Sample::Failed(report)) => {

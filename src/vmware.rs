@@ -9,6 +9,7 @@ pub mod detect;
 mod guestlib;
 pub mod helper;
 pub mod probe;
+pub mod process;
 pub mod window;
 
 use std::fs;

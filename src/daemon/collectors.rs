@@ -11,7 +11,7 @@ use super::vmware::VmwareTask;
 use crate::config::Config;
 use crate::logging::Log;
 use crate::scheduler::{Due, Scheduler};
-use crate::vmware::probe;
+use crate::vmware::process::reap;
 
 /// The enabled collectors, their deadlines and their latest figures.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Collectors {
 
     /// Child processes ended: waits for them, which does not block, and draws the conclusions.
     pub fn children_ended(&mut self, now: Instant, wall: SystemTime, log: &mut Log) {
-        for ended in probe::reap() {
+        for ended in reap() {
             if let Some(vmware) = &mut self.vmware {
                 vmware.ended(ended, now, wall, log);
             }
@@ -110,7 +110,7 @@ impl Collectors {
             self.set_up_count(new, now, log)?;
         }
         if (&new.disks, &new.host) != (&old.disks, &old.host) {
-            self.end(log);
+            self.end_disks(log);
             self.set_up_disks(new, now, log);
         }
         self.share_whisper_dir();
@@ -123,6 +123,13 @@ impl Collectors {
 
     /// The daemon ends: the disks' values must not outlive it, the other files stay.
     pub fn end(&mut self, log: &mut Log) {
+        self.end_disks(log);
+        if let Some(vmware) = &mut self.vmware {
+            vmware.end();
+        }
+    }
+
+    fn end_disks(&mut self, log: &mut Log) {
         if let Some(disks) = &mut self.disks {
             disks.end(log);
         }

@@ -92,6 +92,11 @@ impl VmwareTask {
         self.probe.waits_for()
     }
 
+    /// The daemon ends, and its helper before it.
+    pub fn end(&mut self) {
+        self.probe.stop();
+    }
+
     /// The latest figures in words.
     pub fn status(&self) -> Option<&str> {
         self.status.as_deref()

@@ -1,28 +1,22 @@
-//! The daemon's end of the helper process: asks, receives, kills. Never blocks.
+//! The daemon's end of the helper: which question is open, until when, and what came of it. Never blocks.
 
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::os::fd::BorrowedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, ioctl_fionbio};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, wait};
 
 use super::answer::{Answer, DEADLINE, Fault};
+use super::process::{Helper, Written};
 
-/// The hidden subcommand of this binary that is the helper.
-pub const SUBCOMMAND: &str = "guest-library";
-/// What the service manager gives to the daemon alone: the helper must not speak for it.
-const DAEMON_VARIABLES: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "GATHERER_DEBUG"];
-/// Longest line that can be an answer, in bytes.
-const MAX_LINE: usize = 4096;
 /// Wait before the next helper after one that failed, doubled with each further one in a row.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-/// Most doublings: about a minute.
-const MOST_DOUBLINGS: u32 = 6;
+/// Most doublings: 8 s.
+const MOST_DOUBLINGS: u32 = 3;
 
 /// What came of a question.
 pub type Outcome = Result<Answer, Fault>;
@@ -37,20 +31,7 @@ pub struct Probe {
     failures: u32,
     not_before: Option<Instant>,
     /// How the last helper failed, said again while no new one may be started.
-    fault: Fault,
-}
-
-/// A process that was started and not yet waited for.
-#[derive(Debug)]
-struct Helper {
-    /// `None` once it was waited for: the number may then be another process's.
-    pid: Option<Pid>,
-    questions: ChildStdin,
-    answers: ChildStdout,
-    received: Vec<u8>,
-    /// Until when the question must be answered; `None` where none is open.
-    deadline: Option<Instant>,
-    killed: bool,
+    fault: Option<Fault>,
 }
 
 impl Probe {
@@ -62,40 +43,31 @@ impl Probe {
             question: 0,
             failures: 0,
             not_before: None,
-            fault: Fault::Nonsense,
+            fault: None,
         }
     }
 
     /// Asks. The outcome comes from [`Probe::receive`] or [`Probe::ended`], or at once where nothing can be asked now.
     pub fn ask(&mut self, now: Instant) -> Option<Outcome> {
         match &self.helper {
-            Some(helper) if helper.killed => return Some(Err(self.fault.clone())),
+            Some(helper) if helper.killed => return self.fault.clone().map(Err),
             Some(helper) if helper.deadline.is_some() => return None,
             Some(_) => {}
-            None if self.not_before.is_some_and(|time| now < time) => return Some(Err(self.fault.clone())),
+            None if self.not_before.is_some_and(|time| now < time) => return self.fault.clone().map(Err),
             None => match Helper::start(&self.libraries) {
                 Ok(helper) => self.helper = Some(helper),
                 Err(error) => return Some(Err(self.failed(now, Fault::NotStarted(format!("{error:#}"))))),
             },
         }
-        let helper = self.helper.as_mut()?;
         self.question += 1;
-        helper.deadline = Some(now + DEADLINE);
-        // Does not fit only where earlier ones were not read, and fails only where no one reads: dead or as good as.
-        if helper
-            .questions
-            .write_all(format!("{}\n", self.question).as_bytes())
-            .is_err()
-        {
-            helper.kill();
-        }
+        self.helper.as_mut()?.ask(self.question, now + DEADLINE);
         None
     }
 
     /// The pipe to wait for, and until when to wait at most.
     pub fn waits_for(&self) -> Option<(BorrowedFd<'_>, Option<Instant>)> {
         let helper = self.helper.as_ref().filter(|helper| !helper.killed)?;
-        Some((helper.answers.as_fd(), helper.deadline))
+        Some((helper.answers(), helper.deadline))
     }
 
     /// Takes what the helper wrote, and kills it where it wrote nonsense or did not answer in time.
@@ -104,15 +76,12 @@ impl Probe {
         if helper.killed {
             return None;
         }
-        let ended = helper.read();
-        match helper.take_line() {
-            Some(line) => {
-                let expected = helper.deadline.take().map(|_| self.question);
-                let answer = parse(&line).filter(|(question, _)| Some(*question) == expected);
-                let rest = !helper.received.is_empty();
-                match answer {
-                    Some((_, answer)) if !rest => {
-                        (self.failures, self.not_before) = (0, None);
+        match helper.read() {
+            Written::Line(line) => {
+                let open = helper.deadline.take().map(|_| self.question);
+                match parse(&line) {
+                    Some((question, answer)) if Some(question) == open => {
+                        (self.failures, self.not_before, self.fault) = (0, None, None);
                         if !is_trustworthy(&answer) {
                             helper.kill();
                         }
@@ -121,16 +90,16 @@ impl Probe {
                     _ => self.give_up(now, Fault::Nonsense),
                 }
             }
-            None if helper.received.len() > MAX_LINE => self.give_up(now, Fault::Nonsense),
-            // How it ended is known when it is waited for. One that only closed its pipe must end, too.
-            None if ended => {
+            Written::TooMuch => self.give_up(now, Fault::Nonsense),
+            Written::End => {
+                // How it ended is known when it is waited for. One that only closed its pipe must end, too.
                 helper.kill();
                 None
             }
-            None if helper.deadline.is_some_and(|deadline| deadline <= now) => {
+            Written::Nothing if helper.deadline.is_some_and(|deadline| deadline <= now) => {
                 self.give_up(now, Fault::Silent)
             }
-            None => None,
+            Written::Nothing => None,
         }
     }
 
@@ -171,9 +140,11 @@ impl Probe {
         }
     }
 
-    /// The names of the libraries that are tried.
-    pub fn libraries(&self) -> &[String] {
-        &self.libraries
+    /// Ends the helper for good.
+    pub fn stop(&mut self) {
+        if let Some(mut helper) = self.helper.take() {
+            helper.stop();
+        }
     }
 
     fn give_up(&mut self, now: Instant, fault: Fault) -> Option<Outcome> {
@@ -187,102 +158,9 @@ impl Probe {
     fn failed(&mut self, now: Instant, fault: Fault) -> Fault {
         self.not_before = Some(now + FIRST_BACK_OFF * (1 << self.failures.min(MOST_DOUBLINGS)));
         self.failures += 1;
-        self.fault = fault.clone();
+        self.fault = Some(fault.clone());
         fault
     }
-}
-
-impl Drop for Probe {
-    fn drop(&mut self) {
-        if let Some(helper) = &mut self.helper {
-            helper.kill();
-        }
-    }
-}
-
-impl Helper {
-    fn start(libraries: &[String]) -> Result<Self> {
-        // The very file that runs, also where a newer one was installed in its place.
-        let mut command = Command::new("/proc/self/exe");
-        for variable in DAEMON_VARIABLES {
-            command.env_remove(variable);
-        }
-        let mut child = command
-            .arg0(env!("CARGO_PKG_NAME"))
-            .arg(SUBCOMMAND)
-            .arg("--parent")
-            .arg(std::process::id().to_string())
-            .arg("--")
-            .args(libraries)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            // A ^C on the terminal is the daemon's business.
-            .process_group(0)
-            .spawn()?;
-        let pid = Some(Pid::from_child(&child));
-        let pipes = child.stdin.take().zip(child.stdout.take());
-        let (questions, answers) = pipes.context("the helper has no pipes")?;
-        let helper = Self {
-            pid,
-            questions,
-            answers,
-            received: Vec::new(),
-            deadline: None,
-            killed: false,
-        };
-        ioctl_fionbio(&helper.questions, true).context("setting up the pipe for questions")?;
-        ioctl_fionbio(&helper.answers, true).context("setting up the pipe for answers")?;
-        Ok(helper)
-    }
-
-    /// Reads what is there. True where no more will come.
-    fn read(&mut self) -> bool {
-        let mut bytes = [0; 512];
-        while self.received.len() <= MAX_LINE {
-            match self.answers.read(&mut bytes) {
-                Ok(0) => return true,
-                Ok(length) => self.received.extend_from_slice(&bytes[..length]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return error.kind() != ErrorKind::WouldBlock,
-            }
-        }
-        false
-    }
-
-    fn take_line(&mut self) -> Option<String> {
-        let end = self.received.iter().position(|byte| *byte == b'\n')?;
-        let line = self.received.drain(..=end).collect::<Vec<_>>();
-        Some(String::from_utf8_lossy(&line[..end]).into_owned())
-    }
-
-    fn kill(&mut self) {
-        if let Some(pid) = self.pid {
-            let _ = kill_process(pid, Signal::KILL);
-        }
-        self.killed = true;
-    }
-}
-
-fn wait_readable(pipe: BorrowedFd<'_>, deadline: Option<Instant>) -> Result<()> {
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    let left = left.map(Timespec::try_from).transpose()?;
-    match poll(
-        &mut [PollFd::from_borrowed_fd(pipe, PollFlags::IN)],
-        left.as_ref(),
-    ) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(errno) => Err(errno).context("waiting for the helper"),
-    }
-}
-
-/// Waits for every child process that has ended, whoever started it: none stays a zombie.
-pub fn reap() -> Vec<(Pid, ExitStatus)> {
-    let mut ended = Vec::new();
-    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-        ended.push((pid, ExitStatus::from_raw(status.as_raw())));
-    }
-    ended
 }
 
 /// The number of the question and its answer; `None` for anything else.
@@ -295,4 +173,16 @@ fn parse(line: &str) -> Option<(u64, Answer)> {
 /// process asks it.
 fn is_trustworthy(answer: &Answer) -> bool {
     !matches!(answer, Answer::Failed(_) | Answer::Unusable(_))
+}
+
+fn wait_readable(pipe: BorrowedFd<'_>, deadline: Option<Instant>) -> Result<()> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = left.map(Timespec::try_from).transpose()?;
+    match poll(
+        &mut [PollFd::from_borrowed_fd(pipe, PollFlags::IN)],
+        left.as_ref(),
+    ) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno).context("waiting for the helper"),
+    }
 }

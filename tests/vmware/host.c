@@ -4,7 +4,9 @@
  * PLAYED_HOST says. The test replaces that file as it likes (atomically); it is read at every request. Its one line:
  *
  *     v3 SESSION ELAPSED STOLEN   statistics 1 to 20, as a host of protocol 3 sends them
- *     rate SESSION HUNDREDTHS     the same, by the clock: STOLEN is this many hundredths of a percent of ELAPSED
+ *     rate SESSION HUNDREDTHS [OFFSET]
+ *                                 the same, by the clock: STOLEN is this many hundredths of a percent of ELAPSED, and
+ *                                 OFFSET ms more
  *     old3 SESSION ELAPSED        protocol 3 without the statistic 19 (stolen) and those after it
  *     invalid3 SESSION ELAPSED    protocol 3 with the stolen time marked as not valid
  *     v2 SESSION ELAPSED          a host of protocol 2, which has no stolen time
@@ -130,7 +132,7 @@ static void by_the_clock(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     host.elapsed = (uint64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-    host.stolen = host.elapsed * hundredths / 10000;
+    host.stolen += host.elapsed * hundredths / 10000;
 }
 
 static Bool answer(char **reply, size_t *length, Bool succeeded, const void *bytes, size_t size)
