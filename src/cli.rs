@@ -30,20 +30,6 @@ enum Command {
     Run,
     /// Gather once and print what there is to know; nothing is published without --write
     Once(OnceArgs),
-    /// Answer the daemon's questions about VMware's guest library, which is loaded here and nowhere else
-    #[command(hide = true)]
-    GuestLibrary(HelperArgs),
-}
-
-/// Options of the helper process, which only the daemon and `once` start.
-#[derive(Debug, Args)]
-struct HelperArgs {
-    /// The process that asks
-    #[arg(long, value_name = "PID")]
-    parent: u32,
-    /// Names of the library, in the order in which they are tried
-    #[arg(required = true, value_name = "NAME")]
-    libraries: Vec<String>,
 }
 
 /// Options of `once`.
@@ -67,6 +53,9 @@ pub(crate) struct OnceArgs {
 /// failed, 2 for bad usage or configuration.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    if let Some((parent, libraries)) = helper::arguments(&args) {
+        return helper::run(parent, &libraries);
+    }
     let cli = match plain_run(&args).map_or_else(|| Cli::try_parse_from(&args), Ok) {
         Ok(cli) => cli,
         Err(usage) if usage.use_stderr() => {
@@ -78,9 +67,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    if let Command::GuestLibrary(args) = &cli.command {
-        return or_complain(helper::run(args.parent, &args.libraries));
-    }
     let config = match Config::load(cli.config.as_deref()) {
         Ok(config) => config,
         Err(error) => {
@@ -88,15 +74,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    or_complain(match cli.command {
+    let result = match cli.command {
         Command::Run => daemon::run(cli.config.as_deref(), config).map(|()| ExitCode::SUCCESS),
         Command::Once(args) => once::run(&args, config),
-        // It needs no configuration: dealt with above.
-        Command::GuestLibrary(_) => Ok(ExitCode::FAILURE),
-    })
-}
-
-fn or_complain(result: anyhow::Result<ExitCode>) -> ExitCode {
+    };
     result.unwrap_or_else(|error| {
         output::complain(format_args!("{error:#}"));
         ExitCode::FAILURE

@@ -3,6 +3,7 @@
 //! A question is a number on stdin; the answer on stdout is that number and [`Answer::to_line`]. The library may
 //! print, block, crash, swap signal handlers and end the process: all of it happens here and not in the daemon.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, Write, stdin};
 use std::process::ExitCode;
@@ -15,12 +16,28 @@ use super::answer::Answer;
 use super::confine::confine;
 use super::guestlib::{GuestLib, LoadError};
 
-/// Answers until stdin ends. `parent` is the process that asks; `libraries` are the names to try, in this order.
-pub fn run(parent: u32, libraries: &[String]) -> Result<ExitCode> {
-    let parent = i32::try_from(parent)
-        .ok()
-        .and_then(Pid::from_raw)
-        .context("the parent is no process")?;
+/// The hidden subcommand of this binary that is the helper, known to no one but the process that starts it.
+pub const SUBCOMMAND: &str = "guest-library";
+
+/// The process that asks and the names of the libraries to try, of a command line that [`SUBCOMMAND`] begins.
+pub fn arguments(args: &[OsString]) -> Option<(Pid, Vec<String>)> {
+    match args {
+        [_, subcommand, parent, libraries @ ..] if subcommand == SUBCOMMAND => {
+            let parent = Pid::from_raw(parent.to_str()?.parse().ok()?)?;
+            let libraries = libraries.iter().map(|name| name.clone().into_string());
+            Some((parent, libraries.collect::<Result<_, _>>().ok()?))
+        }
+        _ => None,
+    }
+}
+
+/// Answers until stdin ends.
+pub fn run(parent: Pid, libraries: &[String]) -> ExitCode {
+    // There is no one to tell but the one who asks, and the pipe to it is what fails.
+    answer_all(parent, libraries).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+fn answer_all(parent: Pid, libraries: &[String]) -> Result<()> {
     let mut answers = take_stdout().context("setting up the pipe for answers")?;
     let confined = confine(parent);
     let mut library = None;
@@ -35,7 +52,7 @@ pub fn run(parent: u32, libraries: &[String]) -> Result<ExitCode> {
             .write_all(format!("{question} {}\n", answer.to_line()).as_bytes())
             .context("writing an answer")?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// A library that is installed later is found then, without a restart.

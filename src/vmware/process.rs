@@ -12,8 +12,8 @@ use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait, waitpid};
 use rustix::thread::clear_ambient_capability_set;
 
-/// The hidden subcommand of this binary that is the helper.
-pub const SUBCOMMAND: &str = "guest-library";
+use super::helper::SUBCOMMAND;
+
 /// What the service manager gives to the daemon alone: the helper must not speak for it.
 const DAEMON_VARIABLES: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "GATHERER_DEBUG"];
 /// Longest line that can be an answer, in bytes.
@@ -63,9 +63,7 @@ impl Helper {
         let mut child = command
             .arg0(env!("CARGO_PKG_NAME"))
             .arg(SUBCOMMAND)
-            .arg("--parent")
             .arg(std::process::id().to_string())
-            .arg("--")
             .args(libraries)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
