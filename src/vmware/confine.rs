@@ -25,7 +25,12 @@ pub fn confine(parent: Pid) -> Result<()> {
     let _ = set_name(c"guest-library");
     let held = capabilities(None).context("reading the capabilities")?.permitted;
     if held.contains(CapabilitySet::SETPCAP) {
-        for capability in held.iter() {
+        // Bit by bit: also those that are newer than this program.
+        for bit in (0..u64::BITS)
+            .map(|bit| 1 << bit)
+            .filter(|bit| held.bits() & bit != 0)
+        {
+            let capability = CapabilitySet::from_bits_retain(bit);
             remove_capability_from_bounding_set(capability).context("dropping capabilities")?;
         }
     }
