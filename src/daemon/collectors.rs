@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::count::{CountTask, Next};
 use super::disks::DisksTask;
 use super::vmware::VmwareTask;
+use crate::carbon::lines::Measured;
 use crate::config::Config;
 use crate::logging::Log;
 use crate::scheduler::{Due, Scheduler};
@@ -21,6 +22,7 @@ pub struct Collectors {
     disks: Option<DisksTask>,
     vmware: Option<VmwareTask>,
     status: String,
+    measured: Option<Measured>,
 }
 
 impl Collectors {
@@ -32,6 +34,7 @@ impl Collectors {
             disks: None,
             vmware: None,
             status: String::new(),
+            measured: None,
         };
         collectors.set_up_count(config, now, log)?;
         collectors.set_up_disks(config, now, log);
@@ -54,6 +57,8 @@ impl Collectors {
                     .disks
                     .as_mut()
                     .is_some_and(|disks| disks.sample(now, wall, log));
+                let report = self.disks.as_mut().and_then(DisksTask::take_report);
+                self.measured = report.map(Measured::Disks);
                 self.scheduler.disks_done(now, first);
             }
             Due::Vmware => {
@@ -70,6 +75,8 @@ impl Collectors {
                     Some(Next::Pause(worked)) => self.scheduler.count_pauses(Instant::now(), worked),
                     Some(Next::After(interval)) => {
                         self.scheduler.count_done(Instant::now(), interval);
+                        let report = self.count.as_mut().and_then(CountTask::take_report);
+                        self.measured = report.map(Measured::Graphite);
                         self.share_whisper_dir();
                     }
                     None => self.scheduler.set_count(None, 100),
@@ -97,6 +104,15 @@ impl Collectors {
                 vmware.ended(ended, now, wall, log);
             }
         }
+    }
+
+    /// The document that the last turn measured, if it did, for whoever wants its figures besides its readers.
+    pub fn take_measured(&mut self) -> Option<Measured> {
+        // VMware's comes when its helper answers, which may be in a turn that measured something else.
+        let vmware = |task: &mut VmwareTask| task.take_report().map(Measured::Vmware);
+        self.measured
+            .take()
+            .or_else(|| self.vmware.as_mut().and_then(vmware))
     }
 
     /// The latest figures in words, for `systemctl status`.

@@ -29,6 +29,7 @@ pub struct VmwareTask {
     /// What was last said, so that only changes are logged.
     state: State,
     status: Option<String>,
+    report: Option<VmwareReport>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -65,6 +66,7 @@ impl VmwareTask {
             outlet,
             state: State::Unknown,
             status: None,
+            report: None,
         })
     }
 
@@ -97,6 +99,11 @@ impl VmwareTask {
         self.probe.stop();
     }
 
+    /// The latest document, once.
+    pub fn take_report(&mut self) -> Option<VmwareReport> {
+        self.report.take()
+    }
+
     /// The latest figures in words.
     pub fn status(&self) -> Option<&str> {
         self.status.as_deref()
@@ -108,17 +115,17 @@ impl VmwareTask {
         match self.collector.take(&outcome, now, wall) {
             Sample::Value(report) => {
                 self.measured(&report, log);
-                self.outlet.publish(log, &to_line(&report));
+                self.put_out(report, log);
             }
             Sample::Began(report, restart) => {
                 self.without(&report, false, log);
-                self.outlet.publish(log, &to_line(&report));
+                self.put_out(report, log);
                 // Its counters advance as a rule: the next sample makes a value.
                 return matches!(restart, Restart::First | Restart::Session);
             }
             Sample::Failed(report) => {
                 self.without(&report, true, log);
-                self.outlet.publish(log, &to_line(&report));
+                self.put_out(report, log);
             }
             Sample::NotVmware => {
                 if self.changes_to(State::Without(DENIED.into())) {
@@ -129,6 +136,11 @@ impl VmwareTask {
             }
         }
         false
+    }
+
+    fn put_out(&mut self, report: VmwareReport, log: &mut Log) {
+        self.outlet.publish(log, &to_line(&report));
+        self.report = Some(report);
     }
 
     fn measured(&mut self, report: &VmwareReport, log: &mut Log) {
