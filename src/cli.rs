@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
+use crate::vmware::helper;
 use crate::{check, daemon, once, output, status};
 
 /// Gathers in the background what a Shinken monitoring server's checks need: how many hosts and metrics Graphite
@@ -50,7 +51,7 @@ pub(crate) struct OnceArgs {
     /// Also publish the documents, as the daemon would
     #[arg(long)]
     pub write: bool,
-    /// How long to watch the disks
+    /// How long to watch the disks and VMware's figures
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_window)]
     pub window: Duration,
     /// Count this directory instead of the configured one
@@ -62,6 +63,9 @@ pub(crate) struct OnceArgs {
 /// failed, 2 for bad usage or configuration. A check's is 0 to 3, and 3 for all of that.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    if let Some((parent, libraries)) = helper::arguments(&args) {
+        return helper::run(parent, &libraries);
+    }
     let is_check = check::guard::is_check(&args);
     if is_check {
         check::guard::answer_panics();

@@ -77,6 +77,10 @@ impl Daemon {
             }
             self.notifier.turn(now, self.collectors.status());
             self.wait(next)?;
+            if self.signals.take_child_ended() {
+                self.collectors
+                    .children_ended(Instant::now(), SystemTime::now(), &mut self.log);
+            }
             if self.signals.take_reload() {
                 self.reload();
             }
@@ -84,8 +88,8 @@ impl Daemon {
         Ok(())
     }
 
-    /// Sleeps until a signal, the next deadline of the collectors or the feed, the next heartbeat, or until carbon is
-    /// ready for more.
+    /// Sleeps until a signal, the next deadline of the collectors or the feed, the next heartbeat, or until the
+    /// helper of VMware's samples wrote something or carbon is ready for more.
     fn wait(&mut self, next: Option<Instant>) -> Result<()> {
         let feed_due = self.feed.as_ref().and_then(FeedTask::due);
         let deadline = next
@@ -95,6 +99,8 @@ impl Daemon {
             .min();
         let timeout = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
         let mut waiting = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        let pipe = self.collectors.pipe();
+        waiting.extend(pipe.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
         if let Some((socket, flags)) = self.feed.as_ref().and_then(FeedTask::waits_for) {
             waiting.push(PollFd::from_borrowed_fd(socket, flags));
         }

@@ -7,7 +7,8 @@
 //! whisper tree     ->   graphite::walk  graphite::read        graphite::tree   ->  report      ->  publish
 //! /proc/diskstats  ->   disks           disks::diskstats,     disks::history,  ->  report      ->  publish
 //! /sys/block                            disks::physical       disks::rates
-//! VMware           ->   vmware          vmware::detect                         ->  report      ->  publish
+//! VMware's library ->   vmware::probe,  vmware::answer      vmware::window   ->  report      ->  publish
+//!                       vmware::helper
 //! ```
 //!
 //! `daemon` is the only loop: `scheduler` says what is due, a collector does it and returns a document, [`publish`]

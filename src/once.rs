@@ -17,8 +17,9 @@ use crate::graphite::{Count, Graphite, Progress};
 use crate::output;
 use crate::publish::{self, Durability};
 use crate::report::{DisksReport, GraphiteReport, VmwareReport, to_line};
-use crate::vmware::Vmware;
 use crate::vmware::detect::detect;
+use crate::vmware::probe::Probe;
+use crate::vmware::{Sample, Vmware};
 
 /// A count that takes longer than this shows how far it is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -48,22 +49,24 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
             worked = false;
         }
     };
+    let mut vmware = config
+        .vmware
+        .enabled
+        .then(|| VmwareSamples::begin(&config, args.window))
+        .flatten();
     // The disks come first: the count would be part of their activity.
     if config.disks.enabled {
         note(watch_disks(&config, &whisper_dir, args.window).map(|report| gathered.disks = Some(report)));
+    } else if vmware.is_some() {
+        sleep(args.window);
+    }
+    if let Some(samples) = &mut vmware {
+        let (report, result) = samples.end();
+        note(result.context("vmware"));
+        gathered.vmware = report;
     }
     if config.graphite.enabled {
         note(count(&config.graphite).map(|report| gathered.graphite = Some(report)));
-    }
-    if config.vmware.enabled && detect(&config.host.sys).is_vmware {
-        let report = Vmware::new(&config.vmware, &config.host).sample(SystemTime::now());
-        note(
-            report
-                .error
-                .clone()
-                .map_or(Ok(()), |error| Err(anyhow::Error::msg(error).context("vmware"))),
-        );
-        gathered.vmware = Some(report);
     }
     if args.write {
         note(write(
@@ -88,6 +91,53 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The two samples of %ready, with the time between them in which the disks are watched.
+struct VmwareSamples {
+    collector: Vmware,
+    probe: Probe,
+    first: Result<Sample>,
+}
+
+impl VmwareSamples {
+    /// Takes the first sample. `None` where this is no VMware virtual machine.
+    fn begin(config: &Config, window: Duration) -> Option<Self> {
+        let detection = detect(&config.host.sys);
+        let mut vmware = config.vmware.clone();
+        // However long it takes until the second one.
+        vmware.window = window * 2;
+        let mut samples = Self {
+            collector: Vmware::new(&vmware, &config.host, &detection),
+            probe: Probe::new(&config.vmware.libraries),
+            first: Ok(Sample::NotVmware),
+        };
+        samples.first = detection.is_vmware.then(|| samples.sample())?;
+        Some(samples)
+    }
+
+    /// Takes the second sample, where the first one worked. An error with a document is the one in the document.
+    fn end(&mut self) -> (Option<VmwareReport>, Result<()>) {
+        let sample = match std::mem::replace(&mut self.first, Ok(Sample::NotVmware)) {
+            Ok(Sample::Began(..)) => self.sample(),
+            failed => failed,
+        };
+        self.probe.stop();
+        match sample {
+            Ok(Sample::Value(report)) => (Some(report), Ok(())),
+            Ok(Sample::Began(report, _) | Sample::Failed(report)) => {
+                let reason = report.error.clone().unwrap_or_default();
+                (Some(report), Err(anyhow::Error::msg(reason)))
+            }
+            Ok(Sample::NotVmware) => (None, Ok(())),
+            Err(error) => (None, Err(error)),
+        }
+    }
+
+    fn sample(&mut self) -> Result<Sample> {
+        let outcome = self.probe.ask_and_wait()?;
+        Ok(self.collector.take(&outcome, Instant::now(), SystemTime::now()))
+    }
 }
 
 fn watch_disks(config: &Config, whisper_dir: &Path, window: Duration) -> Result<DisksReport> {

@@ -14,7 +14,7 @@ const SHORTEST_SLICE: Duration = Duration::from_millis(1);
 const LONGEST_CHARGED: Duration = Duration::from_secs(1);
 /// Who has waited this long is no longer put off by those that come first.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
-/// The first disk values come after this long, where the interval is longer.
+/// The first values come after this long, where the interval is longer.
 const FIRST_WINDOW: Duration = Duration::from_secs(1);
 
 /// What the daemon does next.
@@ -133,6 +133,13 @@ impl Scheduler {
         }
     }
 
+    /// VMware's window begins with the sample of `now`: the next one follows soon, to have a first value.
+    pub fn vmware_soon(&mut self, now: Instant) {
+        if let Some(vmware) = &mut self.vmware {
+            vmware.next = vmware.next.min(now + FIRST_WINDOW);
+        }
+    }
+
     /// A slice of the count ended at `now` after `worked`, with more to do: it pauses for its share of the time.
     pub fn count_pauses(&mut self, now: Instant, worked: Duration) {
         // A slice that was stopped, or hung in a system call, was not busy all that time.
@@ -197,6 +204,21 @@ mod tests {
         assert_eq!(scheduler.due(start), Due::Count(SLICE));
         let near = start + 10 * SECOND - Duration::from_millis(5);
         assert_eq!(scheduler.due(near), Due::Count(Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn a_window_that_begins_has_its_second_sample_soon() {
+        let start = Instant::now();
+        let mut scheduler = Scheduler::new();
+        scheduler.set_vmware(Some(start), 10 * SECOND);
+        scheduler.vmware_done(start);
+        scheduler.vmware_soon(start + SECOND / 2);
+        assert_eq!(scheduler.due(start), Due::Nothing(Some(start + SECOND * 3 / 2)));
+        scheduler.vmware_done(start + SECOND * 3 / 2);
+        assert_eq!(
+            scheduler.due(start + 2 * SECOND),
+            Due::Nothing(Some(start + 10 * SECOND))
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 /// The signals that the daemon acts on, from now on caught.
 #[derive(Debug)]
@@ -15,10 +15,11 @@ pub struct Signals {
     wakeups: UnixStream,
     stop: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
+    child_ended: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// Catches SIGTERM and SIGINT (stop) and SIGHUP (reload).
+    /// Catches SIGTERM and SIGINT (stop), SIGHUP (reload) and SIGCHLD (a child process ended).
     pub fn catch() -> Result<Self> {
         let (wakeups, waker) = UnixStream::pair().context("making a socket pair for signals")?;
         wakeups
@@ -26,7 +27,13 @@ impl Signals {
             .context("setting up the socket pair for signals")?;
         let stop = Arc::new(AtomicBool::new(false));
         let reload = Arc::new(AtomicBool::new(false));
-        for (signal, flag) in [(SIGTERM, &stop), (SIGINT, &stop), (SIGHUP, &reload)] {
+        let child_ended = Arc::new(AtomicBool::new(false));
+        for (signal, flag) in [
+            (SIGTERM, &stop),
+            (SIGINT, &stop),
+            (SIGHUP, &reload),
+            (SIGCHLD, &child_ended),
+        ] {
             // In this order: whoever is woken finds the flag set.
             signal_hook::flag::register(signal, Arc::clone(flag)).context("catching a signal")?;
             let waker = waker.try_clone().context("catching a signal")?;
@@ -41,6 +48,7 @@ impl Signals {
             wakeups,
             stop,
             reload,
+            child_ended,
         })
     }
 
@@ -52,6 +60,11 @@ impl Signals {
     /// Whether the daemon was asked to reload since the last call.
     pub fn take_reload(&self) -> bool {
         self.reload.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether a child process ended since the last call.
+    pub fn take_child_ended(&self) -> bool {
+        self.child_ended.swap(false, Ordering::SeqCst)
     }
 
     /// Empties the descriptor after a wake-up.

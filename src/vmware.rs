@@ -1,35 +1,89 @@
 //! How much CPU time VMware withheld from this virtual machine (%ready).
 //!
-//! `detect` says whether this is a VMware virtual machine at all. Where it is, the figures come from the guest library;
-//! while no library answers, the document says why there is no figure.
+//! `detect` says whether this is a VMware virtual machine at all. Where it is, `probe` asks the guest library for the
+//! counters, through the `helper` process that loads it; `window` makes the value of them.
 
+pub mod answer;
+mod confine;
 pub mod detect;
+mod guestlib;
+pub mod helper;
+pub mod probe;
+pub mod process;
+pub mod window;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{HostConfig, VmwareConfig};
 use crate::report::{Rounded, SCHEMA, Seconds, VmwareReport, unix_seconds};
+use answer::Answer;
+use detect::Detection;
+use probe::Outcome;
+use window::{Restart, Window};
 
 /// The collector of %ready, on a machine that is a VMware virtual machine.
 #[derive(Debug)]
 pub struct Vmware {
     sys: PathBuf,
     interval: Duration,
+    libraries: Vec<String>,
+    is_certain: bool,
+    window: Window,
+}
+
+/// What an answer of the guest library makes of the window.
+#[derive(Debug)]
+pub enum Sample {
+    /// A document with a value.
+    Value(VmwareReport),
+    /// A document without: the window begins with this sample.
+    Began(VmwareReport, Restart),
+    /// A document without: there is no sample.
+    Failed(VmwareReport),
+    /// No document: this is no VMware virtual machine after all.
+    NotVmware,
 }
 
 impl Vmware {
     /// A collector without samples.
-    pub fn new(config: &VmwareConfig, host: &HostConfig) -> Self {
+    pub fn new(config: &VmwareConfig, host: &HostConfig, detection: &Detection) -> Self {
         Self {
             sys: host.sys.clone(),
             interval: config.interval,
+            libraries: config.libraries.clone(),
+            is_certain: detection.is_certain,
+            // Half an interval more than the window, so that a sample that came a little late still closes it.
+            window: Window::new(config.window + config.interval / 2),
         }
     }
 
-    /// The document as of now.
-    pub fn sample(&mut self, wall: SystemTime) -> VmwareReport {
+    /// Takes what came of a question, and makes the document as of now.
+    pub fn take(&mut self, outcome: &Outcome, now: Instant, wall: SystemTime) -> Sample {
+        let reading = match outcome {
+            Ok(Answer::Reading(reading)) => reading,
+            Ok(Answer::NotVirtual) if !self.is_certain => return Sample::NotVmware,
+            Ok(answer) => return Sample::Failed(self.without_value(wall, answer.problem(&self.libraries))),
+            Err(fault) => return Sample::Failed(self.without_value(wall, Some(fault.problem()))),
+        };
+        match self.window.add(now, *reading) {
+            Ok(ready) => {
+                let vcpus = online_cpus(&self.sys);
+                Sample::Value(VmwareReport {
+                    window_seconds: ready.elapsed.into(),
+                    cpu_ready_percent: Some(Rounded::new(ready.percent)),
+                    cpu_ready_percent_per_vcpu: vcpus
+                        .map(|vcpus| Rounded::new(ready.percent / f64::from(vcpus))),
+                    vcpus,
+                    ..self.without_value(wall, None)
+                })
+            }
+            Err(restart) => Sample::Began(self.without_value(wall, Some(restart.reason().into())), restart),
+        }
+    }
+
+    fn without_value(&self, wall: SystemTime, error: Option<String>) -> VmwareReport {
         VmwareReport {
             schema: SCHEMA,
             updated_at: unix_seconds(wall),
@@ -39,7 +93,7 @@ impl Vmware {
             cpu_ready_percent: None,
             cpu_ready_percent_per_vcpu: None,
             vcpus: online_cpus(&self.sys),
-            error: Some("%ready is unknown: this version does not ask the VMware guest library yet".into()),
+            error,
         }
     }
 }

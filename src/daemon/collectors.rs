@@ -1,5 +1,6 @@
 //! The collectors of the daemon and what is due of them.
 
+use std::os::fd::BorrowedFd;
 use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
@@ -11,6 +12,7 @@ use crate::carbon::lines::Measured;
 use crate::config::Config;
 use crate::logging::Log;
 use crate::scheduler::{Due, Scheduler};
+use crate::vmware::process::reap;
 
 /// The enabled collectors, their deadlines and their latest figures.
 #[derive(Debug)]
@@ -41,8 +43,14 @@ impl Collectors {
         Ok(collectors)
     }
 
-    /// Does the one thing that is due most, and returns when the next one is; `None` for never.
+    /// Takes what the helper of VMware's samples wrote, does the one thing that is due most, and returns when the next
+    /// one is; `None` for never.
     pub fn turn(&mut self, now: Instant, wall: SystemTime, log: &mut Log) -> Option<Instant> {
+        if let Some(vmware) = &mut self.vmware
+            && vmware.receive(now, wall, log)
+        {
+            self.scheduler.vmware_soon(now);
+        }
         match self.scheduler.due(now) {
             Due::Disks => {
                 let first = self
@@ -54,11 +62,12 @@ impl Collectors {
                 self.scheduler.disks_done(now, first);
             }
             Due::Vmware => {
-                if let Some(vmware) = &mut self.vmware {
-                    vmware.sample(wall, log);
-                    self.measured = vmware.take_report().map(Measured::Vmware);
-                }
                 self.scheduler.vmware_done(now);
+                if let Some(vmware) = &mut self.vmware
+                    && vmware.ask(now, wall, log)
+                {
+                    self.scheduler.vmware_soon(now);
+                }
             }
             Due::Count(slice) => {
                 let next = self.count.as_mut().map(|count| count.work(now, wall, slice, log));
@@ -73,15 +82,37 @@ impl Collectors {
                     None => self.scheduler.set_count(None, 100),
                 }
             }
-            Due::Nothing(next) => return next,
+            Due::Nothing(next) => {
+                self.update_status();
+                let deadline = self.waits_for().and_then(|(_, deadline)| deadline);
+                return next.into_iter().chain(deadline).min();
+            }
         }
         self.update_status();
         Some(now)
     }
 
+    /// The pipe to wait for beside the deadlines.
+    pub fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.waits_for().map(|(pipe, _)| pipe)
+    }
+
+    /// Child processes ended: waits for them, which does not block, and draws the conclusions.
+    pub fn children_ended(&mut self, now: Instant, wall: SystemTime, log: &mut Log) {
+        for ended in reap() {
+            if let Some(vmware) = &mut self.vmware {
+                vmware.ended(ended, now, wall, log);
+            }
+        }
+    }
+
     /// The document that the last turn measured, if it did, for whoever wants its figures besides its readers.
     pub fn take_measured(&mut self) -> Option<Measured> {
-        self.measured.take()
+        // VMware's comes when its helper answers, which may be in a turn that measured something else.
+        let vmware = |task: &mut VmwareTask| task.take_report().map(Measured::Vmware);
+        self.measured
+            .take()
+            .or_else(|| self.vmware.as_mut().and_then(vmware))
     }
 
     /// The latest figures in words, for `systemctl status`.
@@ -112,6 +143,9 @@ impl Collectors {
     /// The daemon ends: the disks' values must not outlive it, the other files stay.
     pub fn end(&mut self, log: &mut Log) {
         self.end_disks(log);
+        if let Some(vmware) = &mut self.vmware {
+            vmware.end();
+        }
     }
 
     fn end_disks(&mut self, log: &mut Log) {
@@ -150,6 +184,10 @@ impl Collectors {
             .flatten();
         self.scheduler
             .set_vmware(self.vmware.is_some().then_some(now), config.vmware.interval);
+    }
+
+    fn waits_for(&self) -> Option<(BorrowedFd<'_>, Option<Instant>)> {
+        self.vmware.as_ref()?.waits_for()
     }
 
     /// Tells the disks where the tree is, to find those under it.

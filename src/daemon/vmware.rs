@@ -1,25 +1,42 @@
 //! The daemon's side of VMware's %ready.
 
-use std::time::SystemTime;
+use std::os::fd::BorrowedFd;
+use std::process::ExitStatus;
+use std::time::{Instant, SystemTime};
+
+use rustix::process::Pid;
 
 use super::outlet::Outlet;
 use crate::config::Config;
 use crate::logging::Log;
 use crate::publish::Durability;
 use crate::report::{VmwareReport, to_line};
-use crate::vmware::Vmware;
 use crate::vmware::detect::detect;
+use crate::vmware::probe::{Outcome, Probe};
+use crate::vmware::window::Restart;
+use crate::vmware::{Sample, Vmware};
 
 const COLLECTOR: &str = "vmware";
+const DENIED: &str =
+    "not a VMware virtual machine: the firmware's tables say so, but the VMware guest library denies it";
 
 /// The samples of %ready, their published file and their problems.
 #[derive(Debug)]
 pub struct VmwareTask {
     collector: Vmware,
+    probe: Probe,
     outlet: Outlet,
-    error: Option<String>,
+    /// What was last said, so that only changes are logged.
+    state: State,
     status: Option<String>,
     report: Option<VmwareReport>,
+}
+
+#[derive(Debug, PartialEq)]
+enum State {
+    Unknown,
+    Measured,
+    Without(String),
 }
 
 impl VmwareTask {
@@ -44,30 +61,42 @@ impl VmwareTask {
             &[],
         );
         Some(Self {
-            collector: Vmware::new(&config.vmware, &config.host),
+            collector: Vmware::new(&config.vmware, &config.host, &detection),
+            probe: Probe::new(&config.vmware.libraries),
             outlet,
-            error: None,
+            state: State::Unknown,
             status: None,
             report: None,
         })
     }
 
-    /// Takes a sample and publishes what the window gives.
-    pub fn sample(&mut self, wall: SystemTime, log: &mut Log) {
-        let report = self.collector.sample(wall);
-        if report.error != self.error {
-            match &report.error {
-                Some(error) => log.warn(COLLECTOR, error, &[("error", error)]),
-                None => log.info(COLLECTOR, "%ready is measured", &[]),
-            }
-            self.error.clone_from(&report.error);
-        }
-        self.status = Some(match report.cpu_ready_percent {
-            Some(ready) => format!("%ready {:.1}", ready.get()),
-            None => "%ready unknown".into(),
-        });
-        self.outlet.publish(log, &to_line(&report));
-        self.report = Some(report);
+    /// Asks for a sample. True where the next one should follow soon.
+    pub fn ask(&mut self, now: Instant, wall: SystemTime, log: &mut Log) -> bool {
+        let outcome = self.probe.ask(now);
+        self.publish(outcome, now, wall, log)
+    }
+
+    /// Takes the answer, where there is one, and publishes what the window gives. True where the next sample should
+    /// follow soon.
+    pub fn receive(&mut self, now: Instant, wall: SystemTime, log: &mut Log) -> bool {
+        let outcome = self.probe.receive(now);
+        self.publish(outcome, now, wall, log)
+    }
+
+    /// A child process of the daemon ended.
+    pub fn ended(&mut self, (pid, status): (Pid, ExitStatus), now: Instant, wall: SystemTime, log: &mut Log) {
+        let outcome = self.probe.ended(now, pid, status);
+        self.publish(outcome, now, wall, log);
+    }
+
+    /// The pipe to wait for, and until when to wait for it at most.
+    pub fn waits_for(&self) -> Option<(BorrowedFd<'_>, Option<Instant>)> {
+        self.probe.waits_for()
+    }
+
+    /// The daemon ends, and its helper before it.
+    pub fn end(&mut self) {
+        self.probe.stop();
     }
 
     /// The latest document, once.
@@ -78,5 +107,69 @@ impl VmwareTask {
     /// The latest figures in words.
     pub fn status(&self) -> Option<&str> {
         self.status.as_deref()
+    }
+
+    fn publish(&mut self, outcome: Option<Outcome>, now: Instant, wall: SystemTime, log: &mut Log) -> bool {
+        let Some(outcome) = outcome else { return false };
+        log.debug(COLLECTOR, format_args!("the guest library: {outcome:?}"), &[]);
+        match self.collector.take(&outcome, now, wall) {
+            Sample::Value(report) => {
+                self.measured(&report, log);
+                self.put_out(report, log);
+            }
+            Sample::Began(report, restart) => {
+                self.without(&report, false, log);
+                self.put_out(report, log);
+                // Its counters advance as a rule: the next sample makes a value.
+                return matches!(restart, Restart::First | Restart::Session);
+            }
+            Sample::Failed(report) => {
+                self.without(&report, true, log);
+                self.put_out(report, log);
+            }
+            Sample::NotVmware => {
+                if self.changes_to(State::Without(DENIED.into())) {
+                    log.info(COLLECTOR, DENIED, &[]);
+                }
+                self.status = None;
+                self.outlet.remove(log);
+            }
+        }
+        false
+    }
+
+    fn put_out(&mut self, report: VmwareReport, log: &mut Log) {
+        self.outlet.publish(log, &to_line(&report));
+        self.report = Some(report);
+    }
+
+    fn measured(&mut self, report: &VmwareReport, log: &mut Log) {
+        let ready = report.cpu_ready_percent.map_or(0.0, |ready| ready.get());
+        let window = report.window_seconds.get();
+        self.status = Some(format!("%ready {ready:.1}"));
+        if self.changes_to(State::Measured) {
+            log.info(
+                COLLECTOR,
+                format_args!("%ready {ready:.1} over {window:.1} s"),
+                &[],
+            );
+        }
+    }
+
+    fn without(&mut self, report: &VmwareReport, is_problem: bool, log: &mut Log) {
+        let reason = report.error.clone().unwrap_or_default();
+        self.status = Some("%ready unknown".into());
+        if self.changes_to(State::Without(reason.clone())) {
+            match is_problem {
+                true => log.warn(COLLECTOR, &reason, &[("error", &reason)]),
+                false => log.info(COLLECTOR, &reason, &[]),
+            }
+        }
+    }
+
+    fn changes_to(&mut self, state: State) -> bool {
+        let changes = self.state != state;
+        self.state = state;
+        changes
     }
 }

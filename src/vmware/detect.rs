@@ -9,8 +9,10 @@ const VMWARE_VENDOR: &[u8; 12] = b"VMwareVMware";
 /// The answer and what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Detection {
-    /// Whether the machine is a VMware virtual machine.
+    /// Whether the machine is a VMware virtual machine, as far as they say.
     pub is_vmware: bool,
+    /// Whether that is certain. The firmware's tables can be a copy: there, the guest library may still deny it.
+    pub is_certain: bool,
     /// For the log: what the processor and the firmware say.
     pub evidence: String,
 }
@@ -34,6 +36,7 @@ fn decide(hypervisor: Option<&[u8; 12]>, firmware: Option<&[u8]>) -> Detection {
     let firmware = firmware.map_or("unknown".into(), |vendor| format!("{:?}", text(vendor)));
     Detection {
         is_vmware: by_hypervisor || by_firmware,
+        is_certain: by_hypervisor,
         evidence: format!("hypervisor by CPUID: {hypervisor}, system vendor by DMI: {firmware}"),
     }
 }
@@ -67,7 +70,9 @@ mod tests {
     #[test]
     fn either_source_is_enough_and_neither_is_none() {
         assert!(decide(Some(b"VMwareVMware"), None).is_vmware);
+        assert!(decide(Some(b"VMwareVMware"), None).is_certain);
         assert!(decide(None, Some(b"VMware, Inc.\n")).is_vmware);
+        assert!(!decide(None, Some(b"VMware, Inc.\n")).is_certain);
         assert!(!decide(Some(b"KVMKVMKVM\0\0\0"), Some(b"QEMU\n")).is_vmware);
         assert!(!decide(None, None).is_vmware);
         let other = decide(Some(b"KVMKVMKVM\0\0\0"), Some(b"QEMU\n"));
