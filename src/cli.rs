@@ -1,13 +1,14 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::Config;
+use crate::generate::Generate;
 use crate::{daemon, once, output};
 
 /// Gathers in the background what a Shinken monitoring server's checks need: how many hosts and metrics Graphite
@@ -29,6 +30,9 @@ enum Command {
     Run,
     /// Gather once and print what there is to know; nothing is published without --write
     Once(OnceArgs),
+    /// Print what packaging installs: the init script, the manual pages, the completions
+    #[command(subcommand)]
+    Generate(Generate),
 }
 
 /// Options of `once`.
@@ -62,6 +66,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    if let Command::Generate(what) = cli.command {
+        return generate(what, cli.config.as_deref());
+    }
     let config = match Config::load(cli.config.as_deref()) {
         Ok(config) => config,
         Err(error) => {
@@ -72,11 +79,30 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Run => daemon::run(cli.config.as_deref(), config).map(|()| ExitCode::SUCCESS),
         Command::Once(args) => once::run(&args, config),
+        Command::Generate(_) => Ok(ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         output::complain(format_args!("{error:#}"));
         ExitCode::FAILURE
     })
+}
+
+fn generate(what: Generate, config: Option<&Path>) -> ExitCode {
+    match what.text(config) {
+        Ok(text) => {
+            output::print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            output::complain(error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The command line as clap knows it, for the manual page and the completions.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 fn parse_window(text: &str) -> Result<Duration, String> {

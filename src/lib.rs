@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 mod daemon;
 pub mod disks;
+mod generate;
 pub mod graphite;
 mod logging;
 mod notify;
