@@ -28,30 +28,6 @@ _shinken__gatherer() {
             shinken__gatherer,run)
                 cmd="shinken__gatherer__subcmd__run"
                 ;;
-            shinken__gatherer__subcmd__generate,completions)
-                cmd="shinken__gatherer__subcmd__generate__subcmd__completions"
-                ;;
-            shinken__gatherer__subcmd__generate,help)
-                cmd="shinken__gatherer__subcmd__generate__subcmd__help"
-                ;;
-            shinken__gatherer__subcmd__generate,init-script)
-                cmd="shinken__gatherer__subcmd__generate__subcmd__init__subcmd__script"
-                ;;
-            shinken__gatherer__subcmd__generate,man)
-                cmd="shinken__gatherer__subcmd__generate__subcmd__man"
-                ;;
-            shinken__gatherer__subcmd__generate__subcmd__help,completions)
-                cmd="shinken__gatherer__subcmd__generate__subcmd__help__subcmd__completions"
-                ;;
-            shinken__gatherer__subcmd__generate__subcmd__help,help)
-                cmd="shinken__gatherer__subcmd__generate__subcmd__help__subcmd__help"
-                ;;
-            shinken__gatherer__subcmd__generate__subcmd__help,init-script)
-                cmd="shinken__gatherer__subcmd__generate__subcmd__help__subcmd__init__subcmd__script"
-                ;;
-            shinken__gatherer__subcmd__generate__subcmd__help,man)
-                cmd="shinken__gatherer__subcmd__generate__subcmd__help__subcmd__man"
-                ;;
             shinken__gatherer__subcmd__help,generate)
                 cmd="shinken__gatherer__subcmd__help__subcmd__generate"
                 ;;
@@ -63,15 +39,6 @@ _shinken__gatherer() {
                 ;;
             shinken__gatherer__subcmd__help,run)
                 cmd="shinken__gatherer__subcmd__help__subcmd__run"
-                ;;
-            shinken__gatherer__subcmd__help__subcmd__generate,completions)
-                cmd="shinken__gatherer__subcmd__help__subcmd__generate__subcmd__completions"
-                ;;
-            shinken__gatherer__subcmd__help__subcmd__generate,init-script)
-                cmd="shinken__gatherer__subcmd__help__subcmd__generate__subcmd__init__subcmd__script"
-                ;;
-            shinken__gatherer__subcmd__help__subcmd__generate,man)
-                cmd="shinken__gatherer__subcmd__help__subcmd__generate__subcmd__man"
                 ;;
             *)
                 ;;
@@ -98,132 +65,8 @@ _shinken__gatherer() {
             return 0
             ;;
         shinken__subcmd__gatherer__subcmd__generate)
-            opts="-h --config --help init-script man completions help"
+            opts="-h --config --help init-script sandbox man completions shinken-gatherer gatherer.toml bash zsh fish"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        shinken__subcmd__gatherer__subcmd__generate__subcmd__completions)
-            opts="-h --config --help bash zsh fish"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        shinken__subcmd__gatherer__subcmd__generate__subcmd__help)
-            opts="init-script man completions help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        shinken__subcmd__gatherer__subcmd__generate__subcmd__help__subcmd__completions)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        shinken__subcmd__gatherer__subcmd__generate__subcmd__help__subcmd__help)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        shinken__subcmd__gatherer__subcmd__generate__subcmd__help__subcmd__init__subcmd__script)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        shinken__subcmd__gatherer__subcmd__generate__subcmd__help__subcmd__man)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        shinken__subcmd__gatherer__subcmd__generate__subcmd__init__subcmd__script)
-            opts="-h --config --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        shinken__subcmd__gatherer__subcmd__generate__subcmd__man)
-            opts="-h --config --help shinken-gatherer gatherer.toml"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -254,50 +97,8 @@ _shinken__gatherer() {
             return 0
             ;;
         shinken__subcmd__gatherer__subcmd__help__subcmd__generate)
-            opts="init-script man completions"
+            opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        shinken__subcmd__gatherer__subcmd__help__subcmd__generate__subcmd__completions)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        shinken__subcmd__gatherer__subcmd__help__subcmd__generate__subcmd__init__subcmd__script)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        shinken__subcmd__gatherer__subcmd__help__subcmd__generate__subcmd__man)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

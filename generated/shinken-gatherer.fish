@@ -39,26 +39,9 @@ complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand once" 
 complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand once" -l json -d 'Print the documents as JSON, for programs, instead of a table'
 complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand once" -l write -d 'Also publish the documents, as the daemon would'
 complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand once" -s h -l help -d 'Print help'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and not __fish_seen_subcommand_from init-script man completions help" -l config -d 'The configuration [default: /etc/shinken/gatherer.toml where that exists, else built-in values]' -r -F
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and not __fish_seen_subcommand_from init-script man completions help" -s h -l help -d 'Print help'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and not __fish_seen_subcommand_from init-script man completions help" -f -a "init-script" -d 'The init script, /etc/init.d/shinken-gatherer'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and not __fish_seen_subcommand_from init-script man completions help" -f -a "man" -d 'A manual page'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and not __fish_seen_subcommand_from init-script man completions help" -f -a "completions" -d 'Completions of the command line'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and not __fish_seen_subcommand_from init-script man completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and __fish_seen_subcommand_from init-script" -l config -d 'The configuration [default: /etc/shinken/gatherer.toml where that exists, else built-in values]' -r -F
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and __fish_seen_subcommand_from init-script" -s h -l help -d 'Print help'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and __fish_seen_subcommand_from man" -l config -d 'The configuration [default: /etc/shinken/gatherer.toml where that exists, else built-in values]' -r -F
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and __fish_seen_subcommand_from man" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and __fish_seen_subcommand_from completions" -l config -d 'The configuration [default: /etc/shinken/gatherer.toml where that exists, else built-in values]' -r -F
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and __fish_seen_subcommand_from completions" -s h -l help -d 'Print help'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and __fish_seen_subcommand_from help" -f -a "init-script" -d 'The init script, /etc/init.d/shinken-gatherer'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and __fish_seen_subcommand_from help" -f -a "man" -d 'A manual page'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and __fish_seen_subcommand_from help" -f -a "completions" -d 'Completions of the command line'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate" -l config -d 'The configuration [default: /etc/shinken/gatherer.toml where that exists, else built-in values]' -r -F
+complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand generate" -s h -l help -d 'Print help'
 complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand help; and not __fish_seen_subcommand_from run once generate help" -f -a "run" -d 'Run in the foreground and publish until SIGTERM; SIGHUP reads the configuration again'
 complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand help; and not __fish_seen_subcommand_from run once generate help" -f -a "once" -d 'Gather once and print what there is to know; nothing is published without --write'
 complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand help; and not __fish_seen_subcommand_from run once generate help" -f -a "generate" -d 'Print what packaging installs: the init script, the manual pages, the completions'
 complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand help; and not __fish_seen_subcommand_from run once generate help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand help; and __fish_seen_subcommand_from generate" -f -a "init-script" -d 'The init script, /etc/init.d/shinken-gatherer'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand help; and __fish_seen_subcommand_from generate" -f -a "man" -d 'A manual page'
-complete -c shinken-gatherer -n "__fish_shinken_gatherer_using_subcommand help; and __fish_seen_subcommand_from generate" -f -a "completions" -d 'Completions of the command line'

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::Config;
-use crate::generate::Generate;
+use crate::generate::GenerateArgs;
 use crate::{daemon, once, output};
 
 /// Gathers in the background what a Shinken monitoring server's checks need: how many hosts and metrics Graphite
@@ -31,8 +31,7 @@ enum Command {
     /// Gather once and print what there is to know; nothing is published without --write
     Once(OnceArgs),
     /// Print what packaging installs: the init script, the manual pages, the completions
-    #[command(subcommand)]
-    Generate(Generate),
+    Generate(GenerateArgs),
 }
 
 /// Options of `once`.
@@ -66,7 +65,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    if let Command::Generate(what) = cli.command {
+    if let Command::Generate(what) = &cli.command {
         return generate(what, cli.config.as_deref());
     }
     let config = match Config::load(cli.config.as_deref()) {
@@ -87,7 +86,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-fn generate(what: Generate, config: Option<&Path>) -> ExitCode {
+fn generate(what: &GenerateArgs, config: Option<&Path>) -> ExitCode {
     match what.text(config) {
         Ok(text) => {
             output::print(&text);

@@ -1,9 +1,8 @@
 //! `generate`: prints what packaging installs beside the program.
 //!
 //! The init script is put together here, from the systemd unit. The manual pages and completions are files of
-//! `generated/`, made from the command line by tests/generated.rs and kept equal to it by that test, and only printed
-//! here: 30 KB of text in the program that no running daemon reads, where clap_mangen and clap_complete would be
-//! BIGGER of code.
+//! `generated/`, made from the command line by tests/generated and kept equal to it by that test, and only printed
+//! here: as text that no running daemon reads they weigh less in it than clap_mangen and clap_complete would.
 
 mod init_script;
 mod sandbox;
@@ -11,69 +10,40 @@ mod unit;
 
 use std::path::Path;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Args;
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 
-/// What can be printed.
-#[derive(Debug, Clone, Copy, Subcommand)]
-pub(crate) enum Generate {
-    /// The init script, /etc/init.d/shinken-gatherer
-    InitScript,
-    /// A systemd drop-in that lets the service write where the configuration says; the unit's sandbox allows the
-    /// usual places only
-    Sandbox,
-    /// A manual page
-    Man {
-        /// Which one
-        #[arg(value_enum, default_value_t = Page::ShinkenGatherer)]
-        page: Page,
-    },
-    /// Completions of the command line
-    Completions {
-        /// For which shell
-        #[arg(value_enum)]
-        shell: Shell,
-    },
+/// Options of `generate`. Plain words rather than subcommands and enums, which would add 30 KB to the daemon.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// init-script: /etc/init.d/shinken-gatherer. sandbox: a systemd drop-in that lets the service write where the
+    /// configuration says, for paths that the unit's sandbox does not allow. man: a manual page. completions: those
+    /// of the command line for a shell
+    #[arg(value_parser = ["init-script", "sandbox", "man", "completions"])]
+    what: String,
+    /// Which manual page [default: shinken-gatherer] or which shell
+    #[arg(value_parser = ["shinken-gatherer", "gatherer.toml", "bash", "zsh", "fish"])]
+    which: Option<String>,
 }
 
-/// The manual pages.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Page {
-    /// shinken-gatherer(8), the commands
-    #[value(name = "shinken-gatherer")]
-    ShinkenGatherer,
-    /// gatherer.toml(5), the configuration
-    #[value(name = "gatherer.toml")]
-    GathererToml,
-}
-
-/// The shells whose completions there are.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-#[allow(missing_docs)]
-pub(crate) enum Shell {
-    Bash,
-    Zsh,
-    Fish,
-}
-
-impl Generate {
-    /// The text to print. Only the sandbox depends on the configuration, so only it reads that.
-    pub fn text(self, config: Option<&Path>) -> Result<String, ConfigError> {
-        Ok(match self {
-            Self::InitScript => init_script::init_script(),
-            Self::Sandbox => sandbox::drop_in(&Config::load(config)?),
-            Self::Man { page } => match page {
-                Page::ShinkenGatherer => include_str!("../generated/shinken-gatherer.8"),
-                Page::GathererToml => include_str!("../generated/gatherer.toml.5"),
+impl GenerateArgs {
+    /// The text to print, or why there is none. Only the sandbox depends on the configuration, so only it reads that.
+    pub fn text(&self, config: Option<&Path>) -> Result<String, String> {
+        let text = match (self.what.as_str(), self.which.as_deref()) {
+            ("init-script", None) => return Ok(init_script::init_script()),
+            ("sandbox", None) => {
+                let config = Config::load(config).map_err(|error| error.to_string())?;
+                return Ok(sandbox::drop_in(&config));
             }
-            .into(),
-            Self::Completions { shell } => match shell {
-                Shell::Bash => include_str!("../generated/shinken-gatherer.bash"),
-                Shell::Zsh => include_str!("../generated/_shinken-gatherer"),
-                Shell::Fish => include_str!("../generated/shinken-gatherer.fish"),
-            }
-            .into(),
-        })
+            ("man", None | Some("shinken-gatherer")) => include_str!("../generated/shinken-gatherer.8"),
+            ("man", Some("gatherer.toml")) => include_str!("../generated/gatherer.toml.5"),
+            ("completions", Some("bash")) => include_str!("../generated/shinken-gatherer.bash"),
+            ("completions", Some("zsh")) => include_str!("../generated/_shinken-gatherer"),
+            ("completions", Some("fish")) => include_str!("../generated/shinken-gatherer.fish"),
+            ("completions", None) => return Err("completions are for one of bash, zsh, fish".into()),
+            (what, which) => return Err(format!("there is no {what} {}", which.unwrap_or_default())),
+        };
+        Ok(text.into())
     }
 }
