@@ -1,14 +1,15 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::Config;
-use crate::generate::GenerateArgs;
 use crate::{daemon, once, output};
 
 /// Gathers in the background what a Shinken monitoring server's checks need: how many hosts and metrics Graphite
@@ -30,7 +31,8 @@ enum Command {
     Run,
     /// Gather once and print what there is to know; nothing is published without --write
     Once(OnceArgs),
-    /// Print what packaging installs: the init script, the manual pages, the completions
+    /// Print what packaging installs: the init script, the manual pages, the completions,
+    /// a drop-in for the sandbox
     Generate(GenerateArgs),
 }
 
@@ -51,6 +53,19 @@ pub(crate) struct OnceArgs {
     pub whisper_dir: Option<PathBuf>,
 }
 
+/// Arguments of `generate`, for the program that does it.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+struct GenerateArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    what: Vec<OsString>,
+}
+
+/// The program behind `generate`: a file beside this one, or in [`GENERATOR_FOLDER`] once installed. It is no part of
+/// the daemon because all of that would stay in memory with it.
+const GENERATOR: &str = "shinken-gatherer-generate";
+const GENERATOR_FOLDER: &str = "/usr/libexec/shinken-gatherer";
+
 /// Runs the command line `args`, whose first is the program's name, and returns the exit code: 0, 1 when something
 /// failed, 2 for bad usage or configuration.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -65,10 +80,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    if let Command::Generate(what) = &cli.command {
-        return generate(what, cli.config.as_deref());
-    }
-    let config = match Config::load(cli.config.as_deref()) {
+    let config = match &cli.command {
+        // What can be generated does not depend on the configuration, or reads it by itself.
+        Command::Generate(_) => Ok(Config::default()),
+        _ => Config::load(cli.config.as_deref()),
+    };
+    let config = match config {
         Ok(config) => config,
         Err(error) => {
             output::complain(error);
@@ -78,7 +95,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Run => daemon::run(cli.config.as_deref(), config).map(|()| ExitCode::SUCCESS),
         Command::Once(args) => once::run(&args, config),
-        Command::Generate(_) => Ok(ExitCode::SUCCESS),
+        Command::Generate(args) => generate(&args, cli.config.as_deref()),
     };
     result.unwrap_or_else(|error| {
         output::complain(format_args!("{error:#}"));
@@ -86,17 +103,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-fn generate(what: &GenerateArgs, config: Option<&Path>) -> ExitCode {
-    match what.text(config) {
-        Ok(text) => {
-            output::print(&text);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            output::complain(error);
-            ExitCode::from(2)
-        }
+/// Becomes the program that generates, which is no part of the daemon. Returns only where that fails.
+fn generate(args: &GenerateArgs, config: Option<&Path>) -> Result<ExitCode> {
+    let beside = std::env::current_exe()
+        .context("finding this program")?
+        .with_file_name(GENERATOR);
+    let installed = Path::new(GENERATOR_FOLDER).join(GENERATOR);
+    let program = [&beside, &installed].into_iter().find(|path| path.exists());
+    let mut command = std::process::Command::new(program.unwrap_or(&installed));
+    if let Some(config) = config {
+        command.arg("--config").arg(config);
     }
+    let error = command.args(&args.what).exec();
+    Err(error).with_context(|| format!("running {:?}", command.get_program()))
 }
 
 /// The command line as clap knows it, for the manual page and the completions.

@@ -1,7 +1,7 @@
 //! What the systemd unit says, for whoever has to do the same without systemd.
 
 /// The unit as it is installed: the one place for these facts.
-const UNIT: &str = include_str!("../../systemd/shinken-gatherer.service");
+const UNIT: &str = include_str!("../../../systemd/shinken-gatherer.service");
 
 /// The words of every assignment to `key`, in the order of the unit. Empty where there is none.
 pub fn words(key: &str) -> Vec<&'static str> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::unit;
-use crate::config::Config;
+use crate::unit;
+use shinken_gatherer::config::Config;
 
 /// Folders that are never opened as a whole: with them writable there would be no sandbox left.
 const TOO_WIDE: [&str; 16] = [
@@ -106,7 +106,7 @@ fn escaped(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::drop_in;
-    use crate::config::Config;
+    use shinken_gatherer::config::Config;
 
     fn settings(config: &Config) -> Vec<String> {
         drop_in(config).lines().skip(2).map(String::from).collect()

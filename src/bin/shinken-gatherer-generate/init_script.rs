@@ -1,8 +1,8 @@
 //! The SysV init script: its template, filled in with what the systemd unit says.
 
-use super::unit;
+use crate::unit;
 
-const TEMPLATE: &str = include_str!("../../init.d/template");
+const TEMPLATE: &str = include_str!("../../../init.d/template");
 
 /// The text of `/etc/init.d/shinken-gatherer`.
 pub fn init_script() -> String {
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn the_committed_script_is_the_generated_one() {
         assert_eq!(
-            include_str!("../../init.d/shinken-gatherer"),
+            include_str!("../../../init.d/shinken-gatherer"),
             init_script(),
             "generate it anew: cargo run -- generate init-script >init.d/shinken-gatherer"
         );

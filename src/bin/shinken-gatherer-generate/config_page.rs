@@ -3,10 +3,10 @@
 use roff::{Roff, bold, italic, roman};
 
 /// The configuration as it is shipped: every key commented out, at its default.
-pub const SHIPPED: &str = include_str!("../../etc/shinken/gatherer.toml");
+const SHIPPED: &str = include_str!("../../../etc/shinken/gatherer.toml");
 
 /// The setting in a line that is commented out: `#key = value`, where a comment has a space after the `#`.
-pub fn setting(line: &str) -> Option<&str> {
+fn setting(line: &str) -> Option<&str> {
     line.strip_prefix('#')
         .filter(|rest| rest.starts_with(|letter: char| letter.is_ascii_lowercase()))
 }
@@ -23,7 +23,7 @@ pub fn page() -> String {
     let mut comment = String::new();
     for line in SHIPPED.lines() {
         if let Some(setting) = setting(line) {
-            let (key, default) = setting.split_once(" = ").expect("a key and its default");
+            let (key, default) = setting.split_once(" = ").unwrap_or((setting, ""));
             page.control("TP", []);
             page.text([bold(key), roman(" = "), italic(default)]);
             page.text([roman(std::mem::take(&mut comment))]);
@@ -44,4 +44,32 @@ pub fn page() -> String {
     page.control("SH", ["SEE ALSO"]);
     page.text([bold("shinken-gatherer"), roman("(8)")]);
     page.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use shinken_gatherer::config::Config;
+
+    use super::{SHIPPED, setting};
+
+    #[test]
+    fn the_shipped_configuration_is_the_defaults_as_it_is_and_with_every_key_set() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/shinken/gatherer.toml");
+        assert_eq!(Config::load(Some(&shipped)).unwrap(), Config::default());
+
+        let set: String = SHIPPED
+            .lines()
+            .map(|line| format!("{}\n", setting(line).unwrap_or(line)))
+            .collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gatherer.toml");
+        fs::write(&path, set).unwrap();
+        let mut config = Config::load(Some(&path)).unwrap();
+        // These two are found at run time where they are not set.
+        assert!(config.graphite.whisper_dir.take().is_some() && config.graphite.output.take().is_some());
+        assert_eq!(config, Config::default());
+    }
 }
