@@ -49,7 +49,7 @@ mod tests {
         assert_eq!(
             include_str!("../../../init.d/shinken-gatherer"),
             init_script(),
-            "generate it anew: cargo run -- generate init-script >init.d/shinken-gatherer"
+            "generate it anew: cargo run --bin shinken-gatherer-generate -- init-script >init.d/shinken-gatherer"
         );
     }
 

@@ -124,7 +124,7 @@ mod tests {
             ("init-script", "#!/bin/sh\n"),
             ("man", "COMMAND ONCE"),
             ("man gatherer.toml", "full_scan_interval"),
-            ("completions bash", "_shinken-gatherer"),
+            ("completions bash", "complete -F"),
             ("completions zsh", "#compdef shinken-gatherer"),
             ("completions fish", "complete -c shinken-gatherer"),
         ] {
