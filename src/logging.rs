@@ -116,7 +116,10 @@ impl Log {
         };
         let fields = Fields { collector, fields };
         let mut record = Record::builder();
-        record.level(level).target("shinken_gatherer").key_values(&fields);
+        record
+            .level(journal_level(level))
+            .target("shinken_gatherer")
+            .key_values(&fields);
         journal
             .journal_send(&record.args(format_args!("{collector}: {text}")).build())
             .is_ok()
@@ -202,6 +205,16 @@ fn open(path: &Path) -> Result<File> {
         .open(path)?;
     ensure!(file.metadata()?.is_file(), "not a regular file");
     Ok(file)
+}
+
+/// The level by which the journal's crate comes to syslog's priority of the same name: it takes INFO for "notice" and
+/// DEBUG for "info", and `journalctl -p info` would show every detail.
+fn journal_level(level: Level) -> Level {
+    match level {
+        Level::Info => Level::Debug,
+        Level::Debug => Level::Trace,
+        other => other,
+    }
 }
 
 fn to_stderr(line: &str) {
