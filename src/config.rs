@@ -64,7 +64,6 @@ pub struct GraphiteConfig {
     #[serde(deserialize_with = "text::duration")]
     pub full_scan_interval: Duration,
     /// Gitignore patterns, relative to the whisper directory, of what is not counted.
-    #[serde(deserialize_with = "text::patterns")]
     pub exclude: Vec<String>,
 }
 

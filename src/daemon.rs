@@ -17,6 +17,8 @@ use rustix::io::Errno;
 use crate::config::Config;
 use crate::logging::Log;
 use crate::notify::Notifier;
+use crate::output;
+use crate::publish;
 use crate::signals::Signals;
 use collectors::Collectors;
 
@@ -33,6 +35,7 @@ pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
         format_args!("started, version {version}"),
         &[("version", &version)],
     );
+    remove_on_panic(&config);
     let now = Instant::now();
     let collectors = Collectors::new(&config, now, &mut log)?;
     let notifier = Notifier::new(now);
@@ -95,6 +98,7 @@ impl Daemon {
                 self.log.info("daemon", "reloaded", &[]);
                 self.collectors
                     .reload(&self.config, &config, Instant::now(), &mut self.log)?;
+                remove_on_panic(&config);
                 self.config = config;
             }
             Err(error) => {
@@ -109,13 +113,25 @@ impl Daemon {
     }
 }
 
-/// However the loop ends, a panic included, the disks' values do not outlive it.
+/// However the loop ends, the disks' values do not outlive it.
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.notifier.stopping();
         self.collectors.end(&mut self.log);
         self.log.info("daemon", "stopped", &[]);
     }
+}
+
+/// A panic aborts at once, but not without taking the disks' values away.
+fn remove_on_panic(config: &Config) {
+    let disks = config.disks.enabled.then(|| config.disks.output.clone());
+    std::panic::set_hook(Box::new(move |panic| {
+        if let Some(path) = &disks {
+            // What is wrong with the file matters less than the panic itself.
+            let _ = publish::remove(path);
+        }
+        output::complain(panic);
+    }));
 }
 
 fn log_level(config: &Config) -> LevelFilter {

@@ -60,23 +60,32 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
             reason: error.message().trim_end().replace('\n', ", "),
         }
     })?;
+    let refuse = |table: &str, key: &str, span: Option<Range<usize>>, reason| ConfigError {
+        file: file.to_path_buf(),
+        line: span.map(|span| line_at(text.as_bytes(), span.start)),
+        key: Some(format!("{table}.{key}")),
+        reason,
+    };
+    for (index, pattern) in config.graphite.exclude.iter().enumerate() {
+        if let Err(error) = Exclude::new(std::slice::from_ref(pattern)) {
+            let span = span_of(text, "graphite", "exclude", index);
+            return Err(refuse("graphite", "exclude", span, format!("{error:#}")));
+        }
+    }
     let (disks, vmware) = (&config.disks, &config.vmware);
     for (table, interval, window) in [
         ("disks", disks.interval, disks.window),
         ("vmware", vmware.interval, vmware.window),
     ] {
         if let Some(reason) = window_refused(interval, window) {
-            let key = if span_of(text, table, "window").is_some() {
-                "window"
-            } else {
-                "interval"
-            };
-            return Err(ConfigError {
-                file: file.to_path_buf(),
-                line: span_of(text, table, key).map(|span| line_at(text.as_bytes(), span.start)),
-                key: Some(format!("{table}.{key}")),
+            let window = span_of(text, table, "window", 0);
+            let key = if window.is_some() { "window" } else { "interval" };
+            return Err(refuse(
+                table,
+                key,
+                window.or_else(|| span_of(text, table, key, 0)),
                 reason,
-            });
+            ));
         }
     }
     Ok(config)
@@ -101,17 +110,15 @@ fn window_refused(interval: Duration, window: Duration) -> Option<String> {
     }
 }
 
-fn span_of(text: &str, table: &str, key: &str) -> Option<Range<usize>> {
+/// Where the value of a key is, or the element of that index where the value is a list.
+fn span_of(text: &str, table: &str, key: &str, index: usize) -> Option<Range<usize>> {
     let document = toml::de::DeTable::parse(text).ok()?;
-    Some(
-        document
-            .get_ref()
-            .get(table)?
-            .get_ref()
-            .as_table()?
-            .get(key)?
-            .span(),
-    )
+    let value = document.get_ref().get(table)?.get_ref().as_table()?.get(key)?;
+    let element = value
+        .get_ref()
+        .as_array()
+        .and_then(|elements| elements.get(index));
+    Some(element.unwrap_or(value).span())
 }
 
 fn line_at(text: &[u8], offset: usize) -> usize {
@@ -226,25 +233,6 @@ fn within<'de, D: Deserializer<'de>>(value: D, least: u32, most: u32) -> Result<
         .ok()
         .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| refused(number, &format!("within {least} to {most}")))
-}
-
-/// Gitignore patterns, each one valid.
-pub fn patterns<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
-    let patterns = Vec::<Pattern>::deserialize(value)?;
-    Ok(patterns.into_iter().map(|pattern| pattern.0).collect())
-}
-
-/// Checked one by one, so that an error names the line of the pattern and not of the list.
-struct Pattern(String);
-
-impl<'de> Deserialize<'de> for Pattern {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        let pattern = String::deserialize(value)?;
-        match Exclude::new(std::slice::from_ref(&pattern)) {
-            Ok(_) => Ok(Self(pattern)),
-            Err(error) => Err(D::Error::custom(format!("{error:#}"))),
-        }
-    }
 }
 
 /// At least one library name, none empty.

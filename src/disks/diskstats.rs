@@ -49,7 +49,7 @@ pub struct Malformed {
 
 impl Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/proc/diskstats line {}: {}", self.line, self.reason)
+        write!(f, "diskstats line {}: {}", self.line, self.reason)
     }
 }
 

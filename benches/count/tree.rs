@@ -1,0 +1,50 @@
+//! The tree that is counted, and the disk it is on.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Makes HOSTS × 25 checks × 10 empty metrics under target/bench-count, unless an earlier run did.
+pub fn make(hosts: usize) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/bench-count")
+        .join(hosts.to_string());
+    let done = root.join("complete");
+    let whisper = root.join("whisper");
+    if done.exists() {
+        return whisper;
+    }
+    for host in 0..hosts {
+        for check in 0..25 {
+            let directory = whisper.join(format!("host{host:04}/check{check:02}"));
+            fs::create_dir_all(&directory).expect("making a directory");
+            for metric in 0..10 {
+                File::create(directory.join(format!("metric{metric}.wsp"))).expect("making a metric");
+            }
+        }
+    }
+    File::create(done).expect("marking the tree as complete");
+    whisper
+}
+
+/// Drops the page cache and returns the reads completed so far; `None` where that is not allowed.
+pub fn cold_reads(whisper: &Path) -> Option<u64> {
+    rustix::fs::sync();
+    fs::write("/proc/sys/vm/drop_caches", "3").ok()?;
+    Some(reads(whisper))
+}
+
+/// Reads completed by the device that the tree is on.
+pub fn reads(whisper: &Path) -> u64 {
+    let device = fs::metadata(whisper).expect("the tree").dev();
+    let (major, minor) = (
+        rustix::fs::major(device).to_string(),
+        rustix::fs::minor(device).to_string(),
+    );
+    let text = fs::read_to_string("/proc/diskstats").unwrap_or_default();
+    let mut lines = text
+        .lines()
+        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let line = lines.find(|line| line.len() > 3 && line[0] == major && line[1] == minor);
+    line.and_then(|line| line[3].parse().ok()).unwrap_or(0)
+}

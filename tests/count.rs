@@ -1,0 +1,351 @@
+//! The count of the whisper tree by the built binary, against a naive walk with lstat.
+
+mod common;
+
+use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use common::{Place, gatherer, json_of, skip, stderr_of};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, mknodat, openat};
+
+/// Hosts and metrics by the simplest means there are.
+fn naive(directory: &Path, depth: usize) -> (u64, u64) {
+    let mut totals = (0, 0);
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let kind = fs::symlink_metadata(&path).unwrap().file_type();
+        if kind.is_dir() {
+            let (hosts, metrics) = naive(&path, depth + 1);
+            totals = (totals.0 + hosts + u64::from(depth == 1), totals.1 + metrics);
+        } else if path.as_os_str().as_bytes().ends_with(b".wsp") && (kind.is_file() || kind.is_symlink()) {
+            totals.1 += 1;
+        }
+    }
+    totals
+}
+
+fn figures(document: &serde_json::Value) -> (u64, u64) {
+    (
+        document["hosts"].as_u64().unwrap(),
+        document["metrics"].as_u64().unwrap(),
+    )
+}
+
+#[test]
+fn every_awkward_entry_counts_as_lstat_says() {
+    let place = Place::new();
+    let names: [&[u8]; 12] = [
+        b"host-1/check/a.wsp",
+        b"host-1/check/b.wsp",
+        b"host-1/not-a-metric.txt",
+        b"host-1/xwsp",
+        b"host-1/UPPER.WSP",
+        b"host-1/.wsp",
+        b".hidden-host/c.wsp",
+        b"latin-\xe9\xff/caf\xe9.wsp",
+        b"new\nline/tab\t.wsp",
+        b"host-2/x.wsp/inside.wsp",
+        b"directly.wsp",
+        b"plain-file",
+    ];
+    place.metrics(names);
+    let whisper = place.path("whisper");
+    fs::create_dir(whisper.join("empty-host")).unwrap();
+    fs::create_dir(whisper.join("a-host-called.wsp")).unwrap();
+    fs::create_dir_all(whisper.join("host-3").join("d".repeat(255)).join("e".repeat(255))).unwrap();
+    symlink("check/a.wsp", whisper.join("host-1/link-to-file.wsp")).unwrap();
+    symlink("/nowhere", whisper.join("host-1/dangling.wsp")).unwrap();
+    symlink("../host-1", whisper.join("host-2/link-to-directory")).unwrap();
+    symlink("../host-1", whisper.join("host-2/link-to-directory.wsp")).unwrap();
+    symlink(".", whisper.join("loop")).unwrap();
+    symlink("loop.wsp", whisper.join("loop.wsp")).unwrap();
+    mknodat(
+        CWD,
+        whisper.join("host-1/fifo.wsp"),
+        FileType::Fifo,
+        Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(whisper.join("host-1/socket.wsp")).unwrap();
+
+    let expected = naive(&whisper, 1);
+    assert_eq!(expected, (8, 12), "the naive walk itself");
+    let document = place.once_json()["graphite"].clone();
+    assert_eq!(figures(&document), expected);
+    assert_eq!(document.get("unreadable"), None);
+}
+
+#[test]
+fn the_whisper_directory_may_be_a_link() {
+    let place = Place::new();
+    place.metrics(["host/a.wsp"]);
+    symlink(place.path("whisper"), place.path("link")).unwrap();
+    let output = place
+        .command()
+        .args(["once", "--json", "--window=10ms", "--whisper-dir"])
+        .arg(place.path("link"))
+        .output();
+    let document: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    assert_eq!(figures(&document["graphite"]), (1, 1));
+}
+
+#[test]
+fn hosts_are_at_their_configured_depth() {
+    let place = Place::new();
+    place.metrics([
+        "_pre/host-1/a.wsp",
+        "_pre/host-2/b.wsp",
+        "other/host-3/c/d.wsp",
+        "e.wsp",
+    ]);
+    place.configure("host_depth = 2");
+    assert_eq!(figures(&place.once_json()["graphite"]), (3, 4));
+}
+
+#[test]
+fn excluded_entries_are_in_neither_count() {
+    let place = Place::new();
+    place.metrics([
+        "lost+found/x.wsp",
+        "host/lost+found/y.wsp",
+        "host/a.wsp",
+        "host/a.old.wsp",
+        "tmp-1/b.wsp",
+    ]);
+    assert_eq!(
+        figures(&place.once_json()["graphite"]),
+        (2, 4),
+        "by default /lost+found/"
+    );
+    place.configure(r#"exclude = ["lost+found", "*.old.wsp", "/tmp-*/"]"#);
+    assert_eq!(figures(&place.once_json()["graphite"]), (1, 1));
+}
+
+/// Makes a chain of directories of one letter, relative to each other: their whole path may be too long for the kernel.
+fn deep_tree(top: &Path, levels: usize) {
+    let mut directory = openat(CWD, top, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    for _ in 0..levels {
+        mkdirat(&directory, "d", Mode::RWXU).unwrap();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        directory = openat(&directory, "d", flags, Mode::empty()).unwrap();
+        openat(&directory, "m.wsp", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+    }
+}
+
+#[test]
+fn trees_of_two_thousand_levels_count_with_few_descriptors_and_little_stack() {
+    let place = Place::new();
+    deep_tree(&place.path("whisper"), 2500);
+    let command = format!(
+        "ulimit -n 64 -s 256; exec {} --config {} once --json --window 10ms",
+        env!("CARGO_BIN_EXE_shinken-gatherer"),
+        place.path("gatherer.toml").display()
+    );
+    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    let document = json_of(&output);
+    assert_eq!(figures(&document["graphite"]), (1, 2500));
+}
+
+#[test]
+fn unreadable_directories_are_counted_apart_and_named() {
+    if !rustix::process::geteuid().is_root() {
+        skip(
+            "unreadable_directories_are_counted_apart_and_named",
+            "only root can become another user",
+        );
+        return;
+    }
+    let place = Place::new();
+    place.metrics([
+        "open/a.wsp",
+        "closed/b.wsp",
+        "open/closed-too/c.wsp",
+        "listed/d.wsp",
+        "listed/below/e.wsp",
+    ]);
+    let set = |path: &str, mode| {
+        fs::set_permissions(place.path("whisper").join(path), Permissions::from_mode(mode))
+    };
+    for (path, mode) in [
+        ("closed", 0),
+        ("open/closed-too", 0o300),
+        ("listed", 0o444),
+        ("", 0o755),
+    ] {
+        set(path, mode).unwrap();
+    }
+    fs::set_permissions(place.path(""), Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(place.path("gatherer.toml"), Permissions::from_mode(0o644)).unwrap();
+    let output = Command::new(common::copy_of_binary(&place))
+        .arg("--config")
+        .arg(place.path("gatherer.toml"))
+        .args(["once", "--json", "--window", "10ms"])
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .unwrap();
+    let document = json_of(&output);
+    // "listed" can be listed but not entered: its own metric counts, what is below it can't be known.
+    assert_eq!(figures(&document["graphite"]), (3, 2), "{}", stderr_of(&output));
+    assert_eq!(document["graphite"]["unreadable"], 3);
+    let said = stderr_of(&output);
+    for path in [
+        "whisper/closed\"",
+        "whisper/open/closed-too\"",
+        "whisper/listed/below\"",
+    ] {
+        assert!(said.contains(path), "{path} is not named in {said}");
+    }
+    assert!(output.status.success());
+}
+
+#[test]
+fn a_file_system_without_entry_types_counts_right() {
+    let place = Place::new();
+    let (image, mount) = (place.path("image"), place.path("mounted"));
+    fs::create_dir(&mount).unwrap();
+    fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
+    let run = |program: &str, args: &[&str], path: &Path| {
+        let output = Command::new(program).args(args).arg(path).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if !run("mkfs.ext4", &["-q", "-O", "^filetype"], &image)
+        || !run("mount", &["-o", "loop", image.to_str().unwrap()], &mount)
+    {
+        skip(
+            "a_file_system_without_entry_types_counts_right",
+            "mounting an image needs root and mkfs.ext4",
+        );
+        return;
+    }
+    let result = std::panic::catch_unwind(|| {
+        for name in ["host-1/a.wsp", "host-1/sub/b.wsp", "host-2/c.txt", "d.wsp"] {
+            let path = mount.join("whisper").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        fs::create_dir(mount.join("whisper/x.wsp")).unwrap();
+        symlink("/nowhere", mount.join("whisper/host-1/link.wsp")).unwrap();
+        mknodat(
+            CWD,
+            mount.join("whisper/host-1/fifo.wsp"),
+            FileType::Fifo,
+            Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        let types_are_unknown = rustix::fs::Dir::read_from(fs::File::open(mount.join("whisper")).unwrap())
+            .unwrap()
+            .filter_map(Result::ok)
+            .all(|entry| entry.file_type() == FileType::Unknown);
+        assert!(types_are_unknown, "this file system was to have no types");
+        let output = place
+            .command()
+            .args(["once", "--json", "--window=10ms", "--whisper-dir"])
+            .arg(mount.join("whisper"))
+            .output();
+        let document: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        assert_eq!(figures(&document["graphite"]), (3, 4));
+    });
+    assert!(run("umount", &[], &mount), "unmounting the image");
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+#[test]
+fn a_missing_whisper_directory_is_an_error_and_nothing_is_published() {
+    let place = Place::new();
+    fs::remove_dir(place.path("whisper")).unwrap();
+    let output = place
+        .command()
+        .args(["once", "--json", "--write", "--window", "10ms"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr_of(&output).contains("opening the whisper directory"),
+        "{}",
+        stderr_of(&output)
+    );
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(document["graphite"].is_null());
+    assert!(document["disks"].is_object(), "the other collectors go on");
+    assert!(!place.path("whisper.nb_metrics").exists());
+}
+
+#[test]
+fn nothing_is_published_without_write() {
+    let place = Place::new();
+    place.metrics(["host/a.wsp"]);
+    place.once_json();
+    assert!(place.count().is_none() && place.disks().is_none());
+    let output = place
+        .command()
+        .args(["once", "--write", "--window", "10ms"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr_of(&output));
+    assert_eq!(figures(&place.count().unwrap()), (1, 1));
+    assert!(place.disks().is_some());
+    assert!(
+        common::text(&output.stdout).contains("1 hosts, 1 metrics"),
+        "{}",
+        common::text(&output.stdout)
+    );
+}
+
+#[test]
+fn a_large_tree_counts_within_16_mb() {
+    let place = Place::new();
+    let whisper = openat(
+        CWD,
+        place.path("whisper"),
+        OFlags::RDONLY | OFlags::DIRECTORY,
+        Mode::empty(),
+    )
+    .unwrap();
+    for host in 0..400 {
+        mkdirat(&whisper, format!("host-{host}"), Mode::RWXU).unwrap();
+        for check in 0..25 {
+            mkdirat(&whisper, format!("host-{host}/check-{check}"), Mode::RWXU).unwrap();
+        }
+        for metric in 0..250 {
+            let path = format!("host-{host}/check-{}/{}.wsp", metric % 25, metric / 25);
+            openat(&whisper, path, OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+        }
+    }
+    let command = format!(
+        "ulimit -v 65536; exec {} --config {} once --json --window 10ms",
+        env!("CARGO_BIN_EXE_shinken-gatherer"),
+        place.path("gatherer.toml").display()
+    );
+    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    let document = json_of(&output);
+    assert_eq!(figures(&document["graphite"]), (400, 100_000));
+}
+
+#[test]
+fn the_committed_tree_is_what_readme_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = gatherer()
+        .current_dir(root)
+        .args([
+            "once",
+            "--json",
+            "--window",
+            "10ms",
+            "--whisper-dir",
+            "tests/data/whisper",
+        ])
+        .output()
+        .unwrap();
+    let document = json_of(&output);
+    assert_eq!(
+        figures(&document["graphite"]),
+        naive(&root.join("tests/data/whisper"), 1)
+    );
+}

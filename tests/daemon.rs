@@ -1,0 +1,302 @@
+//! The life of the daemon: a real notify socket, real signals, the built binary.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use common::{Daemon, Place, wait_for};
+use rustix::process::Signal;
+use serde_json::json;
+
+#[test]
+fn a_full_life() {
+    let place = Place::new();
+    place.metrics(["host-1/a.wsp", "host-2/b.wsp", "host-2/c.wsp"]);
+    let watchdog = Duration::from_millis(400);
+    let started = Instant::now();
+    let daemon = Daemon::start_notifying(&place, Some(watchdog));
+    assert!(daemon.message().contains("READY=1"), "ready is said first");
+
+    // Heartbeats come from the loop itself, at least twice within the watchdog's timeout.
+    let mut last = Instant::now();
+    for _ in 0..5 {
+        daemon.wait_for_message("WATCHDOG=1");
+        assert!(
+            last.elapsed() < watchdog,
+            "{:?} between two heartbeats",
+            last.elapsed()
+        );
+        last = Instant::now();
+    }
+
+    wait_for("the count", || place.count());
+    wait_for("the disks", || place.disks());
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "the first disk values are to come within 2 s"
+    );
+    let status = daemon.wait_for_message("STATUS=2 hosts, 3 metrics; ");
+    assert!(!status.contains('\0'));
+
+    // Reload: a good file, whose rotated log is opened anew, then a bad one.
+    fs::rename(place.path("gatherer.log"), place.path("gatherer.log.1")).unwrap();
+    place.configure_with("log_level = \"debug\"", "", "", "");
+    daemon.signal(Signal::HUP);
+    let reloading = daemon.wait_for_message("RELOADING=1");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    daemon.wait_for_message("READY=1");
+    place.wait_for_log("INFO daemon: reloaded");
+    fs::write(place.path("gatherer.toml"), "\n[graphite]\nintervall = \"1s\"\n").unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_message("RELOADING=1");
+    daemon.wait_for_message("READY=1");
+    let file = place.path("gatherer.toml");
+    place.wait_for_log(&format!(
+        "the running configuration stays: {}:3: graphite.intervall: ",
+        file.display()
+    ));
+
+    daemon.signal(Signal::TERM);
+    daemon.wait_for_message("STOPPING=1");
+    let stopped = daemon.stop();
+    assert!(stopped < Duration::from_secs(1), "stopped in {stopped:?}");
+    assert!(place.disks().is_none(), "the disks file is taken away");
+    let count = place.count().expect("the count stays");
+    assert_eq!((&count["hosts"], &count["metrics"]), (&json!(2), &json!(3)));
+    let log = fs::read_to_string(place.path("gatherer.log.1")).unwrap() + &place.log();
+    for line in [
+        "INFO daemon: started",
+        "INFO graphite: 2 hosts, 3 metrics in ",
+        "INFO disks: ",
+        "INFO daemon: stopped",
+    ] {
+        assert!(log.contains(line), "{line} is missing in:\n{log}");
+    }
+    for line in log.lines() {
+        let (time, rest) = line.split_once(' ').unwrap();
+        assert!(
+            humantime::parse_rfc3339(time).is_ok() && time.len() == "2026-11-22T13:05:00Z".len(),
+            "{line}"
+        );
+        assert!(
+            ["ERROR ", "WARN ", "INFO ", "DEBUG "]
+                .iter()
+                .any(|level| rest.starts_with(level)),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn published_files_are_readable_by_all_whatever_the_umask() {
+    let place = Place::new();
+    let command = format!(
+        "umask 077; exec {} --config {} run",
+        env!("CARGO_BIN_EXE_shinken-gatherer"),
+        place.path("gatherer.toml").display()
+    );
+    let daemon = Daemon::spawn(std::process::Command::new("sh").args(["-c", &command]), None);
+    for file in ["whisper.nb_metrics", "disks.tmp"] {
+        let mode = wait_for(file, || fs::metadata(place.path(file)).ok()).mode();
+        assert_eq!(mode & 0o7777, 0o644, "{file}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn samples_do_not_drift_and_come_on_time_amid_a_count() {
+    let place = Place::new();
+    place.metrics((0..300).flat_map(|host| (0..10).map(move |metric| format!("h{host}/c{metric}/m.wsp"))));
+    // Counts follow each other at once, each reading everything.
+    place.configure_with(
+        "",
+        "interval = \"1ms\"\nfull_scan_interval = \"1ms\"\nmax_busy_percent = 100",
+        "interval = \"100ms\"\nwindow = \"1s\"",
+        "",
+    );
+    let daemon = Daemon::start(&place);
+    let mut published = Vec::new();
+    let mut inode = 0;
+    wait_for("41 documents of the disks", || {
+        if let Ok(metadata) = fs::metadata(place.path("disks.tmp"))
+            && metadata.ino() != inode
+        {
+            inode = metadata.ino();
+            let modified = metadata.modified().unwrap();
+            published.push(modified);
+        }
+        (published.len() > 40).then_some(())
+    });
+    daemon.stop();
+    // The first may be the earlier first window; from then on every document is at start + n × interval.
+    let first = published[1];
+    let late: Vec<_> = published[1..]
+        .iter()
+        .map(|time| time.duration_since(first).unwrap().as_millis() as i64)
+        .map(|ms| (ms + 50) % 100 - 50)
+        .collect();
+    let worst = late.iter().map(|ms| ms.abs()).max().unwrap();
+    assert!(worst < 50, "the deadlines drift: off by {late:?} ms");
+}
+
+#[test]
+fn sigterm_ends_a_count_that_is_under_way() {
+    let place = Place::new();
+    place.metrics((0..400).flat_map(|host| (0..25).map(move |metric| format!("h{host}/c{metric}/m.wsp"))));
+    place.configure("max_busy_percent = 1");
+    let daemon = Daemon::start_notifying(&place, None);
+    assert!(
+        daemon.message().contains("READY=1"),
+        "ready does not wait for the first count"
+    );
+    wait_for("the disks", || place.disks());
+    assert!(place.count().is_none(), "the count was to be under way still");
+    let stopped = daemon.stop();
+    assert!(stopped < Duration::from_secs(1), "stopped in {stopped:?}");
+    assert!(place.count().is_none() && place.disks().is_none());
+}
+
+#[test]
+fn a_stale_disks_file_goes_at_the_start_and_left_over_temporaries_with_it() {
+    let place = Place::new();
+    fs::write(place.path("disks.tmp"), "{}\n").unwrap();
+    fs::write(place.path(".disks.tmp.aB3dE6gH9k.tmp"), "{").unwrap();
+    fs::write(place.path(".whisper.nb_metrics.aB3dE6gH9k.tmp"), "{").unwrap();
+    fs::write(place.path(".whisper.nb_metrics.other.tmp"), "not ours").unwrap();
+    let daemon = Daemon::start_notifying(&place, None);
+    daemon.wait_for_message("READY=1");
+    let gone = |name: &str| !place.path(name).exists();
+    assert!(
+        gone("disks.tmp") && gone(".disks.tmp.aB3dE6gH9k.tmp") && gone(".whisper.nb_metrics.aB3dE6gH9k.tmp")
+    );
+    assert!(!gone(".whisper.nb_metrics.other.tmp"));
+    daemon.stop();
+}
+
+#[test]
+fn no_whisper_directory_is_one_warning_and_is_found_when_it_appears() {
+    let place = Place::new();
+    place.configure("interval = \"10ms\"");
+    fs::remove_dir(place.path("whisper")).unwrap();
+    fs::write(place.path("whisper.nb_metrics"), "{}\n").unwrap();
+    let daemon = Daemon::start(&place);
+    place.wait_for_log("WARN graphite: opening the whisper directory");
+    wait_for("the disks", || place.disks());
+    assert_eq!(
+        fs::read_to_string(place.path("whisper.nb_metrics")).unwrap(),
+        "{}\n",
+        "the old count stays"
+    );
+    assert_eq!(
+        place.log().matches("opening the whisper directory").count(),
+        1,
+        "{}",
+        place.log()
+    );
+    place.metrics(["host/a.wsp"]);
+    wait_for("the count", || {
+        place.count().filter(|count| count["metrics"] == 1)
+    });
+    place.wait_for_log("INFO graphite: counting works again");
+    daemon.stop();
+}
+
+#[test]
+fn a_publishing_error_is_said_once_and_ends_by_itself() {
+    let place = Place::new();
+    place.configure_with(
+        "",
+        "interval = \"10ms\"",
+        "interval = \"20ms\"\nwindow = \"1s\"",
+        "",
+    );
+    fs::create_dir(place.path("whisper.nb_metrics")).unwrap();
+    let daemon = Daemon::start(&place);
+    place.wait_for_log("WARN graphite: publishing");
+    let published = wait_for("the disks", || place.disks());
+    wait_for("more of the disks", || {
+        place.disks().filter(|later| *later != published)
+    });
+    assert_eq!(
+        place.log().matches("graphite: publishing").count(),
+        1,
+        "{}",
+        place.log()
+    );
+    fs::remove_dir(place.path("whisper.nb_metrics")).unwrap();
+    wait_for("the count", || place.count());
+    place.wait_for_log("nb_metrics\" works again");
+    daemon.stop();
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let place = Place::new();
+    fs::create_dir(place.path("gatherer.log")).unwrap();
+    let daemon = Daemon::start(&place);
+    wait_for("the count", || place.count());
+    wait_for("the disks", || place.disks());
+    daemon.stop();
+}
+
+#[test]
+fn a_reload_takes_up_new_settings_and_removes_what_is_no_longer_published() {
+    let place = Place::new();
+    place.metrics(["host/a.wsp", "other/b.wsp"]);
+    let daemon = Daemon::start(&place);
+    wait_for("the count", || place.count().filter(|count| count["hosts"] == 2));
+    wait_for("the disks", || place.disks());
+    place.configure_with("", "exclude = [\"/other/\"]", "enabled = false", "");
+    daemon.signal(Signal::HUP);
+    wait_for("the new count", || {
+        place.count().filter(|count| count["hosts"] == 1)
+    });
+    wait_for("the disks file to go", || place.disks().is_none().then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn debug_is_asked_for_by_the_environment() {
+    let place = Place::new();
+    let daemon = Daemon::spawn(place.command().arg("run").env("GATHERER_DEBUG", "1"), None);
+    place.wait_for_log("DEBUG disks: ");
+    daemon.stop();
+    fs::remove_file(place.path("gatherer.log")).unwrap();
+    let daemon = Daemon::start(&place);
+    place.wait_for_log("INFO disks: ");
+    daemon.stop();
+    assert!(!place.log().contains("DEBUG"), "{}", place.log());
+}
+
+#[test]
+fn the_vmware_file_is_there_only_on_vmware() {
+    let place = Place::new();
+    let sys = place.path("sys/class/dmi/id");
+    fs::create_dir_all(&sys).unwrap();
+    fs::create_dir_all(place.path("sys/devices/system/cpu")).unwrap();
+    fs::write(place.path("sys/devices/system/cpu/online"), "0-3\n").unwrap();
+    let host = format!("[host]\nsys = \"{}\"", place.path("sys").display());
+    place.configure_with("", "", "", &host);
+    fs::write(place.path("vmware.dat"), "{}\n").unwrap();
+    fs::write(sys.join("sys_vendor"), "QEMU\n").unwrap();
+    let daemon = Daemon::start(&place);
+    place.wait_for_log("not a VMware virtual machine");
+    wait_for("a file that says otherwise to go", || {
+        (!place.path("vmware.dat").exists()).then_some(())
+    });
+
+    fs::write(sys.join("sys_vendor"), "VMware, Inc.\n").unwrap();
+    daemon.stop();
+    let daemon = Daemon::start(&place);
+    let document = wait_for("the document", || common::document(&place.path("vmware.dat")));
+    assert_eq!(document["is_vmware"], true);
+    assert_eq!(document["vcpus"], 4);
+    assert!(
+        document["cpu_ready_percent"].is_null() && document["error"].is_string(),
+        "{document}"
+    );
+    daemon.stop();
+    assert!(place.path("vmware.dat").exists(), "the last document stays");
+}
