@@ -10,12 +10,18 @@ use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::Config;
-use crate::{daemon, once, output};
+use crate::{check, daemon, once, output, status};
 
 /// Gathers in the background what a Shinken monitoring server's checks need: how many hosts and metrics Graphite
 /// holds, how busy each disk is, and how much CPU time VMware withholds from this machine.
 #[derive(Debug, Parser)]
-#[command(name = "shinken-gatherer", version, about, max_term_width = 100)]
+#[command(
+    name = "shinken-gatherer",
+    version,
+    propagate_version = true,
+    about,
+    max_term_width = 100
+)]
 struct Cli {
     /// The configuration [default: /etc/shinken/gatherer.toml where that exists, else built-in values]
     #[arg(long, value_name = "FILE", global = true)]
@@ -31,6 +37,10 @@ enum Command {
     Run,
     /// Gather once and print what there is to know; nothing is published without --write
     Once(OnceArgs),
+    /// Show what is published, how old it is and whether it still holds; exit code 1 when something does not
+    Status(status::args::StatusArgs),
+    /// Answer as a monitoring plugin: one line with perfdata, exit code 0 to 3
+    Check(check::args::CheckArgs),
     /// Print what packaging installs: the init script, the manual pages, the completions,
     /// a drop-in for the sandbox
     Generate(GenerateArgs),
@@ -67,11 +77,16 @@ const GENERATOR: &str = "shinken-gatherer-generate";
 const GENERATOR_FOLDER: &str = "/usr/libexec/shinken-gatherer";
 
 /// Runs the command line `args`, whose first is the program's name, and returns the exit code: 0, 1 when something
-/// failed, 2 for bad usage or configuration.
+/// failed, 2 for bad usage or configuration. A check's is 0 to 3, and 3 for all of that.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    let is_check = check::guard::is_check(&args);
+    if is_check {
+        check::guard::answer_panics();
+    }
     let cli = match plain_run(&args).map_or_else(|| Cli::try_parse_from(&args), Ok) {
         Ok(cli) => cli,
+        Err(usage) if is_check => return check::guard::refuse(&usage),
         Err(usage) if usage.use_stderr() => {
             output::complain_usage(&usage.render().to_string());
             return ExitCode::from(2);
@@ -81,22 +96,18 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let config = match &cli.command {
+    let config_path = cli.config.as_deref();
+    let result = match (cli.command, Config::load(config_path)) {
+        (Command::Check(args), config) => return check::run(&args, config),
         // What can be generated does not depend on the configuration, or reads it by itself.
-        Command::Generate(_) => Ok(Config::default()),
-        _ => Config::load(cli.config.as_deref()),
-    };
-    let config = match config {
-        Ok(config) => config,
-        Err(error) => {
+        (Command::Generate(args), _) => generate(&args, config_path),
+        (_, Err(error)) => {
             output::complain(error);
             return ExitCode::from(2);
         }
-    };
-    let result = match cli.command {
-        Command::Run => daemon::run(cli.config.as_deref(), config).map(|()| ExitCode::SUCCESS),
-        Command::Once(args) => once::run(&args, config),
-        Command::Generate(args) => generate(&args, cli.config.as_deref()),
+        (Command::Run, Ok(config)) => daemon::run(config_path, config).map(|()| ExitCode::SUCCESS),
+        (Command::Once(args), Ok(config)) => once::run(&args, config),
+        (Command::Status(args), Ok(config)) => status::run(&args, &config),
     };
     result.unwrap_or_else(|error| {
         output::complain(format_args!("{error:#}"));

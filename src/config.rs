@@ -3,6 +3,7 @@
 mod text;
 
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub disks: DisksConfig,
     /// The CPU time that VMware withholds.
     pub vmware: VmwareConfig,
+    /// Feeding the figures to Graphite.
+    pub carbon: CarbonConfig,
     /// Where the kernel's files are.
     pub host: HostConfig,
 }
@@ -104,6 +107,20 @@ pub struct VmwareConfig {
     pub libraries: Vec<String>,
 }
 
+/// `[carbon]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct CarbonConfig {
+    /// Whether the figures are sent to carbon.
+    pub enabled: bool,
+    /// Where carbon takes the plaintext protocol.
+    #[serde(deserialize_with = "text::address")]
+    pub address: SocketAddr,
+    /// What the metrics' paths begin with.
+    #[serde(deserialize_with = "text::metric_prefix")]
+    pub prefix: String,
+}
+
 /// `[host]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
@@ -124,6 +141,7 @@ impl Default for Config {
             graphite: GraphiteConfig::default(),
             disks: DisksConfig::default(),
             vmware: VmwareConfig::default(),
+            carbon: CarbonConfig::default(),
             host: HostConfig::default(),
         }
     }
@@ -165,6 +183,16 @@ impl Default for VmwareConfig {
             libraries: ["libguestlib.so.0", "libvmGuestLib.so.0", "libvmGuestLib.so"]
                 .map(String::from)
                 .into(),
+        }
+    }
+}
+
+impl Default for CarbonConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            address: (Ipv4Addr::LOCALHOST, 2003).into(),
+            prefix: "shinken.gatherer".into(),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod collectors;
 mod count;
 mod disks;
+mod feed;
 mod outlet;
 mod vmware;
 
@@ -21,6 +22,7 @@ use crate::output;
 use crate::publish;
 use crate::signals::Signals;
 use collectors::Collectors;
+use feed::FeedTask;
 
 /// Set to 1, it forces the log to DEBUG whatever the configuration says.
 const DEBUG_VARIABLE: &str = "GATHERER_DEBUG";
@@ -38,6 +40,7 @@ pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
     remove_on_panic(&config);
     let now = Instant::now();
     let collectors = Collectors::new(&config, now, &mut log)?;
+    let feed = FeedTask::new(&config.carbon, now);
     let notifier = Notifier::new(now);
     let config_path = config_path.map(Path::to_path_buf);
     let mut daemon = Daemon {
@@ -47,6 +50,7 @@ pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
         log,
         notifier,
         collectors,
+        feed,
     };
     daemon.run()
 }
@@ -58,6 +62,7 @@ struct Daemon {
     log: Log,
     notifier: Notifier,
     collectors: Collectors,
+    feed: Option<FeedTask>,
 }
 
 impl Daemon {
@@ -66,6 +71,10 @@ impl Daemon {
         while !self.signals.stop() {
             let now = Instant::now();
             let next = self.collectors.turn(now, SystemTime::now(), &mut self.log);
+            let measured = self.collectors.take_measured();
+            if let Some(feed) = &mut self.feed {
+                feed.turn(measured, now, &mut self.log);
+            }
             self.notifier.turn(now, self.collectors.status());
             self.wait(next)?;
             if self.signals.take_reload() {
@@ -75,11 +84,20 @@ impl Daemon {
         Ok(())
     }
 
-    /// Sleeps until a signal, the next deadline of the collectors or the next heartbeat.
+    /// Sleeps until a signal, the next deadline of the collectors or the feed, the next heartbeat, or until carbon is
+    /// ready for more.
     fn wait(&mut self, next: Option<Instant>) -> Result<()> {
-        let deadline = next.into_iter().chain(self.notifier.heartbeat_due()).min();
+        let feed_due = self.feed.as_ref().and_then(FeedTask::due);
+        let deadline = next
+            .into_iter()
+            .chain(feed_due)
+            .chain(self.notifier.heartbeat_due())
+            .min();
         let timeout = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
-        let mut waiting = [PollFd::new(&self.signals, PollFlags::IN)];
+        let mut waiting = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        if let Some((socket, flags)) = self.feed.as_ref().and_then(FeedTask::waits_for) {
+            waiting.push(PollFd::from_borrowed_fd(socket, flags));
+        }
         match poll(&mut waiting, timeout.as_ref()) {
             Ok(0) | Err(Errno::INTR) => Ok(()),
             Ok(_) => {
@@ -99,6 +117,9 @@ impl Daemon {
                 self.collectors
                     .reload(&self.config, &config, Instant::now(), &mut self.log)?;
                 remove_on_panic(&config);
+                if config.carbon != self.config.carbon {
+                    self.feed = FeedTask::new(&config.carbon, Instant::now());
+                }
                 self.config = config;
             }
             Err(error) => {

@@ -11,9 +11,13 @@
 //! ```
 //!
 //! `daemon` is the only loop: `scheduler` says what is due, a collector does it and returns a document, [`publish`]
-//! replaces the file, `logging` says what changed, `notify` tells systemd. `once` does the same work one time and
-//! prints it. Collectors neither sleep nor write nor log; roots (`/proc`, `/sys`) and times are passed in.
+//! replaces the file, `logging` says what changed, `notify` tells systemd, `carbon`
+//! feeds the figures to Graphite where that is wanted. `once` does the same work one time and
+//! prints it. The other way round, `published` reads the files back, distrusting them, for `check` (a monitoring
+//! plugin) and `status` (for people). Collectors neither sleep nor write nor log; roots (`/proc`, `/sys`) and times are passed in.
 
+mod carbon;
+mod check;
 pub mod cli;
 pub mod config;
 mod daemon;
@@ -24,7 +28,9 @@ mod notify;
 mod once;
 pub mod output;
 pub mod publish;
+mod published;
 pub mod report;
 mod scheduler;
 mod signals;
+mod status;
 pub mod vmware;

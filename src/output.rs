@@ -3,10 +3,10 @@
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stderr, stdout};
 
-/// Prints an answer. A reader that has gone (`| head`) is no error of ours.
-pub fn print(text: &str) {
+/// Prints an answer. A reader that has gone (`| head`) is no error of ours; false then, for whoever would go on.
+pub fn print(text: &str) -> bool {
     let mut out = stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
 /// Prints why something did not work.

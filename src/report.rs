@@ -6,13 +6,19 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use serde::{Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Version of the published format, the `schema` field of every document.
 pub const SCHEMA: u32 = 1;
 
+/// %util from which a disk counts as busy throughout: the ends of the window are some milliseconds off.
+const HUNG_PERCENT: f64 = 99.0;
+/// Shortest window that tells a hung disk from a slow one.
+const HUNG_SECONDS: f64 = 10.0;
+
 /// What `whisper.nb_metrics` holds: how much the whisper tree contains.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GraphiteReport {
     /// Always [`SCHEMA`].
     pub schema: u32,
@@ -25,14 +31,14 @@ pub struct GraphiteReport {
     /// Entries named `*.wsp`, regular files or symbolic links, anywhere under the whisper directory.
     pub metrics: u64,
     /// Directories that could not be read and are missing from `metrics`; left out of the document when 0.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub unreadable: u64,
     /// From the start of the count to its end, pauses included.
     pub scan_seconds: Rounded,
 }
 
 /// What `__check_graphite_iostats.tmp` holds: how busy each physical disk is.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DisksReport {
     /// Always [`SCHEMA`].
     pub schema: u32,
@@ -49,7 +55,7 @@ pub struct DisksReport {
 }
 
 /// One disk over the window, computed as `iostat -x` of sysstat does.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DiskReport {
     /// Share of the time with at least one request in flight, 0 to 100.
     pub util_percent: Rounded,
@@ -72,8 +78,20 @@ pub struct DiskReport {
     pub window_seconds: Option<Rounded>,
 }
 
+impl DiskReport {
+    /// Whether requests waited throughout the window and none completed, as on a disk or path that is gone.
+    ///
+    /// `window` is the document's. Kernels before 5.0 count the waiting in the queue, later ones only in %util, so
+    /// %util decides. A window of a second or two proves nothing: a disk that spins up needs longer.
+    pub fn hangs(&self, window: Rounded) -> bool {
+        let completed = self.reads_per_second.get() + self.writes_per_second.get();
+        let window = self.window_seconds.unwrap_or(window);
+        self.util_percent.get() >= HUNG_PERCENT && completed == 0.0 && window.get() >= HUNG_SECONDS
+    }
+}
+
 /// What `vmware_stats_export.dat` holds, on VMware virtual machines only: CPU time withheld from this machine.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VmwareReport {
     /// Always [`SCHEMA`].
     pub schema: u32,
@@ -96,7 +114,7 @@ pub struct VmwareReport {
 }
 
 /// A finite number, published with few decimals.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Rounded(f64);
 
 impl Rounded {
@@ -134,6 +152,14 @@ impl Serialize for Seconds {
         } else {
             serializer.serialize_f64(self.0.as_secs_f64())
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        let duration = Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)?;
+        Ok(Self(duration))
     }
 }
 

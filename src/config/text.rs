@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -233,6 +234,40 @@ fn within<'de, D: Deserializer<'de>>(value: D, least: u32, most: u32) -> Result<
         .ok()
         .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| refused(number, &format!("within {least} to {most}")))
+}
+
+/// An IP address and a port. No names: looking one up may block for as long as it likes.
+pub fn address<'de, D: Deserializer<'de>>(value: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(value)?;
+    let address = text
+        .parse()
+        .ok()
+        .filter(|address: &SocketAddr| address.port() != 0);
+    address.ok_or_else(|| {
+        refused(
+            format!("{text:?}"),
+            "an IP address and a port, such as \"127.0.0.1:2003\"",
+        )
+    })
+}
+
+/// Nodes of a Graphite path, joined by dots.
+pub fn metric_prefix<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    let text = String::deserialize(value)?;
+    let is_node = |node: &str| {
+        !node.is_empty()
+            && node
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+    };
+    if text.len() <= 200 && text.split('.').all(is_node) {
+        Ok(text)
+    } else {
+        Err(refused(
+            format!("{text:?}"),
+            "a path of letters, digits, \"_\" and \"-\" joined by dots",
+        ))
+    }
 }
 
 /// At least one library name, none empty.

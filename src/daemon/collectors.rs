@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::count::{CountTask, Next};
 use super::disks::DisksTask;
 use super::vmware::VmwareTask;
+use crate::carbon::lines::Measured;
 use crate::config::Config;
 use crate::logging::Log;
 use crate::scheduler::{Due, Scheduler};
@@ -19,6 +20,7 @@ pub struct Collectors {
     disks: Option<DisksTask>,
     vmware: Option<VmwareTask>,
     status: String,
+    measured: Option<Measured>,
 }
 
 impl Collectors {
@@ -30,6 +32,7 @@ impl Collectors {
             disks: None,
             vmware: None,
             status: String::new(),
+            measured: None,
         };
         collectors.set_up_count(config, now, log)?;
         collectors.set_up_disks(config, now, log);
@@ -46,11 +49,14 @@ impl Collectors {
                     .disks
                     .as_mut()
                     .is_some_and(|disks| disks.sample(now, wall, log));
+                let report = self.disks.as_mut().and_then(DisksTask::take_report);
+                self.measured = report.map(Measured::Disks);
                 self.scheduler.disks_done(now, first);
             }
             Due::Vmware => {
                 if let Some(vmware) = &mut self.vmware {
                     vmware.sample(wall, log);
+                    self.measured = vmware.take_report().map(Measured::Vmware);
                 }
                 self.scheduler.vmware_done(now);
             }
@@ -60,6 +66,8 @@ impl Collectors {
                     Some(Next::Pause(worked)) => self.scheduler.count_pauses(Instant::now(), worked),
                     Some(Next::After(interval)) => {
                         self.scheduler.count_done(Instant::now(), interval);
+                        let report = self.count.as_mut().and_then(CountTask::take_report);
+                        self.measured = report.map(Measured::Graphite);
                         self.share_whisper_dir();
                     }
                     None => self.scheduler.set_count(None, 100),
@@ -69,6 +77,11 @@ impl Collectors {
         }
         self.update_status();
         Some(now)
+    }
+
+    /// The document that the last turn measured, if it did, for whoever wants its figures besides its readers.
+    pub fn take_measured(&mut self) -> Option<Measured> {
+        self.measured.take()
     }
 
     /// The latest figures in words, for `systemctl status`.

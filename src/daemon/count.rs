@@ -9,7 +9,7 @@ use crate::config::GraphiteConfig;
 use crate::graphite::{Count, Graphite, Progress};
 use crate::logging::Log;
 use crate::publish::Durability;
-use crate::report::to_line;
+use crate::report::{GraphiteReport, to_line};
 
 const COLLECTOR: &str = "graphite";
 /// A count that failed or could not be published is tried again this soon, if its interval is longer.
@@ -23,6 +23,7 @@ pub struct CountTask {
     outlet: Outlet,
     counting: Health,
     last: Option<(u64, u64)>,
+    report: Option<GraphiteReport>,
 }
 
 /// When the count goes on.
@@ -47,6 +48,7 @@ impl CountTask {
             outlet,
             counting: Health::default(),
             last: None,
+            report: None,
         })
     }
 
@@ -71,6 +73,7 @@ impl CountTask {
                 self.say(&count, log);
                 self.last = Some((count.report.hosts, count.report.metrics));
                 let published = self.outlet.publish(log, &to_line(&count.report));
+                self.report = Some(count.report);
                 Next::After(if published {
                     self.config.interval
                 } else {
@@ -82,6 +85,11 @@ impl CountTask {
                 Next::After(self.retry())
             }
         }
+    }
+
+    /// The latest document, once.
+    pub fn take_report(&mut self) -> Option<GraphiteReport> {
+        self.report.take()
     }
 
     /// The latest figures in words.

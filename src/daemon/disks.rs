@@ -26,6 +26,7 @@ pub struct DisksTask {
     sampled: bool,
     published: bool,
     status: Option<String>,
+    report: Option<DisksReport>,
 }
 
 impl DisksTask {
@@ -43,6 +44,7 @@ impl DisksTask {
             sampled: false,
             published: false,
             status: None,
+            report: None,
         }
     }
 
@@ -60,6 +62,7 @@ impl DisksTask {
                 if let Some(report) = &sample.report {
                     self.publish(report, log);
                 }
+                self.report = sample.report;
             }
             Err(error) => {
                 self.sampling.fails(log, COLLECTOR, &error);
@@ -69,6 +72,11 @@ impl DisksTask {
             }
         }
         !std::mem::replace(&mut self.sampled, true)
+    }
+
+    /// The latest document, once.
+    pub fn take_report(&mut self) -> Option<DisksReport> {
+        self.report.take()
     }
 
     /// The latest figures in words.

@@ -6,7 +6,7 @@ use super::outlet::Outlet;
 use crate::config::Config;
 use crate::logging::Log;
 use crate::publish::Durability;
-use crate::report::to_line;
+use crate::report::{VmwareReport, to_line};
 use crate::vmware::Vmware;
 use crate::vmware::detect::detect;
 
@@ -19,6 +19,7 @@ pub struct VmwareTask {
     outlet: Outlet,
     error: Option<String>,
     status: Option<String>,
+    report: Option<VmwareReport>,
 }
 
 impl VmwareTask {
@@ -47,6 +48,7 @@ impl VmwareTask {
             outlet,
             error: None,
             status: None,
+            report: None,
         })
     }
 
@@ -65,6 +67,12 @@ impl VmwareTask {
             None => "%ready unknown".into(),
         });
         self.outlet.publish(log, &to_line(&report));
+        self.report = Some(report);
+    }
+
+    /// The latest document, once.
+    pub fn take_report(&mut self) -> Option<VmwareReport> {
+        self.report.take()
     }
 
     /// The latest figures in words.

@@ -1,0 +1,96 @@
+//! What is still to be sent to carbon: the newest that fits into a bounded buffer.
+
+use std::collections::VecDeque;
+
+/// Largest number of bytes kept: some ten minutes of a few disks.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// Batches of lines, the oldest first. A batch is the lines of one document.
+#[derive(Debug, Default)]
+pub struct Queue {
+    batches: VecDeque<String>,
+    bytes: usize,
+    /// Bytes of the first batch that are sent.
+    sent: usize,
+    dropped: u64,
+}
+
+impl Queue {
+    /// Adds a batch. The oldest make room, but not one that is sent in part: its rest would be torn lines.
+    pub fn push(&mut self, batch: String) {
+        if batch.is_empty() {
+            return;
+        }
+        self.bytes += batch.len();
+        self.batches.push_back(batch);
+        let under_way = usize::from(self.sent > 0);
+        while self.bytes > MAX_BYTES
+            && let Some(oldest) = self.batches.remove(under_way)
+        {
+            self.bytes -= oldest.len();
+            self.dropped += oldest.lines().count() as u64;
+        }
+    }
+
+    /// Whether everything is sent.
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// What is to be sent next.
+    pub fn front(&self) -> Option<&[u8]> {
+        self.batches.front().map(|batch| &batch.as_bytes()[self.sent..])
+    }
+
+    /// So many bytes of the front were sent.
+    pub fn sent(&mut self, bytes: usize) {
+        self.sent += bytes;
+        if let Some(batch) = self.batches.front()
+            && self.sent >= batch.len()
+        {
+            self.bytes -= batch.len();
+            self.batches.pop_front();
+            self.sent = 0;
+        }
+    }
+
+    /// Begins anew with what is sent in part.
+    pub fn rewind(&mut self) {
+        self.sent = 0;
+    }
+
+    /// How many lines were dropped since the last call.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_stay_and_what_is_under_way() {
+        let batch = |n: usize| format!("{n}\n").repeat(8 * 1024);
+        let mut queue = Queue::default();
+        for n in 0..4 {
+            queue.push(batch(n));
+        }
+        assert_eq!(queue.take_dropped(), 0);
+        queue.sent(3);
+        queue.push(batch(4));
+        assert_eq!(queue.take_dropped(), 8 * 1024);
+        assert_eq!(queue.front().unwrap().len(), 16 * 1024 - 3);
+        queue.rewind();
+        assert_eq!(queue.front().unwrap(), batch(0).as_bytes());
+        queue.sent(16 * 1024);
+        assert_eq!(queue.front().unwrap(), batch(2).as_bytes());
+        queue.push("x\n".repeat(MAX_BYTES));
+        assert!(
+            queue.is_empty(),
+            "a batch that can't fit is dropped like the older ones"
+        );
+        assert_eq!(queue.take_dropped(), 3 * 8 * 1024 + MAX_BYTES as u64);
+        assert_eq!(queue.bytes, 0);
+    }
+}

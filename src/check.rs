@@ -1,0 +1,152 @@
+//! `check`: a monitoring plugin over the published files, after the Monitoring Plugins Development Guidelines.
+//!
+//! One line on stdout, `SERVICE STATE: text | perfdata`, and the exit code of the state: 0 to 3 and no other, whatever
+//! happens (see `guard`). What an absent or outdated file means is the same here as for the readers that the
+//! files are made for: see each subject's module.
+
+pub mod args;
+mod disks;
+mod graphite;
+pub mod guard;
+mod perfdata;
+mod range;
+mod vmware;
+
+use std::fmt;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use crate::config::{Config, ConfigError};
+use crate::output;
+use crate::published::Trusted;
+use args::{CheckArgs, Subject};
+use perfdata::{Figure, Thresholds};
+
+/// The state of a service, with its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ok = 0,
+    Warning = 1,
+    Critical = 2,
+    Unknown = 3,
+}
+
+impl State {
+    /// The worse of two: what is known to be wrong counts more than what is not known.
+    fn worse(self, other: Self) -> Self {
+        let rank = |state| match state {
+            Self::Ok => 0,
+            Self::Unknown => 1,
+            Self::Warning => 2,
+            Self::Critical => 3,
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "OK",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+            Self::Unknown => "UNKNOWN",
+        })
+    }
+}
+
+/// What a check has found.
+#[derive(Debug, Clone, PartialEq)]
+struct Answer {
+    state: State,
+    text: String,
+    figures: Vec<Figure>,
+}
+
+impl Answer {
+    fn unknown(text: impl Into<String>) -> Self {
+        Self {
+            state: State::Unknown,
+            text: text.into(),
+            figures: Vec::new(),
+        }
+    }
+
+    /// The one line of the plugin.
+    fn line(&self, service: &str) -> String {
+        let mut line = format!("{service} {}: {}", self.state, plain(&self.text));
+        for (index, figure) in self.figures.iter().enumerate() {
+            line += if index == 0 { " | " } else { " " };
+            line += &figure.to_string();
+        }
+        line.push('\n');
+        line
+    }
+}
+
+/// Answers about one subject. The exit code is that of the state.
+pub fn run(args: &CheckArgs, config: Result<Config, ConfigError>) -> ExitCode {
+    let now = SystemTime::now();
+    let answer = match config {
+        Err(error) => Answer::unknown(error.to_string()),
+        Ok(config) => {
+            let trusted = Trusted::of_this_machine();
+            match &args.subject {
+                Subject::Graphite(args) => graphite::answer(args, &config, &trusted, now),
+                Subject::Disks(args) => disks::answer(args, &config, &trusted, now),
+                Subject::Vmware(args) => vmware::answer(args, &config, &trusted, now),
+            }
+        }
+    };
+    output::print(&answer.line(args.subject.service()));
+    ExitCode::from(answer.state as u8)
+}
+
+/// The state of a value, and why it is not OK.
+fn judge(thresholds: &Thresholds, value: f64) -> (State, Option<String>) {
+    let alerts = |range: Option<range::Range>| range.and_then(|range| range.alerts(value));
+    if let Some(why) = alerts(thresholds.critical) {
+        (State::Critical, Some(why))
+    } else if let Some(why) = alerts(thresholds.warning) {
+        (State::Warning, Some(why))
+    } else {
+        (State::Ok, None)
+    }
+}
+
+/// Text that can't end the line or begin the perfdata early.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '|' => '/',
+            character if character.is_control() => ' ',
+            character => character,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_keeps_text_and_perfdata_apart() {
+        let mut answer = Answer::unknown("a | b\nc\x1b[m");
+        assert_eq!(answer.line("X"), "X UNKNOWN: a / b c [m\n");
+        answer.figures = ["a", "b"]
+            .map(|label| Figure::new(label, Some(1.0), perfdata::Unit::None))
+            .into();
+        assert_eq!(answer.line("X"), "X UNKNOWN: a / b c [m | a=1;;;0 b=1;;;0\n");
+    }
+
+    #[test]
+    fn known_trouble_is_worse_than_the_unknown() {
+        let worst = |states: &[State]| states.iter().copied().fold(State::Ok, State::worse);
+        assert_eq!(worst(&[State::Unknown, State::Ok]), State::Unknown);
+        assert_eq!(worst(&[State::Unknown, State::Warning]), State::Warning);
+        assert_eq!(
+            worst(&[State::Critical, State::Warning, State::Unknown]),
+            State::Critical
+        );
+    }
+}

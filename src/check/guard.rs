@@ -1,0 +1,99 @@
+//! Keeps the exit code of a check within 0 to 3: bad usage, `--help` and a panic end as UNKNOWN.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+
+use super::{Answer, State};
+use crate::output;
+
+/// The service named where it is not known which one was asked about.
+const SERVICE: &str = "SHINKEN-GATHERER";
+
+/// Whether the command line `args`, whose first is the program's name, asks for `check`, right or wrong.
+pub fn is_check(args: &[OsString]) -> bool {
+    let mut rest = args.iter().skip(1);
+    while let Some(argument) = rest.next() {
+        if argument == "--config" {
+            rest.next();
+        } else if !argument.as_encoded_bytes().starts_with(b"-") {
+            return argument == "check";
+        }
+    }
+    false
+}
+
+/// From now on a panic is an answer. It ends the process from within the hook, so that neither a later panic nor a
+/// build that aborts on panics gives another exit code.
+pub fn answer_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let text = format!("internal error, please report it: {panic}");
+        output::print(&Answer::unknown(text).line(SERVICE));
+        std::process::exit(State::Unknown as i32);
+    }));
+}
+
+/// Answers a command line that is no check: one line on stdout, how to do better on stderr. Help that was asked for
+/// goes to stdout.
+pub fn refuse(usage: &clap::Error) -> ExitCode {
+    let rendered = usage.render().to_string();
+    if usage.use_stderr() {
+        let reason = match usage.kind() {
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+                "what to check is missing: graphite, disks or vmware"
+            }
+            _ => rendered.lines().next().unwrap_or_default(),
+        };
+        let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+        output::print(&Answer::unknown(reason).line(SERVICE));
+        output::complain_usage(&rendered);
+    } else {
+        output::print(&rendered);
+    }
+    ExitCode::from(State::Unknown as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_recognised_whatever_is_wrong_with_it() {
+        let is = |args: &[&str]| {
+            let args = [&["gatherer"], args].concat();
+            is_check(&args.into_iter().map(OsString::from).collect::<Vec<_>>())
+        };
+        assert!(is(&["check"]));
+        assert!(is(&["check", "help"]));
+        assert!(is(&["--config", "run", "check", "disks"]));
+        assert!(is(&["--config=x", "--bogus", "check"]));
+        assert!(!is(&["once", "check"]));
+        assert!(!is(&["--config", "check"]));
+        assert!(!is(&["help", "check"]));
+        assert!(!is(&[]));
+    }
+
+    /// Runs this very test in a process of its own, where it panics as a check would.
+    #[test]
+    fn a_panic_is_unknown() {
+        const INSIDE: &str = "GATHERER_TEST_PANIC";
+        if std::env::var_os(INSIDE).is_some() {
+            answer_panics();
+            panic!("first line\nsecond | line");
+        }
+        let run = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "check::guard::tests::a_panic_is_unknown",
+                "--nocapture",
+            ])
+            .env(INSIDE, "1")
+            .output()
+            .unwrap();
+        assert_eq!(run.status.code(), Some(3));
+        let out = String::from_utf8(run.stdout).unwrap();
+        assert!(out.contains("SHINKEN-GATHERER UNKNOWN: internal error"), "{out}");
+        assert!(out.ends_with("first line second / line\n"), "{out}");
+    }
+}

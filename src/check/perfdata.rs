@@ -1,0 +1,130 @@
+//! Perfdata of the Monitoring Plugins Development Guidelines: `'label'=value[UOM];warn;crit;min;max`.
+
+use std::fmt;
+
+use super::range::Range;
+
+/// The units used here, a subset of the guidelines'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// A plain number.
+    None,
+    /// Seconds.
+    Seconds,
+    /// Per cent.
+    Percent,
+}
+
+/// One figure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure {
+    label: String,
+    value: Option<f64>,
+    unit: Unit,
+    thresholds: Thresholds,
+    max: Option<f64>,
+}
+
+/// What a figure is alerted about.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Thresholds {
+    /// Where it is a warning.
+    pub warning: Option<Range>,
+    /// Where it is critical.
+    pub critical: Option<Range>,
+}
+
+impl Figure {
+    /// A figure that can't be below 0 and has no thresholds; `None` for a value that is not known.
+    pub fn new(label: impl Into<String>, value: Option<f64>, unit: Unit) -> Self {
+        Self {
+            label: label.into(),
+            value: value.filter(|value| value.is_finite()),
+            unit,
+            thresholds: Thresholds::default(),
+            max: None,
+        }
+    }
+
+    /// With the thresholds it is judged by.
+    pub fn judged_by(self, thresholds: Thresholds) -> Self {
+        Self { thresholds, ..self }
+    }
+
+    /// With the largest value it can have.
+    pub fn at_most(self, max: f64) -> Self {
+        Self {
+            max: Some(max),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=", quoted(&self.label))?;
+        match (self.value, self.unit) {
+            (None, _) => write!(f, "U")?,
+            (Some(value), Unit::None) => write!(f, "{value}")?,
+            (Some(value), Unit::Seconds) => write!(f, "{value}s")?,
+            (Some(value), Unit::Percent) => write!(f, "{value}%")?,
+        }
+        for range in [self.thresholds.warning, self.thresholds.critical] {
+            match range {
+                Some(range) => write!(f, ";{range}")?,
+                None => write!(f, ";")?,
+            }
+        }
+        write!(f, ";0")?;
+        self.max.map_or(Ok(()), |max| write!(f, ";{max}"))
+    }
+}
+
+/// A label that every parser takes for one: quoted unless plain, a quote doubled, and without what no quoting allows
+/// (an equals sign, the bar that begins perfdata, control characters).
+fn quoted(label: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "_-./".contains(character);
+    if !label.is_empty() && label.chars().all(is_plain) {
+        return label.to_string();
+    }
+    let allowed = label.replace(
+        |character: char| character.is_control() || "=|".contains(character),
+        "_",
+    );
+    format!("'{}'", allowed.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_written_as_the_guidelines_say() {
+        let thresholds = Thresholds {
+            warning: "80".parse().ok(),
+            critical: "@90:".parse().ok(),
+        };
+        let util = Figure::new("sda_util", Some(12.3), Unit::Percent)
+            .judged_by(thresholds)
+            .at_most(100.0);
+        assert_eq!(util.to_string(), "sda_util=12.3%;80;@90:;0;100");
+        let age = Figure::new("age", Some(4.0), Unit::Seconds);
+        assert_eq!(age.to_string(), "age=4s;;;0");
+        let unknown = Figure::new("cpu ready", None, Unit::Percent).judged_by(thresholds);
+        assert_eq!(unknown.to_string(), "'cpu ready'=U;80;@90:;0");
+        let large = Figure::new("metrics", Some(1e18), Unit::None);
+        assert_eq!(large.to_string(), "metrics=1000000000000000000;;;0");
+        assert_eq!(
+            Figure::new("x", Some(f64::NAN), Unit::None).to_string(),
+            "x=U;;;0"
+        );
+    }
+
+    #[test]
+    fn labels_are_quoted_where_needed() {
+        assert_eq!(quoted("cciss/c0d0_util"), "cciss/c0d0_util");
+        assert_eq!(quoted("it's a=b|c\n"), "'it''s a_b_c_'");
+        assert_eq!(quoted("é;1"), "'é;1'");
+        assert_eq!(quoted(""), "''");
+    }
+}

@@ -1,0 +1,161 @@
+//! `status`: what is published, how old it is and whether it still holds, for people (and `--json` for programs).
+
+pub mod args;
+mod bars;
+mod screen;
+mod table;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::output;
+use crate::published::{self, Age, Document, Trusted, Unread};
+use crate::report::{DisksReport, GraphiteReport, Seconds, VmwareReport, to_line};
+use crate::vmware::detect::detect;
+use args::StatusArgs;
+
+/// All there is to tell.
+#[derive(Debug, Serialize)]
+struct Status {
+    graphite: Entry<GraphiteReport>,
+    disks: Entry<DisksReport>,
+    vmware: Entry<VmwareReport>,
+}
+
+/// Whether a published file is as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// The document holds.
+    Fresh,
+    /// It is too old: the gatherer does not run, or does not get this far.
+    Outdated,
+    /// There is no file though there should be one.
+    Absent,
+    /// There is a file that is not read or makes no sense.
+    Unreadable,
+    /// The configuration does not want it.
+    Disabled,
+    /// This machine has no such figures: it is not a VMware virtual machine.
+    NotVmware,
+}
+
+impl State {
+    fn is_fine(self) -> bool {
+        matches!(self, Self::Fresh | Self::Disabled | Self::NotVmware)
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Outdated => "outdated",
+            Self::Absent => "absent",
+            Self::Unreadable => "unreadable",
+            Self::Disabled => "disabled",
+            Self::NotVmware => "none",
+        }
+    }
+}
+
+/// One published file.
+#[derive(Debug, Serialize)]
+struct Entry<T> {
+    state: State,
+    path: PathBuf,
+    /// Seconds since the document was measured; negative where it is dated ahead of the clock.
+    age_seconds: Option<i64>,
+    /// The age up to which the document is fresh.
+    max_age_seconds: Option<Seconds>,
+    /// Why it is not fresh.
+    reason: Option<String>,
+    document: Option<T>,
+}
+
+impl<T: Document> Entry<T> {
+    fn read(enabled: bool, path: &Path, trusted: &Trusted, now: SystemTime) -> Self {
+        let mut entry = Self {
+            state: State::Disabled,
+            path: path.to_path_buf(),
+            age_seconds: None,
+            max_age_seconds: None,
+            reason: None,
+            document: None,
+        };
+        if !enabled {
+            entry.reason = Some("not enabled in the configuration".into());
+            return entry;
+        }
+        match published::read::<T>(path, trusted) {
+            Ok(document) => {
+                let age = Age::of(&document, now, None);
+                entry.reason = age.outdated();
+                entry.state = if entry.reason.is_none() {
+                    State::Fresh
+                } else {
+                    State::Outdated
+                };
+                entry.age_seconds = Some(age.seconds);
+                entry.max_age_seconds = Some(Seconds(age.limit));
+                entry.document = Some(document);
+            }
+            Err(Unread::Absent) => {
+                entry.state = State::Absent;
+                entry.reason = Some(format!("{} is absent", path.display()));
+            }
+            Err(Unread::Refused(reason)) => {
+                entry.state = State::Unreadable;
+                entry.reason = Some(format!("{}: {reason}", path.display()));
+            }
+        }
+        entry
+    }
+}
+
+impl Status {
+    fn read(config: &Config, trusted: &Trusted, now: SystemTime) -> Self {
+        let (graphite, disks, vmware) = (&config.graphite, &config.disks, &config.vmware);
+        let counted = graphite.output(&graphite.whisper_dir());
+        let mut status = Self {
+            graphite: Entry::read(graphite.enabled, &counted, trusted, now),
+            disks: Entry::read(disks.enabled, &disks.output, trusted, now),
+            vmware: Entry::read(vmware.enabled, &vmware.output, trusted, now),
+        };
+        if status.vmware.state == State::Absent && !detect(&config.host.sys).is_vmware {
+            status.vmware.state = State::NotVmware;
+            status.vmware.reason = Some("not a VMware VM".into());
+        }
+        status
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        let states = [self.graphite.state, self.disks.state, self.vmware.state];
+        if states.into_iter().all(State::is_fine) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints the status, once or again and again. Exit code 1 when something enabled is outdated, absent or unreadable.
+pub fn run(args: &StatusArgs, config: &Config) -> Result<ExitCode> {
+    let trusted = Trusted::of_this_machine();
+    let read = || Status::read(config, &trusted, SystemTime::now());
+    if let Some(interval) = args.watch {
+        return watch::run(interval, args.json, read);
+    }
+    let status = read();
+    output::print(&if args.json {
+        to_line(&status)
+    } else {
+        let screen = screen::Screen::of_stdout();
+        screen.render(&table::lines(&status, &screen, None))
+    });
+    Ok(status.exit_code())
+}

@@ -1,0 +1,25 @@
+//! The command line of `status`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print one JSON object, for programs, instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Print it again and again, in place on a terminal, until interrupted
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s", value_parser = parse_interval)]
+    pub watch: Option<Duration>,
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("must be within 100ms to 1h".into())
+    }
+}

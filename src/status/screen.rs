@@ -1,0 +1,136 @@
+//! What stdout can show, and lines made for it: cut to its width, coloured where it has colour.
+
+use std::env;
+use std::io::IsTerminal;
+
+use rustix::termios::tcgetwinsize;
+
+/// Narrowest terminal with bars.
+const WIDTH_FOR_BARS: usize = 60;
+
+/// How a piece of a line looks where there is colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    Plain,
+    Faint,
+    Bold,
+    Good,
+    Doubtful,
+    Bad,
+}
+
+impl Look {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Faint => "\x1b[2m",
+            Self::Bold => "\x1b[1m",
+            Self::Good => "\x1b[32m",
+            Self::Doubtful => "\x1b[33m",
+            Self::Bad => "\x1b[31m",
+        }
+    }
+}
+
+/// One line, piece by piece.
+#[derive(Debug, Default)]
+pub struct Line {
+    pieces: Vec<(Look, String)>,
+}
+
+impl Line {
+    /// Adds a piece. Control characters, which names and reasons may hold, do not reach the terminal.
+    pub fn push(&mut self, look: Look, text: impl AsRef<str>) {
+        let text = text.as_ref().replace(char::is_control, "?");
+        self.pieces.push((look, text));
+    }
+
+    /// Adds what is on another line.
+    pub fn append(&mut self, other: Self) {
+        self.pieces.extend(other.pieces);
+    }
+}
+
+/// What stdout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Screen {
+    /// Whether it is a terminal that can be drawn on.
+    pub terminal: bool,
+    /// Columns and rows, where it is one.
+    pub size: Option<(usize, usize)>,
+    /// Whether to colour.
+    pub colour: bool,
+    /// Whether block characters come out right.
+    pub unicode: bool,
+}
+
+impl Screen {
+    /// Asks the environment and the terminal.
+    pub fn of_stdout() -> Self {
+        let stdout = std::io::stdout();
+        let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+        let dumb = set("TERM").is_none_or(|term| term == "dumb");
+        let terminal = stdout.is_terminal() && !dumb;
+        let size = tcgetwinsize(&stdout).ok().filter(|_| terminal);
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
+        let locale = locale.unwrap_or_default().to_string_lossy().to_uppercase();
+        Self {
+            terminal,
+            // A terminal that does not know its size says 0.
+            size: size
+                .filter(|size| size.ws_col > 0 && size.ws_row > 0)
+                .map(|size| (size.ws_col.into(), size.ws_row.into())),
+            colour: terminal && set("NO_COLOR").is_none(),
+            unicode: locale.contains("UTF-8") || locale.contains("UTF8"),
+        }
+    }
+
+    /// How wide a bar is; `None` where there is no room for bars, or no terminal.
+    pub fn bar_width(&self) -> Option<usize> {
+        let (columns, _) = self.size?;
+        (columns >= WIDTH_FOR_BARS).then(|| (columns / 5).clamp(10, 24))
+    }
+
+    /// The lines as they are written, each ended by a newline.
+    pub fn render(&self, lines: &[Line]) -> String {
+        lines.iter().map(|line| self.render_line(line) + "\n").collect()
+    }
+
+    fn render_line(&self, line: &Line) -> String {
+        let mut room = self.size.map_or(usize::MAX, |(columns, _)| columns);
+        let mut text = String::new();
+        for (look, piece) in &line.pieces {
+            let piece: String = piece.chars().take(room).collect();
+            room -= piece.chars().count();
+            if self.colour && *look != Look::Plain && !piece.is_empty() {
+                text += &format!("{}{piece}\x1b[0m", look.code());
+            } else {
+                text += &piece;
+            }
+        }
+        text.truncate(text.trim_end().len());
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_to_the_width_without_counting_colours() {
+        let mut line = Line::default();
+        line.push(Look::Bold, "disks");
+        line.push(Look::Plain, " \x1b[2Jé ");
+        let mut screen = Screen {
+            terminal: true,
+            size: Some((8, 24)),
+            colour: true,
+            unicode: true,
+        };
+        assert_eq!(screen.render_line(&line), "\x1b[1mdisks\x1b[0m ?[");
+        screen.size = None;
+        screen.colour = false;
+        assert_eq!(screen.render_line(&line), "disks ?[2Jé");
+    }
+}

@@ -1,0 +1,163 @@
+//! `status --watch`: the status again and again, with the past of each figure, until interrupted.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::bars::history;
+use super::screen::Screen;
+use super::{Status, table};
+use crate::output;
+use crate::report::to_line;
+use crate::signals::Signals;
+
+/// Values kept of each figure: what fits on a line beside the rest.
+const MAX_PAST: usize = 16;
+
+/// The past values of each figure, one for each document that was seen.
+#[derive(Debug, Default)]
+pub struct Histories {
+    figures: BTreeMap<String, Past>,
+}
+
+#[derive(Debug)]
+struct Past {
+    newest_at: i64,
+    values: VecDeque<f64>,
+    /// The smallest and the largest value shown; `None` for those seen so far.
+    scale: Option<(f64, f64)>,
+}
+
+impl Histories {
+    fn add(&mut self, status: &Status) {
+        if let Some(report) = &status.graphite.document {
+            self.note("metrics", report.updated_at, report.metrics as f64, None);
+            self.note("hosts", report.updated_at, report.hosts as f64, None);
+        }
+        if let Some(report) = &status.disks.document {
+            for (name, disk) in &report.disks {
+                let util = disk.util_percent.get();
+                self.note(name, report.updated_at, util, Some((0.0, 100.0)));
+            }
+        }
+        if let Some(report) = &status.vmware.document
+            && let Some(ready) = report.cpu_ready_percent_per_vcpu
+        {
+            self.note("ready", report.updated_at, ready.get(), Some((0.0, 10.0)));
+        }
+    }
+
+    fn note(&mut self, figure: &str, at: i64, value: f64, scale: Option<(f64, f64)>) {
+        let past = self.figures.entry(figure.to_string()).or_insert_with(|| Past {
+            newest_at: i64::MIN,
+            values: VecDeque::new(),
+            scale,
+        });
+        if past.newest_at == at {
+            return;
+        }
+        past.newest_at = at;
+        if past.values.len() == MAX_PAST {
+            past.values.pop_front();
+        }
+        past.values.push_back(value);
+    }
+
+    /// The past of a figure as a line of small bars.
+    pub fn line(&self, figure: &str, unicode: bool) -> Option<String> {
+        let past = self.figures.get(figure)?;
+        let seen = past
+            .values
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| {
+                (least.min(*value), most.max(*value))
+            });
+        let values = past.values.iter().copied();
+        Some(history(values, past.scale.unwrap_or(seen), unicode))
+    }
+}
+
+/// Shows the status every `interval` until SIGINT, SIGTERM, SIGHUP or until nobody reads it any more. The exit code
+/// is that of the last status.
+pub fn run(interval: Duration, json: bool, read: impl Fn() -> Status) -> Result<ExitCode> {
+    let mut signals = Signals::catch()?;
+    let mut histories = Histories::default();
+    let mut drawn = Drawn::default();
+    loop {
+        let due = Instant::now() + interval;
+        let status = read();
+        histories.add(&status);
+        let frame = if json {
+            to_line(&status)
+        } else {
+            drawn.frame(&status, &histories)
+        };
+        let is_read = output::print(&frame);
+        while Instant::now() < due && !signals.stop() {
+            wait(&mut signals, due)?;
+            if signals.take_reload() {
+                return Ok(status.exit_code());
+            }
+        }
+        if signals.stop() || !is_read {
+            return Ok(status.exit_code());
+        }
+    }
+}
+
+fn wait(signals: &mut Signals, due: Instant) -> Result<()> {
+    let left = due.saturating_duration_since(Instant::now());
+    let timeout = Timespec {
+        tv_sec: left.as_secs().cast_signed(),
+        tv_nsec: left.subsec_nanos().into(),
+    };
+    match poll(&mut [PollFd::new(signals, PollFlags::IN)], Some(&timeout)) {
+        Ok(_) | Err(Errno::INTR) => signals.drain(),
+        Err(errno) => return Err(errno).context("waiting for the next status"),
+    }
+    Ok(())
+}
+
+/// What is on the terminal by now.
+#[derive(Debug, Default)]
+struct Drawn {
+    /// Lines of the last frame; the cursor is below them.
+    lines: usize,
+    columns: Option<usize>,
+}
+
+impl Drawn {
+    /// The next frame, to be written over the last one: no line is cleared before its new text is there, so that
+    /// nothing flickers, and what was on the terminal before stays above. Without a terminal: below the last one.
+    fn frame(&mut self, status: &Status, histories: &Histories) -> String {
+        let screen = Screen::of_stdout();
+        let mut lines = table::lines(status, &screen, Some(histories));
+        if !screen.terminal {
+            let separator = if self.lines == 0 { "" } else { "\n" };
+            self.lines = lines.len();
+            return format!("{separator}{}", screen.render(&lines));
+        }
+        let columns = screen.size.map(|(columns, _)| columns);
+        // The last row is for the cursor: a frame that scrolled could not be drawn over.
+        lines.truncate(
+            screen
+                .size
+                .map_or(usize::MAX, |(_, rows)| rows.saturating_sub(1).max(1)),
+        );
+        let start = if self.lines > 0 && columns != self.columns {
+            // The terminal has wrapped the last frame in a way that can't be known.
+            "\x1b[H\x1b[2J".to_string()
+        } else if self.lines > 0 {
+            format!("\x1b[{}A\r", self.lines)
+        } else {
+            String::new()
+        };
+        (self.lines, self.columns) = (lines.len(), columns);
+        let text = screen.render(&lines).replace('\n', "\x1b[K\n");
+        format!("{start}{text}\x1b[J")
+    }
+}
