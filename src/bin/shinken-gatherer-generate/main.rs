@@ -1,8 +1,8 @@
 //! `shinken-gatherer generate`: prints what packaging installs beside the program.
 //!
 //! A program of its own, which `shinken-gatherer` runs for this command: the daemon stays resident for months, and
-//! nothing of this may be resident with it. Measured on the daemon's PSS: 0.19 MB more with the texts embedded and only
-//! printed, 0.04 MB more with this program beside it.
+//! nothing of this may be resident with it. Measured: its binary grew by 79 KB with the texts embedded and only printed,
+//! and by 28 KB with this program beside it.
 
 mod config_page;
 mod init_script;
