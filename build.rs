@@ -8,6 +8,6 @@ fn main() {
     let is = |variable: &str, value: &str| env::var(variable).as_deref() == Ok(value);
     if is("CARGO_CFG_TARGET_OS", "linux") && is("PROFILE", "release") {
         let root = env::var("CARGO_MANIFEST_DIR").expect("cargo names the package's directory");
-        println!("cargo::rustc-link-arg-bins=-Wl,-T,{root}/src/link.ld,--no-eh-frame-hdr");
+        println!("cargo::rustc-link-arg-bin=shinken-gatherer=-Wl,-T,{root}/src/link.ld,--no-eh-frame-hdr");
     }
 }

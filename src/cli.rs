@@ -1,11 +1,13 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use anyhow::{Context, Result};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::Config;
 use crate::vmware::helper;
@@ -40,6 +42,9 @@ enum Command {
     Status(status::args::StatusArgs),
     /// Answer as a monitoring plugin: one line with perfdata, exit code 0 to 3
     Check(check::args::CheckArgs),
+    /// Print what packaging installs: the init script, the manual pages, the completions,
+    /// a drop-in for the sandbox
+    Generate(GenerateArgs),
 }
 
 /// Options of `once`.
@@ -58,6 +63,19 @@ pub(crate) struct OnceArgs {
     #[arg(long, value_name = "DIR")]
     pub whisper_dir: Option<PathBuf>,
 }
+
+/// Arguments of `generate`, for the program that does it.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+struct GenerateArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    what: Vec<OsString>,
+}
+
+/// The program behind `generate`: a file beside this one, or in [`GENERATOR_FOLDER`] once installed. It is no part of
+/// the daemon because all of that would stay in memory with it.
+const GENERATOR: &str = "shinken-gatherer-generate";
+const GENERATOR_FOLDER: &str = "/usr/libexec/shinken-gatherer";
 
 /// Runs the command line `args`, whose first is the program's name, and returns the exit code: 0, 1 when something
 /// failed, 2 for bad usage or configuration. A check's is 0 to 3, and 3 for all of that.
@@ -85,6 +103,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let config_path = cli.config.as_deref();
     let result = match (cli.command, Config::load(config_path)) {
         (Command::Check(args), config) => return check::run(&args, config),
+        // What can be generated does not depend on the configuration, or reads it by itself.
+        (Command::Generate(args), _) => generate(&args, config_path),
         (_, Err(error)) => {
             output::complain(error);
             return ExitCode::from(2);
@@ -97,6 +117,26 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         output::complain(format_args!("{error:#}"));
         ExitCode::FAILURE
     })
+}
+
+/// Becomes the program that generates, which is no part of the daemon. Returns only where that fails.
+fn generate(args: &GenerateArgs, config: Option<&Path>) -> Result<ExitCode> {
+    let beside = std::env::current_exe()
+        .context("finding this program")?
+        .with_file_name(GENERATOR);
+    let installed = Path::new(GENERATOR_FOLDER).join(GENERATOR);
+    let program = [&beside, &installed].into_iter().find(|path| path.exists());
+    let mut command = std::process::Command::new(program.unwrap_or(&installed));
+    if let Some(config) = config {
+        command.arg("--config").arg(config);
+    }
+    let error = command.args(&args.what).exec();
+    Err(error).with_context(|| format!("running {:?}", command.get_program()))
+}
+
+/// The command line as clap knows it, for the manual page and the completions.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Recognises `run` and `--config FILE run` without clap. What clap would touch stays in the daemon's memory for as

@@ -28,7 +28,7 @@ pub mod graphite;
 mod logging;
 mod notify;
 mod once;
-mod output;
+pub mod output;
 pub mod publish;
 mod published;
 pub mod report;

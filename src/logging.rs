@@ -121,7 +121,10 @@ impl Log {
         }
         let fields = Fields { collector, fields };
         let mut record = Record::builder();
-        record.level(level).target("shinken_gatherer").key_values(&fields);
+        record
+            .level(journal_level(level))
+            .target("shinken_gatherer")
+            .key_values(&fields);
         journal
             .journal_send(&record.args(format_args!("{collector}: {text}")).build())
             .is_ok()
@@ -249,6 +252,16 @@ fn ends_inside_a_line(file: &File) -> bool {
     let mut last = [0];
     let end = file.metadata().map_or(0, |metadata| metadata.len());
     end > 0 && file.read_exact_at(&mut last, end - 1).is_ok() && last[0] != b'\n'
+}
+
+/// The level by which the journal's crate comes to syslog's priority of the same name: it takes INFO for "notice" and
+/// DEBUG for "info", and `journalctl -p info` would show every detail.
+fn journal_level(level: Level) -> Level {
+    match level {
+        Level::Info => Level::Debug,
+        Level::Debug => Level::Trace,
+        other => other,
+    }
 }
 
 fn to_stderr(line: &str) {

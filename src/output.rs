@@ -32,7 +32,7 @@ pub fn complain_usage(usage: &str) {
 
 /// A line on a terminal's stderr that is overwritten as work goes on, and gone at the end. Nothing elsewhere.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     terminal: bool,
     shown: bool,
 }

@@ -1,0 +1,75 @@
+//! gatherer.toml(5), from the commented configuration that is shipped: a section for each table, an entry for each key.
+
+use roff::{Roff, bold, italic, roman};
+
+/// The configuration as it is shipped: every key commented out, at its default.
+const SHIPPED: &str = include_str!("../../../etc/shinken/gatherer.toml");
+
+/// The setting in a line that is commented out: `#key = value`, where a comment has a space after the `#`.
+fn setting(line: &str) -> Option<&str> {
+    line.strip_prefix('#')
+        .filter(|rest| rest.starts_with(|letter: char| letter.is_ascii_lowercase()))
+}
+
+/// The page, in roff.
+pub fn page() -> String {
+    let mut page = Roff::new();
+    page.control("TH", ["gatherer.toml", "5"]);
+    page.control("SH", ["NAME"]);
+    page.text([roman("gatherer.toml - the configuration of shinken-gatherer")]);
+    page.control("SH", ["SYNOPSIS"]);
+    page.text([bold("/etc/shinken/gatherer.toml")]);
+    page.control("SH", ["DESCRIPTION"]);
+    let mut comment = String::new();
+    for line in SHIPPED.lines() {
+        if let Some(setting) = setting(line) {
+            let (key, default) = setting.split_once(" = ").unwrap_or((setting, ""));
+            page.control("TP", []);
+            page.text([bold(key), roman(" = "), italic(default)]);
+            page.text([roman(std::mem::take(&mut comment))]);
+        } else if let Some(text) = line.strip_prefix("# ") {
+            if !comment.is_empty() {
+                comment.push(' ');
+            }
+            comment.push_str(text);
+        } else if line.starts_with('[') {
+            page.control("SH", [line]);
+            page.text([roman(std::mem::take(&mut comment))]);
+        } else if !comment.is_empty() {
+            // A blank line after a comment without a key: the head of the file.
+            page.text([roman(std::mem::take(&mut comment))]);
+            page.control("SH", ["KEYS BEFORE ANY TABLE"]);
+        }
+    }
+    page.control("SH", ["SEE ALSO"]);
+    page.text([bold("shinken-gatherer"), roman("(8)")]);
+    page.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use shinken_gatherer::config::Config;
+
+    use super::{SHIPPED, setting};
+
+    #[test]
+    fn the_shipped_configuration_is_the_defaults_as_it_is_and_with_every_key_set() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/shinken/gatherer.toml");
+        assert_eq!(Config::load(Some(&shipped)).unwrap(), Config::default());
+
+        let set: String = SHIPPED
+            .lines()
+            .map(|line| format!("{}\n", setting(line).unwrap_or(line)))
+            .collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gatherer.toml");
+        fs::write(&path, set).unwrap();
+        let mut config = Config::load(Some(&path)).unwrap();
+        // These two are found at run time where they are not set.
+        assert!(config.graphite.whisper_dir.take().is_some() && config.graphite.output.take().is_some());
+        assert_eq!(config, Config::default());
+    }
+}

@@ -1,0 +1,65 @@
+//! The SysV init script: its template, filled in with what the systemd unit says.
+
+use crate::unit;
+
+const TEMPLATE: &str = include_str!("../../../init.d/template");
+
+/// The text of `/etc/init.d/shinken-gatherer`.
+pub fn init_script() -> String {
+    let command = unit::words("ExecStart");
+    let (daemon, arguments) = command.split_first().unwrap_or((&"", &[]));
+    [
+        ("@DESCRIPTION@", unit::words("Description").join(" ")),
+        ("@DAEMON@", daemon.to_string()),
+        ("@ARGUMENTS@", arguments.join(" ")),
+        ("@USER@", unit::last_word("User").into()),
+        ("@GROUP@", unit::last_word("Group").into()),
+        ("@CAPABILITIES@", unit::words("AmbientCapabilities").join(" ")),
+        ("@NICE@", unit::last_word("Nice").into()),
+        (
+            "@IO_CLASS@",
+            io_class(unit::last_word("IOSchedulingClass")).into(),
+        ),
+        ("@STOP_SECONDS@", unit::seconds("TimeoutStopSec").into()),
+        ("@UMASK@", unit::last_word("UMask").into()),
+        ("@DISKS_FILE@", unit::last_word("ExecStopPost").into()),
+        ("@DEBUG_FILE@", unit::last_word("EnvironmentFile").into()),
+    ]
+    .iter()
+    .fold(TEMPLATE.into(), |script: String, (name, value)| {
+        script.replace(name, value)
+    })
+}
+
+/// The class as `ionice -c` of old util-linux wants it: a number.
+fn io_class(name: &str) -> &'static str {
+    match name {
+        "realtime" => "1",
+        "idle" => "3",
+        _ => "2",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::init_script;
+
+    #[test]
+    fn the_committed_script_is_the_generated_one() {
+        assert_eq!(
+            include_str!("../../../init.d/shinken-gatherer"),
+            init_script(),
+            "generate it anew: cargo run --bin shinken-gatherer-generate -- init-script >init.d/shinken-gatherer"
+        );
+    }
+
+    #[test]
+    fn every_fact_is_found_in_the_unit() {
+        for line in init_script().lines() {
+            assert!(
+                !line.contains('@') && !line.ends_with('=') || line.starts_with([' ', '#']),
+                "{line}"
+            );
+        }
+    }
+}
