@@ -10,7 +10,7 @@ pub fn print(text: &str) -> bool {
     try_print(text).is_ok_and(|is_read| is_read)
 }
 
-/// As [`print`], with an error where the answer could not be written though someone waits for it.
+/// As [`print()`], with an error where the answer could not be written though someone waits for it.
 pub fn try_print(text: &str) -> Result<bool> {
     let mut out = stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
