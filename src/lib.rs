@@ -7,15 +7,15 @@
 //! whisper tree     ->   graphite::walk  graphite::read        graphite::tree   ->  report      ->  publish
 //! /proc/diskstats  ->   disks           disks::diskstats,     disks::history,  ->  report      ->  publish
 //! /sys/block                            disks::physical       disks::rates
-//! VMware's library ->   vmware::probe,  vmware::answer      vmware::window   ->  report      ->  publish
+//! VMware's library ->   vmware::probe,  vmware::answer       vmware::window   ->  report      ->  publish
 //!                       vmware::helper
 //! ```
 //!
 //! `daemon` is the only loop: `scheduler` says what is due, a collector does it and returns a document, [`publish`]
-//! replaces the file, `logging` says what changed, `notify` tells systemd, `carbon`
-//! feeds the figures to Graphite where that is wanted. `once` does the same work one time and
-//! prints it. The other way round, `published` reads the files back, distrusting them, for `check` (a monitoring
-//! plugin) and `status` (for people). Collectors neither sleep nor write nor log; roots (`/proc`, `/sys`) and times are passed in.
+//! replaces the file, `logging` says what changed, `notify` tells systemd, `carbon` feeds the figures to Graphite where
+//! that is wanted. `once` does the same work one time and prints it. The other way round, `published` reads the files
+//! back, distrusting them, for `check` (a monitoring plugin) and `status` (for people). Collectors neither sleep nor
+//! write nor log; roots (`/proc`, `/sys`) and times are passed in.
 
 mod carbon;
 mod check;
