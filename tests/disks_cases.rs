@@ -158,4 +158,10 @@ fn the_window_grows_to_its_length_and_slides() {
     assert_eq!(sample_at(120), Some((60.0, 0.0)));
     // Stopped for an hour: the values span that hour, because nothing newer is known.
     assert_eq!(sample_at(3720), Some((3600.0, 0.0)));
+    // The samples right after it make no window of their own: what happened in those moments would stand for it.
+    assert_eq!(sample_at(3730), Some((3610.0, 0.0)));
+    for seconds in [3740, 3750] {
+        sample_at(seconds);
+    }
+    assert_eq!(sample_at(3760), Some((40.0, 0.0)));
 }

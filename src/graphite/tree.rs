@@ -266,3 +266,41 @@ impl Default for Tree {
 fn some(index: u32) -> Option<DirId> {
     (index != NONE).then_some(DirId(index))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_file_systems_that_count_characters_fit() {
+        let mut tree = Tree::new();
+        let name = "目".repeat(255);
+        let id = tree.insert(name.as_bytes());
+        assert_eq!(tree.name(id), name.as_bytes());
+    }
+
+    #[test]
+    fn removed_directories_give_their_space_back() {
+        let mut tree = Tree::new();
+        for _ in 0..3 {
+            let parent = tree.insert(b"parent");
+            let mut previous = None;
+            for number in 0..20_000 {
+                let child = tree.insert(format!("child{number}").as_bytes());
+                tree.link(parent, previous, Some(child));
+                previous = Some(child);
+            }
+            let kept = tree.insert(b"kept");
+            tree.remove(parent);
+            tree.tidy();
+            assert_eq!(tree.name(kept), b"kept");
+            tree.remove(kept);
+            assert!(
+                tree.names.len() < TIDY_BYTES,
+                "{} bytes of names",
+                tree.names.len()
+            );
+        }
+        assert!(tree.dirs.len() < 20_010, "{} directories", tree.dirs.len());
+    }
+}
