@@ -156,7 +156,7 @@ fn a_deep_branch_moved_away_twice_during_a_count_is_left_alone() {
         whisper_dir: Some(whisper.clone()),
         ..GraphiteConfig::default()
     };
-    for steps in 60..130 {
+    for steps in 1..200 {
         let mut graphite = Graphite::new(&config).unwrap();
         let step = |graphite: &mut Graphite| {
             graphite
@@ -180,7 +180,7 @@ fn a_deep_branch_moved_away_twice_during_a_count_is_left_alone() {
         };
         assert_eq!(
             (settled.report.hosts, settled.report.metrics),
-            (3, 2),
+            (9, 8),
             "after {steps} steps"
         );
         fs::rename(whisper.join("renamed"), whisper.join("host")).unwrap();
