@@ -156,7 +156,7 @@ fn a_deep_branch_moved_away_twice_during_a_count_is_left_alone() {
         whisper_dir: Some(whisper.clone()),
         ..GraphiteConfig::default()
     };
-    for steps in 1..200 {
+    for steps in 1..420 {
         let mut graphite = Graphite::new(&config).unwrap();
         let step = |graphite: &mut Graphite| {
             graphite
