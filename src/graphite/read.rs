@@ -10,6 +10,8 @@ use super::tree::{DirId, Stamp, State, Tree};
 
 /// Room for one `getdents` call, the unit of work that nothing interrupts.
 const BUFFER_BYTES: usize = 32 * 1024;
+/// The same where entries carry no type: each is then looked at, and a slice must not wait for a thousand of them.
+const UNTYPED_BUFFER_BYTES: usize = 1024;
 /// A directory changed less than this before it was read may change again without a new time: file systems round
 /// times to as much as 2 s (FAT), and the kernel's own clock ticks every few milliseconds.
 const SETTLE_NS: i64 = 2_000_000_000;
@@ -19,6 +21,8 @@ const SETTLE_NS: i64 = 2_000_000_000;
 pub struct Buffer {
     entries: Vec<u8>,
     path: Vec<u8>,
+    /// Set once an entry came without a type.
+    untyped: bool,
 }
 
 impl Buffer {
@@ -27,6 +31,7 @@ impl Buffer {
         Self {
             entries: Vec::with_capacity(BUFFER_BYTES),
             path: Vec::new(),
+            untyped: false,
         }
     }
 }
@@ -90,7 +95,12 @@ impl Reading {
         exclude: &Exclude,
         buffer: &mut Buffer,
     ) -> Result<bool, Errno> {
-        let mut raw = RawDir::new(&self.fd, buffer.entries.spare_capacity_mut());
+        let room = if buffer.untyped {
+            UNTYPED_BUFFER_BYTES
+        } else {
+            BUFFER_BYTES
+        };
+        let mut raw = RawDir::new(&self.fd, &mut buffer.entries.spare_capacity_mut()[..room]);
         loop {
             let entry = match raw.next() {
                 None => return Ok(true),
@@ -101,7 +111,10 @@ impl Reading {
             };
             let name = entry.file_name().to_bytes();
             let file_type = match entry.file_type() {
-                FileType::Unknown => type_by_stat(self.fd.as_fd(), name),
+                FileType::Unknown => {
+                    buffer.untyped = true;
+                    type_by_stat(self.fd.as_fd(), name)
+                }
                 known => known,
             };
             let scratch = &mut buffer.path;
