@@ -12,6 +12,7 @@ use super::tree::{DirId, Stamp, State, Tree};
 const BUFFER_BYTES: usize = 32 * 1024;
 /// The same where entries carry no type: each is then looked at, and a slice must not wait for a thousand of them.
 const UNTYPED_BUFFER_BYTES: usize = 1024;
+const LAST_POSITION: u64 = i64::MAX as u64;
 /// A directory changed less than this before it was read may change again without a new time: file systems round
 /// times to as much as 2 s (FAT), and the kernel's own clock ticks every few milliseconds.
 const SETTLE_NS: i64 = 2_000_000_000;
@@ -117,6 +118,9 @@ impl Reading {
                 }
                 known => known,
             };
+            // ext4, btrfs and others give the last entry the largest position there is: nothing can follow, and the
+            // system call that would say so is saved.
+            let is_last = entry.next_entry_cookie() == LAST_POSITION;
             let scratch = &mut buffer.path;
             match file_type {
                 FileType::Directory if name == b"." || name == b".." => {}
@@ -133,6 +137,9 @@ impl Reading {
                     self.entries.metrics += u32::from(!excluded);
                 }
                 _ => {}
+            }
+            if is_last {
+                return Ok(true);
             }
             if raw.is_buffer_empty() {
                 return Ok(false);

@@ -131,23 +131,24 @@ impl Walk {
     ///
     /// `wall_ns` is a wall clock time at or a little before now.
     pub fn step(&mut self, tree: &mut Tree, exclude: &Exclude, wall_ns: i64) -> Result<bool, Errno> {
+        if self.reading.is_none() {
+            let Some(top) = self.levels.top() else {
+                return Ok(true);
+            };
+            match top.next {
+                Some(child) => {
+                    top.next = tree.next_sibling(child);
+                    self.visit(tree, child, wall_ns)?;
+                }
+                None => self.levels.leave(tree)?,
+            }
+        }
         if let Some(reading) = &mut self.reading {
             match reading.read_buffer(tree, exclude, &mut self.buffer) {
                 Ok(false) => {}
                 Ok(true) => self.finish_reading(tree),
                 Err(errno) => self.fail_reading(tree, errno)?,
             }
-            return Ok(false);
-        }
-        let Some(top) = self.levels.top() else {
-            return Ok(true);
-        };
-        match top.next {
-            Some(child) => {
-                top.next = tree.next_sibling(child);
-                self.visit(tree, child, wall_ns)?;
-            }
-            None => self.levels.leave(tree)?,
         }
         Ok(false)
     }
