@@ -1,8 +1,10 @@
 //! How many hosts and metrics the whisper tree holds.
 //!
-//! `walk` goes through the tree in small steps, `read` says which entries of a directory count, `tree` remembers the
-//! directories between two counts, `exclude` says what is left out. This file puts a count together from that.
+//! `walk` goes through the tree in small steps, `read` says which entries of a directory count, `children` which
+//! directories it still has, `tree` remembers the directories between two counts, `exclude` says what is left out. This
+//! file puts a count together from that.
 
+mod children;
 pub mod exclude;
 mod levels;
 mod read;

@@ -121,15 +121,22 @@ fn print_reads(whisper: &Path, ours: &mut Graphite, hosts: usize, find: &dyn Fn(
         println!("reads from the disk: only root can drop the page cache");
         return;
     };
-    count(ours, hosts);
+    let pass_cost = timed(|| count(ours, hosts));
     let pass = tree::reads(whisper).saturating_sub(before);
     let before = tree::cold_reads(whisper).unwrap_or(0);
-    find();
+    let find_cost = find();
     let find = tree::reads(whisper).saturating_sub(before);
     println!(
         "reads from the disk, cold: a pass {pass}, find {find}: {:.1} times fewer",
         find as f64 / pass.max(1) as f64
     );
+    if let Some(find_cost) = find_cost {
+        println!(
+            "time, cold: a pass {:.2} s, find {:.2} s",
+            pass_cost.wall.as_secs_f64(),
+            find_cost.wall.as_secs_f64()
+        );
+    }
 }
 
 fn collector(whisper: &Path) -> Graphite {

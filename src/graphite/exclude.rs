@@ -13,6 +13,8 @@ pub struct Exclude {
     matcher: Gitignore,
     /// Whether a pattern can match a file; `dir/` patterns can't, and then no file name needs matching.
     takes_files: bool,
+    /// Whether all patterns are of the kind `/name`, which nothing below the whisper directory's own entries matches.
+    only_at_top: bool,
 }
 
 impl Exclude {
@@ -26,7 +28,12 @@ impl Exclude {
         }
         let matcher = builder.build().context("compiling the patterns")?;
         let takes_files = patterns.iter().any(|pattern| !pattern.trim_end().ends_with('/'));
-        Ok(Self { matcher, takes_files })
+        let only_at_top = patterns.iter().all(|pattern| is_name_at_top(pattern));
+        Ok(Self {
+            matcher,
+            takes_files,
+            only_at_top,
+        })
     }
 
     /// Whether the directory at `path`, relative to the whisper directory, is left out with all below it.
@@ -39,15 +46,24 @@ impl Exclude {
         self.takes_files && self.matcher.matched(as_path(path), false).is_ignore()
     }
 
-    /// Whether no entry can be left out, so that paths need not be put together.
-    pub fn is_empty(&self) -> bool {
-        self.matcher.is_empty()
+    /// Whether entries of a directory can be left out, the whisper directory itself (`at_top`) or one below it. If
+    /// not, their paths need not be put together.
+    pub fn concerns(&self, at_top: bool) -> bool {
+        !self.matcher.is_empty() && (at_top || !self.only_at_top)
     }
 
     /// Whether files can be left out, so that their paths must be put together.
     pub fn takes_files(&self) -> bool {
         self.takes_files
     }
+}
+
+/// Whether a pattern is one plain name, anchored to the whisper directory.
+fn is_name_at_top(pattern: &str) -> bool {
+    let name = pattern
+        .strip_prefix('/')
+        .map(|name| name.strip_suffix('/').unwrap_or(name));
+    name.is_some_and(|name| !name.contains(['/', '*', '?', '[', ']', '{', '}', '\\']))
 }
 
 fn as_path(bytes: &[u8]) -> &Path {
@@ -79,6 +95,18 @@ mod tests {
         assert!(!anywhere.takes_directory(b"host/tmp-kept"));
         assert!(exclude(&["carbon/agents"]).takes_directory(b"carbon/agents"));
         assert!(!exclude(&["carbon/agents"]).takes_directory(b"host/carbon/agents"));
+    }
+
+    #[test]
+    fn only_plain_names_at_the_top_spare_looking_below() {
+        assert!(!exclude(&[]).concerns(true));
+        assert!(exclude(&["/lost+found/"]).concerns(true));
+        assert!(!exclude(&["/lost+found/", "/a"]).concerns(false));
+        for pattern in [
+            "a", "a/", "/a/b", "/a/*", "/**", "/[!b]", "/{a,b}", "!/a", "/a\\/b",
+        ] {
+            assert!(exclude(&["/lost+found/", pattern]).concerns(false), "{pattern}");
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Reading one directory: which of its entries are metrics, and which are directories to go into.
 
+use std::hash::RandomState;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, RawDir, statat};
 use rustix::io::Errno;
 
+use super::children::Children;
 use super::exclude::Exclude;
 use super::tree::{DirId, Stamp, State, Tree};
 
@@ -24,6 +26,8 @@ pub struct Buffer {
     path: Vec<u8>,
     /// Set once an entry came without a type.
     untyped: bool,
+    /// Its key differs from walk to walk: no names can be chosen for their hashes.
+    hasher: RandomState,
 }
 
 impl Buffer {
@@ -33,6 +37,7 @@ impl Buffer {
             entries: Vec::with_capacity(BUFFER_BYTES),
             path: Vec::new(),
             untyped: false,
+            hasher: RandomState::new(),
         }
     }
 }
@@ -44,56 +49,62 @@ pub struct Reading {
     pub dir: DirId,
     /// Open for reading.
     pub fd: OwnedFd,
-    /// Relative to the whisper directory.
-    pub path: Vec<u8>,
     stamp: Stamp,
     /// Wall clock before the first entry was read, Unix nanoseconds.
     read_at_ns: i64,
-    entries: Entries,
-}
-
-/// What the entries read so far amount to.
-#[derive(Debug, Default)]
-struct Entries {
     metrics: u32,
-    /// The children the directory had, by name, to recognise those it still has.
-    old_children: Vec<DirId>,
-    last_child: Option<DirId>,
-    new_children: u64,
+    children: Children,
+    /// How the reading of entries ended.
+    ended: Option<Result<(), Errno>>,
 }
 
 impl Reading {
     /// Starts to read `dir`, whose stamp was just taken from `fd`.
-    pub fn start(
-        tree: &mut Tree,
-        dir: DirId,
-        fd: OwnedFd,
-        path: Vec<u8>,
-        stamp: Stamp,
-        read_at_ns: i64,
-    ) -> Self {
-        let mut old_children: Vec<_> = tree.children(dir).collect();
-        old_children.sort_unstable_by(|a, b| tree.name(*a).cmp(tree.name(*b)));
-        tree.link(dir, None, None);
-        let entries = Entries {
-            old_children,
-            ..Entries::default()
-        };
+    pub fn start(tree: &Tree, dir: DirId, fd: OwnedFd, stamp: Stamp, read_at_ns: i64) -> Self {
         Self {
             dir,
             fd,
-            path,
             stamp,
             read_at_ns,
-            entries,
+            metrics: 0,
+            children: Children::of(tree, dir),
+            ended: None,
         }
     }
 
-    /// Reads one buffer of entries. `Ok(true)` at the end of the directory.
-    pub fn read_buffer(
+    /// One step: `Ok(true)` at the end of the directory, an error where it can't be read to its end.
+    ///
+    /// `path` is the directory's, and needed only with an `exclude` that concerns it.
+    pub fn step(
         &mut self,
         tree: &mut Tree,
-        exclude: &Exclude,
+        exclude: Option<&Exclude>,
+        path: &[u8],
+        buffer: &mut Buffer,
+    ) -> Result<bool, Errno> {
+        if !self.children.note(tree, &buffer.hasher) {
+            return Ok(false);
+        }
+        if self.ended.is_none() {
+            self.ended = match self.read_buffer(tree, exclude, path, buffer) {
+                Ok(false) => return Ok(false),
+                Ok(true) => Some(Ok(())),
+                Err(errno) => Some(Err(errno)),
+            };
+            self.children.end();
+        }
+        if !self.children.let_go(tree) {
+            return Ok(false);
+        }
+        self.ended.unwrap_or(Ok(())).map(|()| true)
+    }
+
+    /// Reads one buffer of entries. `Ok(true)` at the end of the directory.
+    fn read_buffer(
+        &mut self,
+        tree: &mut Tree,
+        exclude: Option<&Exclude>,
+        path: &[u8],
         buffer: &mut Buffer,
     ) -> Result<bool, Errno> {
         let room = if buffer.untyped {
@@ -118,27 +129,27 @@ impl Reading {
                 }
                 known => known,
             };
-            // ext4, btrfs and others give the last entry the largest position there is: nothing can follow, and the
-            // system call that would say so is saved.
-            let is_last = entry.next_entry_cookie() == LAST_POSITION;
             let scratch = &mut buffer.path;
             match file_type {
                 FileType::Directory if name == b"." || name == b".." => {}
                 FileType::Directory => {
                     let excluded =
-                        !exclude.is_empty() && exclude.takes_directory(join(scratch, &self.path, name));
+                        exclude.is_some_and(|exclude| exclude.takes_directory(join(scratch, path, name)));
                     if !excluded {
-                        self.entries.take_directory(tree, self.dir, name);
+                        self.children.take(tree, name, &buffer.hasher);
                     }
                 }
-                FileType::RegularFile | FileType::Symlink if name.ends_with(b".wsp") => {
-                    let excluded =
-                        exclude.takes_files() && exclude.takes_file(join(scratch, &self.path, name));
-                    self.entries.metrics += u32::from(!excluded);
+                FileType::RegularFile | FileType::Symlink if name.last_chunk() == Some(b".wsp") => {
+                    let excluded = exclude.is_some_and(|exclude| {
+                        exclude.takes_files() && exclude.takes_file(join(scratch, path, name))
+                    });
+                    self.metrics += u32::from(!excluded);
                 }
                 _ => {}
             }
-            if is_last {
+            // ext4, btrfs and others give the last entry the largest position there is: nothing can follow, and the
+            // system call that would say so is saved.
+            if entry.next_entry_cookie() == LAST_POSITION {
                 return Ok(true);
             }
             if raw.is_buffer_empty() {
@@ -150,23 +161,14 @@ impl Reading {
     /// Notes in the tree what the whole directory holds. Returns by how many metrics and directories that differs
     /// from what its unchanged stamp had promised.
     pub fn finish(&self, tree: &mut Tree) -> u64 {
-        let mut gone = 0;
-        for child in &self.entries.old_children {
-            if tree.is_kept(*child) {
-                tree.set_kept(*child, false);
-            } else {
-                tree.remove(*child);
-                gone += 1;
-            }
-        }
         let promised = tree.state(self.dir) == State::Settled && tree.stamp(self.dir) == self.stamp;
-        let metrics_difference = u64::from(tree.metrics(self.dir).abs_diff(self.entries.metrics));
+        let metrics_difference = u64::from(tree.metrics(self.dir).abs_diff(self.metrics));
         let last_change_ns = self.stamp.modified_ns.max(self.stamp.changed_ns);
         let settled = last_change_ns < self.read_at_ns.saturating_sub(SETTLE_NS);
         let state = if settled { State::Settled } else { State::Unsettled };
-        tree.update(self.dir, self.stamp, state, self.entries.metrics);
+        tree.update(self.dir, self.stamp, state, self.metrics);
         if promised {
-            metrics_difference + gone + self.entries.new_children
+            metrics_difference + self.children.gone + self.children.new
         } else {
             0
         }
@@ -174,12 +176,6 @@ impl Reading {
 
     /// Notes in the tree that the directory could not be read to its end: nothing of it is counted.
     pub fn fail(&self, tree: &mut Tree) {
-        for child in &self.entries.old_children {
-            // Those that were seen again are linked to the directory and go with its other children.
-            if !tree.is_kept(*child) {
-                tree.remove(*child);
-            }
-        }
         note_unreadable(tree, self.dir, self.stamp);
     }
 }
@@ -188,29 +184,6 @@ impl Reading {
 pub fn note_unreadable(tree: &mut Tree, dir: DirId, stamp: Stamp) {
     tree.remove_children(dir);
     tree.update(dir, stamp, State::Unreadable, 0);
-}
-
-impl Entries {
-    fn take_directory(&mut self, tree: &mut Tree, parent: DirId, name: &[u8]) {
-        let old = self
-            .old_children
-            .binary_search_by(|child| tree.name(*child).cmp(name));
-        let child = match old {
-            // The same name twice: the directory changes while it is read, and will be read again.
-            Ok(index) if tree.is_kept(self.old_children[index]) => return,
-            Ok(index) => {
-                tree.set_kept(self.old_children[index], true);
-                self.old_children[index]
-            }
-            Err(_) => {
-                self.new_children += 1;
-                tree.insert(name)
-            }
-        };
-        tree.link(parent, self.last_child, Some(child));
-        tree.link(parent, Some(child), None);
-        self.last_child = Some(child);
-    }
 }
 
 /// For file systems whose entries carry no type. An entry that vanished meanwhile is of no type that counts.

@@ -68,6 +68,8 @@ struct Dir {
 pub struct Tree {
     dirs: Vec<Dir>,
     first_free: u32,
+    /// Removed, with all below them, but not free yet.
+    first_doomed: u32,
     names: Vec<u8>,
     dead_name_bytes: usize,
     devices: Vec<u64>,
@@ -82,6 +84,7 @@ impl Tree {
         let mut tree = Self {
             dirs: Vec::new(),
             first_free: NONE,
+            first_doomed: NONE,
             names: Vec::new(),
             dead_name_bytes: 0,
             devices: Vec::new(),
@@ -120,18 +123,45 @@ impl Tree {
         id
     }
 
-    /// Removes a directory that is no longer anybody's child, and everything below it.
+    /// Removes a directory that is no longer anybody's child, and everything below it. Takes no time: `reap` gives
+    /// the space back.
     pub fn remove(&mut self, id: DirId) {
-        let mut doomed = vec![id];
-        while let Some(id) = doomed.pop() {
-            doomed.extend(self.children(id));
+        self.dir_mut(id).next_sibling = self.first_doomed;
+        self.first_doomed = id.0;
+    }
+
+    /// Removes everything below a directory.
+    pub fn remove_children(&mut self, id: DirId) {
+        if let Some(first) = self.first_child(id) {
+            let grave = self.insert(b"");
+            self.link(grave, None, Some(first));
+            self.link(id, None, None);
+            self.remove(grave);
+        }
+    }
+
+    /// Gives back the space of removed directories, in at most `steps` small steps. True when none is left.
+    pub fn reap(&mut self, steps: usize) -> bool {
+        for _ in 0..steps {
+            let Some(id) = some(self.first_doomed) else {
+                return true;
+            };
+            if let Some(child) = self.first_child(id) {
+                let rest = self.next_sibling(child);
+                self.link(id, None, rest);
+                self.remove(child);
+                continue;
+            }
             let first_free = self.first_free;
             let dir = self.dir_mut(id);
+            let next_doomed = dir.next_sibling;
             dir.free = true;
             dir.next_sibling = first_free;
             self.dead_name_bytes += usize::from(self.dir(id).name_len);
+            self.first_doomed = next_doomed;
             self.first_free = id.0;
         }
+        self.first_doomed == NONE
     }
 
     /// The last component of the directory's path.
@@ -149,21 +179,6 @@ impl Tree {
     /// The next subdirectory of the same parent.
     pub fn next_sibling(&self, id: DirId) -> Option<DirId> {
         some(self.dir(id).next_sibling)
-    }
-
-    /// All its subdirectories.
-    pub fn children(&self, id: DirId) -> impl Iterator<Item = DirId> + '_ {
-        std::iter::successors(self.first_child(id), |child| self.next_sibling(*child))
-    }
-
-    /// Removes everything below a directory.
-    pub fn remove_children(&mut self, id: DirId) {
-        let mut child = self.first_child(id);
-        self.link(id, None, None);
-        while let Some(doomed) = child {
-            child = self.next_sibling(doomed);
-            self.remove(doomed);
-        }
     }
 
     /// Puts `child` behind `previous` among the children of `parent`; first where there is no previous.
@@ -292,9 +307,15 @@ mod tests {
             }
             let kept = tree.insert(b"kept");
             tree.remove(parent);
+            let mut calls = 1;
+            while !tree.reap(1000) {
+                calls += 1;
+            }
+            assert!(calls >= 20, "{calls} calls");
             tree.tidy();
             assert_eq!(tree.name(kept), b"kept");
             tree.remove(kept);
+            assert!(tree.reap(2));
             assert!(
                 tree.names.len() < TIDY_BYTES,
                 "{} bytes of names",

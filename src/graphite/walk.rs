@@ -22,6 +22,9 @@ const READ_FLAGS: OFlags = OFlags::RDONLY
 /// Unreadable directories reported by path in one pass; the others are only counted.
 const MAX_REPORTED: usize = 20;
 
+/// Removed directories whose space is given back in one step.
+const REAPED_PER_STEP: usize = 1000;
+
 /// What a pass found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -116,7 +119,7 @@ impl Walk {
             walk.totals.metrics = u64::from(tree.metrics(Tree::ROOT));
             walk.levels.enter(tree, Tree::ROOT, fd);
         } else {
-            walk.reading = Some(Reading::start(tree, Tree::ROOT, fd, Vec::new(), root, wall_ns));
+            walk.reading = Some(Reading::start(tree, Tree::ROOT, fd, root, wall_ns));
         }
         Ok(walk)
     }
@@ -131,9 +134,10 @@ impl Walk {
     ///
     /// `wall_ns` is a wall clock time at or a little before now.
     pub fn step(&mut self, tree: &mut Tree, exclude: &Exclude, wall_ns: i64) -> Result<bool, Errno> {
+        let reaped = tree.reap(REAPED_PER_STEP);
         if self.reading.is_none() {
             let Some(top) = self.levels.top() else {
-                return Ok(true);
+                return Ok(reaped);
             };
             match top.next {
                 Some(child) => {
@@ -144,7 +148,9 @@ impl Walk {
             }
         }
         if let Some(reading) = &mut self.reading {
-            match reading.read_buffer(tree, exclude, &mut self.buffer) {
+            let exclude = exclude.concerns(reading.dir == Tree::ROOT).then_some(exclude);
+            let path = exclude.map_or_else(Vec::new, |_| self.levels.child_path(tree.name(reading.dir)));
+            match reading.step(tree, exclude, &path, &mut self.buffer) {
                 Ok(false) => {}
                 Ok(true) => self.finish_reading(tree),
                 Err(errno) => self.fail_reading(tree, errno)?,
@@ -181,8 +187,7 @@ impl Walk {
                 self.levels.enter(tree, child, fd);
             }
             Seen::ToRead(fd, stamp) => {
-                let path = self.levels.child_path(tree.name(child));
-                self.reading = Some(Reading::start(tree, child, fd, path, stamp, wall_ns));
+                self.reading = Some(Reading::start(tree, child, fd, stamp, wall_ns));
             }
         }
         Ok(())
@@ -219,7 +224,7 @@ impl Walk {
         if is_ours(errno) || reading.dir == Tree::ROOT {
             return Err(errno);
         }
-        let path = reading.path.clone();
+        let path = self.levels.child_path(tree.name(reading.dir));
         self.report_unreadable(tree, reading.dir, path, errno);
         reading.fail(tree);
         Ok(())
