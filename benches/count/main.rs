@@ -1,6 +1,8 @@
 //! The count of a large tree beside what others need for it, and beside the bare system calls.
 //!
 //!     cargo bench --bench count [-- ROUNDS [HOSTS]]        (default: 7 rounds, 4,000 hosts)
+//!     cargo bench --bench count -- growth [ROUNDS]         (three trees, to 1,000,000 directories)
+//!     cargo bench --bench count -- polite                  (the daemon counting from a cold disk, as root)
 //!
 //! Makes HOSTS × 25 checks × 10 empty metrics once under target/bench-count, then runs all rivals in turn, round by
 //! round, and prints medians and ratios. As root it also compares the reads from the disk after dropping the page cache.
@@ -8,6 +10,8 @@
 #![allow(clippy::print_stdout, reason = "a bench prints its table")]
 
 mod floor;
+mod growth;
+mod polite;
 mod tree;
 
 use std::path::Path;
@@ -17,6 +21,9 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::time::{ClockId, clock_gettime};
 use shinken_gatherer::config::GraphiteConfig;
 use shinken_gatherer::graphite::{Graphite, Progress};
+
+/// Metrics of a check.
+const METRICS: usize = 10;
 
 /// Something that counts the tree; `None` where it is not installed.
 type Rival<'a> = Box<dyn FnMut() -> Option<Cost> + 'a>;
@@ -33,12 +40,19 @@ fn main() {
         .skip(1)
         .filter_map(|argument| argument.parse::<usize>().ok());
     let (rounds, hosts) = (numbers.next().unwrap_or(7), numbers.next().unwrap_or(4000));
-    let whisper = tree::make(hosts);
+    if std::env::args().any(|argument| argument == "growth") {
+        return growth::run(rounds);
+    }
+    let metrics = hosts * tree::CHECKS * METRICS;
+    let whisper = tree::make(hosts, METRICS);
+    if std::env::args().any(|argument| argument == "polite") {
+        return polite::run(&whisper);
+    }
     let known = floor::learn(&whisper);
     // Directories that were changed a moment ago are read again: let them settle.
     std::thread::sleep(Duration::from_secs(3));
     let mut ours = collector(&whisper);
-    count(&mut ours, hosts);
+    count(&mut ours, metrics);
 
     let python = "import os, sys\nsys.exit(sum(name.endswith('.wsp') for _, _, names in os.walk(sys.argv[1]) for name in names) < 0)";
     let path = whisper.to_str().expect("a path in UTF-8");
@@ -46,11 +60,11 @@ fn main() {
     let mut rivals: Vec<(&str, Rival)> = vec![
         (
             "first count",
-            Box::new(|| Some(timed(|| count(&mut collector(&whisper), hosts)))),
+            Box::new(|| Some(timed(|| count(&mut collector(&whisper), metrics)))),
         ),
         (
             "bare getdents loop",
-            Box::new(|| Some(timed(|| floor::read_all(&whisper, hosts * 250)))),
+            Box::new(|| Some(timed(|| floor::read_all(&whisper, metrics)))),
         ),
         ("find -name '*.wsp'", Box::new(find)),
         (
@@ -63,7 +77,7 @@ fn main() {
         ),
         (
             "pass over the unchanged",
-            Box::new(|| Some(timed(|| count(&mut ours, hosts)))),
+            Box::new(|| Some(timed(|| count(&mut ours, metrics)))),
         ),
         (
             "bare fstatat loop",
@@ -83,45 +97,44 @@ fn main() {
     let names: Vec<_> = rivals.iter().map(|(name, _)| *name).collect();
     drop(rivals);
     print_table(&names, &costs, hosts);
-    print_reads(&whisper, &mut ours, hosts, &find);
+    print_reads(&whisper, &mut ours, metrics, &find);
 }
 
 fn print_table(names: &[&str], costs: &[Vec<Cost>], hosts: usize) {
     println!(
         "{} metrics in {} directories, warm, medians of {} rounds",
-        hosts * 250,
-        1 + hosts * 26,
+        hosts * tree::CHECKS * METRICS,
+        tree::directories(hosts),
         costs[0].len()
     );
     println!(
-        "{:26}{:>10}{:>10}{:>22}{:>18}",
-        "", "wall s", "CPU s", "CPU / first count", "CPU / a pass"
+        "{:24}{:>8}{:>8}{:>20}{:>19}{:>14}",
+        "", "wall s", "CPU s", "wall / first count", "CPU / first count", "CPU / a pass"
     );
-    let (first, pass) = (
-        median(&costs[0], |cost| cost.cpu),
-        median(&costs[5], |cost| cost.cpu),
-    );
-    for (name, costs) in names.iter().zip(costs) {
-        if costs.is_empty() {
-            println!("{name:26}{:>10}", "not installed");
+    let wall_of = |index: usize| median(&costs[index], |cost| cost.wall);
+    let cpu_of = |index: usize| median(&costs[index], |cost| cost.cpu);
+    for (index, name) in names.iter().enumerate() {
+        if costs[index].is_empty() {
+            println!("{name:24}{:>8}", "not installed");
             continue;
         }
-        let (wall, cpu) = (median(costs, |cost| cost.wall), median(costs, |cost| cost.cpu));
+        let (wall, cpu) = (wall_of(index), cpu_of(index));
         println!(
-            "{name:26}{wall:>10.3}{cpu:>10.3}{:>22.2}{:>18.2}",
-            cpu / first,
-            cpu / pass
+            "{name:24}{wall:>8.3}{cpu:>8.3}{:>20.2}{:>19.2}{:>14.2}",
+            wall / wall_of(0),
+            cpu / cpu_of(0),
+            cpu / cpu_of(5)
         );
     }
 }
 
 /// Requests read from the disk after dropping the page cache: a pass beside find.
-fn print_reads(whisper: &Path, ours: &mut Graphite, hosts: usize, find: &dyn Fn() -> Option<Cost>) {
+fn print_reads(whisper: &Path, ours: &mut Graphite, metrics: usize, find: &dyn Fn() -> Option<Cost>) {
     let Some(before) = tree::cold_reads(whisper) else {
         println!("reads from the disk: only root can drop the page cache");
         return;
     };
-    let pass_cost = timed(|| count(ours, hosts));
+    let pass_cost = timed(|| count(ours, metrics));
     let pass = tree::reads(whisper).saturating_sub(before);
     let before = tree::cold_reads(whisper).unwrap_or(0);
     let find_cost = find();
@@ -147,7 +160,7 @@ fn collector(whisper: &Path) -> Graphite {
     Graphite::new(&config).expect("the default configuration")
 }
 
-fn count(graphite: &mut Graphite, hosts: usize) {
+fn count(graphite: &mut Graphite, metrics: usize) {
     loop {
         let slice = Duration::from_millis(15);
         match graphite
@@ -155,7 +168,7 @@ fn count(graphite: &mut Graphite, hosts: usize) {
             .expect("counting")
         {
             Progress::Running => {}
-            Progress::Done(count) => return assert_eq!(count.report.metrics, hosts as u64 * 250),
+            Progress::Done(count) => return assert_eq!(count.report.metrics, metrics as u64),
         }
     }
 }

@@ -4,21 +4,29 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Makes HOSTS × 25 checks × 10 empty metrics under target/bench-count, unless an earlier run did.
-pub fn make(hosts: usize) -> PathBuf {
+/// Checks, each a directory of metrics, of a host.
+pub const CHECKS: usize = 25;
+
+/// How many directories a tree of `hosts` has, its top included.
+pub fn directories(hosts: usize) -> usize {
+    1 + hosts * (1 + CHECKS)
+}
+
+/// Makes `hosts` × 25 checks × `metrics` empty files under target/bench-count, unless an earlier run did.
+pub fn make(hosts: usize, metrics: usize) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("target/bench-count")
-        .join(hosts.to_string());
+        .join(format!("{hosts}x{CHECKS}x{metrics}"));
     let done = root.join("complete");
     let whisper = root.join("whisper");
     if done.exists() {
         return whisper;
     }
     for host in 0..hosts {
-        for check in 0..25 {
+        for check in 0..CHECKS {
             let directory = whisper.join(format!("host{host:04}/check{check:02}"));
             fs::create_dir_all(&directory).expect("making a directory");
-            for metric in 0..10 {
+            for metric in 0..metrics {
                 File::create(directory.join(format!("metric{metric}.wsp"))).expect("making a metric");
             }
         }

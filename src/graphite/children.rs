@@ -107,3 +107,61 @@ impl Children {
         self.to_let_go.len() == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads `parent` again, which now holds `names`.
+    fn read_again(tree: &mut Tree, parent: DirId, names: &[&[u8]]) -> Children {
+        let hasher = RandomState::new();
+        let mut children = Children::of(tree, parent);
+        while !children.note(tree, &hasher) {}
+        for name in names {
+            children.take(tree, name, &hasher);
+        }
+        children.end();
+        while !children.let_go(tree) {}
+        children
+    }
+
+    fn names_of(tree: &Tree, parent: DirId) -> Vec<Vec<u8>> {
+        let children = std::iter::successors(tree.first_child(parent), |child| tree.next_sibling(*child));
+        children.map(|child| tree.name(child).to_vec()).collect()
+    }
+
+    #[test]
+    fn children_are_recognised_added_and_let_go() {
+        let mut tree = Tree::new();
+        read_again(&mut tree, Tree::ROOT, &[b"a", b"b", b"c"]);
+        let b = tree.next_sibling(tree.first_child(Tree::ROOT).unwrap()).unwrap();
+        let children = read_again(&mut tree, Tree::ROOT, &[b"c", b"b", b"d", b"c"]);
+        assert_eq!((children.new, children.gone), (1, 1));
+        assert_eq!(names_of(&tree, Tree::ROOT), [b"c", b"b", b"d"]);
+        assert_eq!(tree.next_sibling(tree.first_child(Tree::ROOT).unwrap()), Some(b));
+        read_again(&mut tree, Tree::ROOT, &[]);
+        assert_eq!(tree.first_child(Tree::ROOT), None);
+    }
+
+    #[test]
+    fn a_hundred_thousand_children_take_a_hundred_steps() {
+        let mut tree = Tree::new();
+        let names: Vec<_> = (0..100_000)
+            .map(|number| format!("host{number}").into_bytes())
+            .collect();
+        let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+        read_again(&mut tree, Tree::ROOT, &names);
+        let hasher = RandomState::new();
+        let mut children = Children::of(&tree, Tree::ROOT);
+        let mut steps = 1;
+        while !children.note(&mut tree, &hasher) {
+            steps += 1;
+        }
+        children.end();
+        while !children.let_go(&mut tree) {
+            steps += 1;
+        }
+        assert!(steps >= 199, "{steps} steps");
+        assert_eq!(children.gone, 100_000);
+    }
+}

@@ -1,0 +1,120 @@
+//! A count from a cold disk by the running daemon: does it keep to its share of the time, and out of the way of the
+//! disks' samples?
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use crate::tree;
+
+/// How often the daemon is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+/// A first count of the largest tree from a slow disk, at a tenth of the time.
+const LONGEST_COUNT: Duration = Duration::from_secs(1800);
+
+/// What was seen of one count.
+struct Seen {
+    counted: String,
+    slices: String,
+    /// Looks at which the daemon was running, or waiting for the disk.
+    busy: u32,
+    looks: u32,
+    /// When the disks were published.
+    samples: Vec<Instant>,
+}
+
+/// Counts once at each share, from an empty page cache. Needs root.
+pub fn run(whisper: &Path) {
+    println!(
+        "{:>16}{:>16}{:>24}  in the words of the daemon's log",
+        "max_busy_percent", "busy, looked at", "disks' samples off 1 s"
+    );
+    for share in [10, 25, 50, 75] {
+        if tree::cold_reads(whisper).is_none() {
+            println!("only root can drop the page cache");
+            return;
+        }
+        let seen = count_once(whisper, share);
+        let busy = 100.0 * f64::from(seen.busy) / f64::from(seen.looks);
+        let off = |pair: &[Instant]| {
+            let gap = (pair[1] - pair[0]).as_secs_f64();
+            (gap - 1.0).abs() * 1e3
+        };
+        // The first window is a short one.
+        let worst = seen.samples.windows(2).skip(1).map(off).fold(0.0, f64::max);
+        println!(
+            "{share:>14} %{busy:>14.1} %{:>24}  {}; {}",
+            format!("{worst:.0} ms of {}", seen.samples.len()),
+            seen.counted,
+            seen.slices
+        );
+    }
+}
+
+fn count_once(whisper: &Path, share: u32) -> Seen {
+    let work = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| work.path().join(name);
+    let config = format!(
+        "log_level = \"debug\"\nlog_file = {:?}\n[graphite]\nwhisper_dir = {whisper:?}\noutput = {:?}\n\
+         max_busy_percent = {share}\n[disks]\noutput = {:?}\ninterval = \"1s\"\nwindow = \"1s\"\n\
+         [vmware]\nenabled = false\n",
+        path("log"),
+        path("nb_metrics"),
+        path("disks")
+    );
+    fs::write(path("gatherer.toml"), config).expect("writing the configuration");
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_shinken-gatherer"))
+        .arg("--config")
+        .arg(path("gatherer.toml"))
+        .arg("run")
+        .spawn()
+        .expect("starting the daemon");
+    let seen = watch(&mut daemon, &path("log"), &path("disks"));
+    daemon.kill().expect("stopping the daemon");
+    daemon.wait().expect("waiting for the daemon");
+    seen
+}
+
+fn watch(daemon: &mut Child, log: &Path, disks: &Path) -> Seen {
+    let (mut busy, mut looks, mut samples, mut last) = (0, 0, Vec::new(), None);
+    let started = Instant::now();
+    while started.elapsed() < LONGEST_COUNT {
+        std::thread::sleep(LOOK);
+        looks += 1;
+        busy += u32::from(is_busy(daemon.id()));
+        if let Ok(metadata) = fs::metadata(disks)
+            && last.replace(metadata.ino()) != Some(metadata.ino())
+        {
+            samples.push(Instant::now());
+        }
+        if looks % 100 != 0 {
+            continue;
+        }
+        let text = fs::read_to_string(log).unwrap_or_default();
+        if let Some(slices) = after(&text, "reads saved; ") {
+            return Seen {
+                counted: after(&text, "hosts, ").unwrap_or_default(),
+                slices,
+                busy,
+                looks,
+                samples,
+            };
+        }
+    }
+    panic!("no count within {LONGEST_COUNT:?}");
+}
+
+/// Whether the process runs, or waits for a disk.
+fn is_busy(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the daemon's state");
+    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    matches!(state, Some('R' | 'D'))
+}
+
+/// The rest of the line after `words`.
+fn after(text: &str, words: &str) -> Option<String> {
+    let (_, rest) = text.split_once(words)?;
+    Some(rest.lines().next().unwrap_or_default().to_string())
+}
