@@ -3,18 +3,18 @@
 //! Each sink fails on its own: a log that can't be written never stops the daemon, and it is said once, through the
 //! sinks that are left, when one fails and when it works again.
 
+mod file;
+
 use std::fmt::{self, Display};
-use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
-use anyhow::{Result, ensure};
 use log::{Level, LevelFilter, Record, kv};
 use systemd_journal_logger::JournalLog;
 
 use crate::gate;
+use file::LogFile;
 
 /// A structured field: its name (in upper case in the journal) and its value.
 pub type Field<'a> = (&'static str, &'a dyn Display);
@@ -28,19 +28,6 @@ pub struct Log {
     journal: Option<JournalLog>,
     file: Option<LogFile>,
     to_stderr: bool,
-}
-
-/// The log file, kept open for appending.
-struct LogFile {
-    path: PathBuf,
-    open: Option<File>,
-    /// Set while lines can't be written, until one is again.
-    failing: bool,
-    lost_lines: u64,
-    /// Whether the file ends inside a line.
-    torn: bool,
-    /// Whether the file has to be opened, for the first time or anew.
-    stale: bool,
 }
 
 impl Log {
@@ -130,108 +117,49 @@ impl Log {
             .is_ok()
     }
 
-    /// True where the line is in the log file. A failure is said once, when the file begins to fail.
+    /// True where the line is in the log file. That it begins to fail, and that it works again, is said once.
     fn append_to_file(&mut self, line: &str) -> bool {
         let Some(file) = &mut self.file else { return false };
         let was_failing = file.failing;
-        let Err(error) = file.append(line) else {
-            return true;
-        };
-        file.failing = true;
-        file.lost_lines += 1;
-        if !was_failing {
-            self.report_failure(&error);
+        match file.append(line) {
+            Ok(None) => true,
+            Ok(Some(lost)) => {
+                let text = format!(
+                    "the log file {:?} is writable again, {lost} lines are not in it",
+                    file.path
+                );
+                self.tell_the_others(Level::Info, &text, &[]);
+                true
+            }
+            Err(error) => {
+                file.failing = true;
+                file.lost_lines += 1;
+                if !was_failing {
+                    self.report_failure(&error);
+                }
+                false
+            }
         }
-        false
     }
 
-    fn report_failure(&mut self, error: &anyhow::Error) {
+    fn report_failure(&self, error: &anyhow::Error) {
         let Some(file) = &self.file else { return };
-        let text = one_line(&format!(
+        let text = format!(
             "writing the log file {:?}: {error:#}; tried again at each line",
             file.path
-        ));
-        let in_journal = self.to_journal(Level::Error, "log", &text, &[("error", &format!("{error:#}"))]);
+        );
+        self.tell_the_others(Level::Error, &text, &[("error", &format!("{error:#}"))]);
+    }
+
+    /// Says something about the log file where it is not written itself.
+    fn tell_the_others(&self, level: Level, text: &str, fields: &[Field]) {
+        let text = one_line(text);
+        let in_journal = self.to_journal(level, "log", &text, fields);
         if self.to_stderr || !in_journal {
-            to_stderr(&format!(
-                "{} ERROR log: {text}\n",
-                humantime::format_rfc3339_seconds(SystemTime::now())
-            ));
-        }
-    }
-}
-
-impl LogFile {
-    fn new(path: &Path) -> Self {
-        Self {
-            path: path.into(),
-            open: None,
-            failing: false,
-            lost_lines: 0,
-            torn: false,
-            stale: true,
-        }
-    }
-
-    /// Opens the file anew; until that works, lines go to the one that was open, which may have been rotated away.
-    fn reopen(&mut self) -> Result<()> {
-        self.stale = true;
-        let file = open(&self.path)?;
-        let is_same = |open: &File| identity(open) == identity(&file);
-        // A line that was torn is still the last one where the file is the same, or is one of a run that was killed.
-        self.torn = if self.open.as_ref().is_some_and(is_same) {
-            self.torn
-        } else {
-            ends_inside_a_line(&file)
-        };
-        self.open = Some(file);
-        self.stale = false;
-        Ok(())
-    }
-
-    fn append(&mut self, line: &str) -> Result<()> {
-        if self.stale {
-            let reopened = self.reopen();
-            if self.open.is_none() {
-                reopened?;
-            }
-        }
-        let Some(file) = &mut self.open else { return Ok(()) };
-        if self.torn {
-            file.write_all(b"\n")?;
-            self.torn = false;
-        }
-        if self.failing && !self.stale {
-            let lost = self.lost_lines;
             let now = humantime::format_rfc3339_seconds(SystemTime::now());
-            file.write_all(format!("{now} WARN log: writable again, {lost} lines were lost\n").as_bytes())?;
-            (self.failing, self.lost_lines) = (false, 0);
-        }
-        // One write for the whole line: other writers of the file and a full disk can't part it unnoticed.
-        match file.write(line.as_bytes()) {
-            Ok(written) if written == line.len() => Ok(()),
-            Ok(written) => {
-                self.torn = written > 0;
-                Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into())
-            }
-            Err(error) => Err(error.into()),
+            to_stderr(&format!("{now} {level} log: {text}\n"));
         }
     }
-}
-
-/// Opens a log file for appending. It may be in a folder that others write to: a link or a FIFO planted there is
-/// refused, not followed or waited for.
-fn open(path: &Path) -> Result<File> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let file = OpenOptions::new()
-        .append(true)
-        .read(true)
-        .create(true)
-        .mode(0o640)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
-    ensure!(file.metadata()?.is_file(), "not a regular file");
-    Ok(file)
 }
 
 fn connect_journal() -> Option<JournalLog> {
@@ -240,18 +168,6 @@ fn connect_journal() -> Option<JournalLog> {
     }
     let journal = JournalLog::new().ok()?;
     Some(journal.with_syslog_identifier("shinken-gatherer".into()))
-}
-
-fn identity(file: &File) -> Option<(u64, u64)> {
-    let metadata = file.metadata().ok()?;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-/// Whether a killed run, or a full disk, left a part of a line at the end.
-fn ends_inside_a_line(file: &File) -> bool {
-    let mut last = [0];
-    let end = file.metadata().map_or(0, |metadata| metadata.len());
-    end > 0 && file.read_exact_at(&mut last, end - 1).is_ok() && last[0] != b'\n'
 }
 
 /// The level by which the journal's crate comes to syslog's priority of the same name: it takes INFO for "notice" and

@@ -60,8 +60,10 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
     } else if vmware.is_some() {
         sleep(args.window);
     }
+    let mut is_vmware = vmware.is_some();
     if let Some(samples) = &mut vmware {
         let (report, result) = samples.end();
+        is_vmware = report.is_some() || result.is_err();
         note(result.context("vmware"));
         gathered.vmware = report;
     }
@@ -80,6 +82,10 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
             &config.vmware.output,
             Durability::Volatile,
         ));
+        if config.vmware.enabled && !is_vmware {
+            // Its readers would take what is there for the values of this machine.
+            note(publish::remove(&config.vmware.output));
+        }
     }
     output::try_print(&if args.json {
         to_line(&gathered)

@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -67,17 +67,18 @@ pub fn publish(path: &Path, document: &str, durability: Durability) -> Result<()
     Ok(())
 }
 
-/// Removes a published file. A file that is not there is fine.
+/// Removes a published file. One that is not there is fine, and a directory in its place is none.
 pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
             Err(error).with_context(|| format!("removing {path:?}"))
         }
         _ => Ok(()),
     }
 }
 
-/// Removes the temporary files that killed runs of this user left beside `path`, and says how many.
+/// Removes the temporary files that earlier calls of this user left beside `path`, and says how many: of runs that
+/// were killed, or where removing them failed.
 ///
 /// Files of other users and anything but regular files are left alone: they are not ours.
 pub fn sweep(path: &Path) -> Result<usize> {

@@ -300,3 +300,75 @@ fn the_vmware_file_is_there_only_on_vmware() {
     daemon.stop();
     assert!(place.path("vmware.dat").exists(), "the last document stays");
 }
+
+#[test]
+fn a_reload_that_moves_or_disables_an_output_removes_what_was_published() {
+    let place = Place::new();
+    let sys = place.path("sys/class/dmi/id");
+    fs::create_dir_all(&sys).unwrap();
+    fs::create_dir_all(place.path("sys/block")).unwrap();
+    fs::write(sys.join("sys_vendor"), "VMware, Inc.\n").unwrap();
+    let host = format!("[host]\nsys = \"{}\"", place.path("sys").display());
+    let libraries = format!("libraries = [\"{}\"]", place.path("none.so").display());
+    let vmware = format!("interval = \"1s\"\n{libraries}\n{host}");
+    let gone = |file: &str| wait_for(file, || (!place.path(file).exists()).then_some(()));
+    let there = |file: &str| wait_for(file, || common::document(&place.path(file)));
+    let reload = |daemon: &Daemon| daemon.signal(Signal::HUP);
+    let moved = |text: String, from: &str, to: &str| {
+        assert!(text.contains(from));
+        fs::write(place.path("gatherer.toml"), text.replace(from, to)).unwrap();
+    };
+    place.configure_with("", "", "", &vmware);
+    let text = fs::read_to_string(place.path("gatherer.toml")).unwrap();
+    let daemon = Daemon::start(&place);
+    there("vmware.dat");
+    there("disks.tmp");
+    moved(text.clone(), "vmware.dat", "moved-vmware.dat");
+    reload(&daemon);
+    there("moved-vmware.dat");
+    gone("vmware.dat");
+    moved(text.clone(), "disks.tmp", "moved-disks.tmp");
+    reload(&daemon);
+    there("vmware.dat");
+    there("moved-disks.tmp");
+    gone("moved-vmware.dat");
+    gone("disks.tmp");
+    // What is published at its place stays there through a reload that leaves it there.
+    moved(text.clone(), "libraries", "window = \"2m\"\nlibraries");
+    let before = there("vmware.dat");
+    reload(&daemon);
+    there("disks.tmp");
+    wait_for("a newer document", || {
+        (there("vmware.dat") != before).then_some(())
+    });
+    place.configure_with("", "", "", &format!("enabled = false\n{vmware}"));
+    reload(&daemon);
+    gone("vmware.dat");
+    there("whisper.nb_metrics");
+    moved(text, "[disks]\n", "output = \"/nowhere/count\"\n[disks]\n");
+    reload(&daemon);
+    place.wait_for_log("WARN graphite: publishing");
+    there("whisper.nb_metrics");
+    daemon.stop();
+}
+
+#[test]
+fn once_that_writes_removes_what_passes_for_a_vmware_machine() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("sys/block")).unwrap();
+    let host = format!("[host]\nsys = \"{}\"", place.path("sys").display());
+    let once = |more: &[&str]| {
+        fs::write(place.path("vmware.dat"), "{}\n").unwrap();
+        let args = [&["once", "--json", "--window", "10ms"], more].concat();
+        let output = place.command().args(args).output().unwrap();
+        assert!(output.status.success(), "{}", common::stderr_of(&output));
+        assert!(common::json_of(&output)["vmware"].is_null());
+        place.path("vmware.dat").exists()
+    };
+    place.configure_with("", "", "", &host);
+    assert!(once(&[]), "removed without --write");
+    assert!(!once(&["--write"]), "a file that says otherwise stays");
+    // Whoever disabled it may have something else that writes the file.
+    place.configure_with("", "", "", &format!("enabled = false\n{host}"));
+    assert!(once(&["--write"]), "not measured and removed all the same");
+}

@@ -134,6 +134,10 @@ impl Collectors {
         }
         self.share_whisper_dir();
         if (&new.vmware, &new.host) != (&old.vmware, &old.host) {
+            if new.vmware.output != old.vmware.output || !new.vmware.enabled {
+                // Nothing replaces it any more: its readers would take its values for the last ones for ever.
+                self.vmware.iter_mut().for_each(|vmware| vmware.remove(log));
+            }
             self.set_up_vmware(new, now, log);
         }
         self.update_status();

@@ -94,6 +94,11 @@ impl VmwareTask {
         self.probe.waits_for()
     }
 
+    /// The values will be published elsewhere or no more: takes the file away.
+    pub fn remove(&mut self, log: &mut Log) {
+        self.outlet.remove(log);
+    }
+
     /// The daemon ends, and its helper before it.
     pub fn end(&mut self) {
         self.probe.stop();

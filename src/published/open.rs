@@ -38,6 +38,14 @@ impl Trusted {
             uids: [0, us].into_iter().chain(service).collect(),
         }
     }
+
+    /// Why a file of the user `uid` is not believed, where it is not.
+    pub fn check(&self, uid: u32) -> Result<(), String> {
+        match self.uids.contains(&uid) {
+            true => Ok(()),
+            false => Err(format!("owned by user {uid}, not by root or {SERVICE_USER}")),
+        }
+    }
 }
 
 /// The user id of `name` in the text of a passwd file.
@@ -68,12 +76,7 @@ pub fn read(path: &Path, trusted: &Trusted) -> Result<Vec<u8>, Unread> {
     if !metadata.is_file() {
         return Err(Unread::Refused("not a regular file".into()));
     }
-    if !trusted.uids.contains(&metadata.uid()) {
-        let uid = metadata.uid();
-        return Err(Unread::Refused(format!(
-            "owned by user {uid}, not by root or {SERVICE_USER}"
-        )));
-    }
+    trusted.check(metadata.uid()).map_err(Unread::Refused)?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(refuse)?;
     if bytes.len() as u64 > MAX_BYTES {

@@ -1,0 +1,134 @@
+//! The log file: kept open for appending, in a folder that others may write to, on a disk that may be full.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Error, Result, ensure};
+use rustix::fs::OFlags;
+
+use crate::published::Trusted;
+
+/// The log file.
+pub struct LogFile {
+    /// Where it is.
+    pub path: PathBuf,
+    open: Option<File>,
+    /// Set while lines can't be written, until one is again.
+    pub failing: bool,
+    /// Lines that could not be written since.
+    pub lost_lines: u64,
+    /// Whether the file ends inside a line.
+    torn: bool,
+    /// Whether the file has to be opened, for the first time or anew.
+    stale: bool,
+}
+
+impl LogFile {
+    /// A file that is not opened yet.
+    pub fn new(path: &Path) -> Self {
+        Self {
+            path: path.into(),
+            open: None,
+            failing: false,
+            lost_lines: 0,
+            torn: false,
+            stale: true,
+        }
+    }
+
+    /// Opens the file anew; until that works, lines go to the one that was open, which may have been rotated away.
+    pub fn reopen(&mut self) -> Result<()> {
+        self.stale = true;
+        let file = open(&self.path)?;
+        let is_same = |open: &File| identity(open) == identity(&file);
+        // A line that was torn is still the last one where the file is the same, or is one of a run that was killed.
+        self.torn = if self.open.as_ref().is_some_and(is_same) {
+            self.torn
+        } else {
+            ends_inside_a_line(&file)
+        };
+        self.open = Some(file);
+        self.stale = false;
+        Ok(())
+    }
+
+    /// Appends a line. `Some` where this is the first one after some were lost, and how many.
+    pub fn append(&mut self, line: &str) -> Result<Option<u64>> {
+        if self.stale {
+            let reopened = self.reopen();
+            if self.open.is_none() {
+                reopened?;
+            }
+        }
+        if self.torn {
+            self.put("\n")?;
+        }
+        if !self.failing || self.stale {
+            self.put(line)?;
+            return Ok(None);
+        }
+        let lost = self.lost_lines;
+        let now = humantime::format_rfc3339_seconds(SystemTime::now());
+        // Together: a disk with room for the first of the two lines only is not writable again.
+        self.put(&format!(
+            "{now} WARN log: writable again, {lost} lines were lost\n{line}"
+        ))?;
+        (self.failing, self.lost_lines) = (false, 0);
+        Ok(Some(lost))
+    }
+
+    /// Writes whole lines at once, so that other writers of the file can't part it, and the rest of one that a file
+    /// system took a part of.
+    fn put(&mut self, line: &str) -> std::io::Result<()> {
+        let Some(file) = &mut self.open else { return Ok(()) };
+        let mut rest = line.as_bytes();
+        while !rest.is_empty() {
+            match file.write(rest) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            self.torn = !rest.is_empty();
+        }
+        Ok(())
+    }
+}
+
+/// Opens a log file for appending. It may be in a folder that others write to: a link or a FIFO planted there is
+/// refused, not followed or waited for, and so is a file that is someone else's or has another name elsewhere.
+fn open(path: &Path) -> Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .append(true)
+        .read(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    ensure!(metadata.is_file(), "not a regular file");
+    ensure!(
+        metadata.nlink() <= 1,
+        "it has another name too, where it may be someone else's"
+    );
+    Trusted::of_this_machine()
+        .check(metadata.uid())
+        .map_err(Error::msg)?;
+    Ok(file)
+}
+
+fn identity(file: &File) -> Option<(u64, u64)> {
+    let metadata = file.metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// Whether a killed run, or a full disk, left a part of a line at the end.
+fn ends_inside_a_line(file: &File) -> bool {
+    let mut last = [0];
+    let end = file.metadata().map_or(0, |metadata| metadata.len());
+    end > 0 && file.read_exact_at(&mut last, end - 1).is_ok() && last[0] != b'\n'
+}

@@ -1,0 +1,195 @@
+//! Killed at any moment: readers never see a part of a document, and what a killed run leaves is swept by the next.
+
+mod common;
+mod machine;
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use common::{Daemon, skip, text, wait_for};
+use machine::{COUNT, DISKS, Machine, READY, assert_published, is_right};
+use serde_json::Value;
+
+const KILLS: usize = 1000;
+/// Kills are spread over this long after the start of each run.
+const LONGEST_LIFE: Duration = Duration::from_millis(30);
+/// Each file in a directory of its own.
+const DIRECTORIES: [&str; 3] = ["count", "disks", "ready"];
+const NONE: [PathBuf; 0] = [];
+
+/// Numbers that look random and come again with the same seed.
+struct Random(u64);
+
+impl Random {
+    /// Of a seed that is printed, or the one in `GATHERER_TEST_SEED`.
+    #[allow(
+        clippy::print_stderr,
+        reason = "who sees a failure needs the seed to repeat it"
+    )]
+    fn seeded() -> Self {
+        let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let given = std::env::var("GATHERER_TEST_SEED").ok();
+        let seed = given.map_or_else(|| now().as_nanos() as u64, |seed| seed.parse().unwrap());
+        eprintln!("GATHERER_TEST_SEED={seed}");
+        Self(seed | 1)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// Reads a file over and over until told to stop; every document must be whole and right. Returns how many it read.
+fn read_on(machine: &Machine, which: usize, stop: &AtomicBool) -> usize {
+    let path = &machine.outputs[which];
+    let mut reads = 0;
+    while !stop.load(Ordering::Relaxed) {
+        match fs::read(path) {
+            Ok(bytes) => {
+                let document: Value = serde_json::from_slice(&bytes)
+                    .unwrap_or_else(|error| panic!("{path:?} is torn, {error}: {:?}", text(&bytes)));
+                let ends = bytes.iter().filter(|byte| **byte == b'\n').count();
+                assert!(
+                    ends == 1 && bytes.ends_with(b"}\n") && is_right(which, &document),
+                    "{path:?} is wrong: {:?}",
+                    text(&bytes)
+                );
+                reads += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{path:?}");
+                // The disks file goes at each start: its values are of a run that ended.
+                assert!(
+                    which == DISKS || reads == 0,
+                    "{path:?} vanished after {reads} reads"
+                );
+            }
+        }
+        std::thread::sleep(Duration::from_micros(300));
+    }
+    reads
+}
+
+#[test]
+#[allow(
+    clippy::print_stderr,
+    reason = "how often a kill left something tells how much was tried"
+)]
+fn readers_see_whole_documents_through_a_thousand_kills() {
+    let machine = Machine::new(DIRECTORIES);
+    let mut random = Random::seeded();
+    let all = [COUNT, DISKS, READY];
+    let stop = AtomicBool::new(false);
+    let (mut left, mut most_left) = (0, 0);
+    let reads: Vec<usize> = std::thread::scope(|scope| {
+        let readers = all.map(|which| {
+            let (machine, stop) = (&machine, &stop);
+            scope.spawn(move || read_on(machine, which, stop))
+        });
+        for _ in 0..KILLS {
+            let intervals = all.map(|_| 1 + random.below(20));
+            machine.configure(&all, 5 + random.below(95), intervals);
+            let life = Duration::from_micros(random.below(LONGEST_LIFE.as_micros() as u64));
+            let mut daemon = Daemon::start(&machine.place);
+            std::thread::sleep(life);
+            daemon.child.kill().unwrap();
+            let ended = daemon.child.wait().unwrap();
+            assert_eq!(
+                ended.signal(),
+                Some(9),
+                "it ended by itself: {ended}\n{}",
+                machine.log()
+            );
+            let now_left = all.map(|which| machine.beside(which).len()).iter().sum();
+            left += usize::from(now_left > 0);
+            most_left = most_left.max(now_left);
+            if readers.iter().any(|reader| reader.is_finished()) {
+                break;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        readers.map(|reader| reader.join().unwrap()).into()
+    });
+    eprintln!(
+        "{reads:?} documents read; {left} of {KILLS} kills left temporary files behind, at most {most_left} at a time"
+    );
+    assert!(reads.iter().all(|reads| *reads > KILLS), "{reads:?}");
+    assert!(left > 0, "no kill came between a temporary file and its renaming");
+    // A run that is killed before it swept leaves those of the run before it.
+    assert!(most_left <= 6, "{most_left} temporary files piled up");
+
+    // The run after them sweeps, and ends as if nothing had been.
+    let daemon = Daemon::start_notifying(&machine.place, None);
+    assert!(daemon.message().contains("READY=1"));
+    wait_for("the disks", || machine.outputs[DISKS].exists().then_some(()));
+    daemon.stop();
+    for which in all {
+        assert_eq!(machine.beside(which), NONE);
+    }
+    assert!(!machine.outputs[DISKS].exists());
+    assert_published(&machine, COUNT);
+    assert_published(&machine, READY);
+    let library = machine.place.path("none.so").display().to_string();
+    wait_for("the helpers of killed runs to end", || {
+        (!is_named_by_a_process(&library)).then_some(())
+    });
+}
+
+/// Whether a process has this among its arguments.
+fn is_named_by_a_process(argument: &str) -> bool {
+    fs::read_dir("/proc").unwrap().any(|process| {
+        let line = fs::read(process.unwrap().path().join("cmdline")).unwrap_or_default();
+        text(&line).split('\0').any(|found| found == argument)
+    })
+}
+
+#[test]
+fn a_kill_at_each_step_of_publishing_leaves_what_the_next_run_sweeps() {
+    let name = "a_kill_at_each_step_of_publishing_leaves_what_the_next_run_sweeps";
+    let mut strace = Command::new("strace");
+    let strace = strace.args(["-o", "/dev/null", "true"]).status();
+    if !strace.is_ok_and(|status| status.success()) {
+        return skip(name, "strace can't be used");
+    }
+    for which in [COUNT, DISKS, READY] {
+        // Killed before the call: with the document written, and with its mode set.
+        for step in ["fchmod", "/^rename"] {
+            let machine = Machine::new(DIRECTORIES);
+            machine.configure(&[which], 50, [10, 10, 10]);
+            let mut command = Command::new("strace");
+            command
+                .args(["-qq", "-o"])
+                .arg(machine.place.path("trace"))
+                .args(["-e", &format!("trace={step}")])
+                .args(["-e", &format!("inject={step}:error=EIO:signal=KILL")])
+                .arg(env!("CARGO_BIN_EXE_shinken-gatherer"))
+                .arg("--config")
+                .arg(machine.place.path("gatherer.toml"))
+                .arg("run");
+            let mut daemon = Daemon::spawn(&mut command, None);
+            wait_for("the daemon to be killed", || daemon.child.try_wait().unwrap());
+            let left = machine.beside(which);
+            assert_eq!(left.len(), 1, "{step}: {left:?}");
+            let document = text(&fs::read(&left[0]).unwrap());
+            assert!(document.ends_with("}\n"), "{document:?}");
+            assert!(!machine.outputs[which].exists());
+
+            let daemon = Daemon::start(&machine.place);
+            wait_for("the document", || machine.outputs[which].exists().then_some(()));
+            daemon.stop();
+            assert_eq!(machine.beside(which), NONE);
+            let said = machine
+                .log()
+                .matches("removed 1 left-over temporary files")
+                .count();
+            assert_eq!(said, 1, "{}", machine.log());
+        }
+    }
+}
