@@ -25,6 +25,7 @@ mod daemon;
 pub mod disks;
 mod gate;
 pub mod graphite;
+mod kernel;
 mod logging;
 mod notify;
 mod once;
