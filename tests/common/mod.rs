@@ -1,6 +1,8 @@
 //! What the tests of the built binary share: a place of its own for each, the daemon in it, and waiting.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod watch;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -36,8 +38,17 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
+        Self::under(&std::env::temp_dir())
+    }
+
+    /// On a file system in memory, where flushing costs nothing.
+    pub fn in_memory() -> Self {
+        Self::under(Path::new("/dev/shm"))
+    }
+
+    fn under(directory: &Path) -> Self {
         let place = Self {
-            dir: tempfile::tempdir().unwrap(),
+            dir: tempfile::tempdir_in(directory).unwrap(),
         };
         fs::create_dir(place.path("whisper")).unwrap();
         place.configure("");
