@@ -30,6 +30,7 @@ mod logging;
 mod notify;
 mod once;
 pub mod output;
+mod plain;
 pub mod publish;
 mod published;
 pub mod report;

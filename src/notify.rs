@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 
 use crate::gate;
+use crate::plain;
 
 /// The connection to the service manager. Without one, all of this does nothing.
 #[derive(Debug)]
@@ -53,7 +54,8 @@ impl Notifier {
         let heartbeat = self
             .watchdog
             .is_some_and(|timeout| now >= self.last_heartbeat + timeout / 4);
-        let news = (status != self.status).then_some(NotifyState::Status(status));
+        let plain = (status != self.status).then(|| plain::line(status));
+        let news = plain.as_deref().map(NotifyState::Status);
         match (heartbeat, news) {
             (true, Some(news)) => send(&[NotifyState::Watchdog, news]),
             (true, None) => send(&[NotifyState::Watchdog]),
