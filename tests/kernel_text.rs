@@ -333,7 +333,8 @@ fn counters_at_the_end_of_their_range_give_no_wild_values() {
 #[test]
 fn what_is_no_file_in_the_place_of_diskstats_is_an_error_and_holds_nothing_up() {
     let mut host = Host::new(&["sda"], "");
-    let planted: [(&str, fn(&Path)); 7] = [
+    type Make = fn(&Path);
+    let planted: [(&str, Make); 7] = [
         ("a directory", |path| fs::create_dir(path).unwrap()),
         ("a FIFO", |path| {
             mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap();

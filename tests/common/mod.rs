@@ -211,6 +211,7 @@ impl Daemon {
     /// With a notify socket, as systemd would start it.
     pub fn start_notifying(place: &Place, watchdog: Option<Duration>) -> Self {
         let socket = place.path("notify");
+        let _ = fs::remove_file(&socket);
         let notify = UnixDatagram::bind(&socket).unwrap();
         notify.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut command = place.command();
@@ -247,6 +248,14 @@ impl Daemon {
         wait_for(line, || {
             Some(self.message()).filter(|message| message.lines().any(|found| found.starts_with(line)))
         })
+    }
+
+    /// Drops the messages to the service manager that are there.
+    pub fn drain_messages(&self) {
+        let notify = self.notify.as_ref().unwrap();
+        notify.set_nonblocking(true).unwrap();
+        while notify.recv(&mut [0; 4096]).is_ok() {}
+        notify.set_nonblocking(false).unwrap();
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
