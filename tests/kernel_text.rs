@@ -301,6 +301,11 @@ fn text_that_is_not_the_kernels_leaves_out_that_disk_and_no_other() {
         }
         host.recovers();
     }
+    let log = host.place.log();
+    assert!(
+        !log.contains("sda was replaced"),
+        "a line that comes twice is no other disk:\n{log}"
+    );
     host.ends_well();
 }
 
