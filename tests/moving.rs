@@ -176,6 +176,8 @@ fn close(path: &Path, mode: u32) -> std::io::Result<()> {
 
 /// Moves everything in every way for a while; returns how often directories were closed.
 fn unrest(place: &Place, daemon: &mut Daemon, round: u64) -> usize {
+    // First as fast as it can, then so gently that most of what is changed is still what it was before.
+    let pause = Duration::from_millis(15 * round);
     let still = AtomicBool::new(false);
     let closings = AtomicUsize::new(0);
     let mut most_descriptors = 0;
@@ -188,6 +190,7 @@ fn unrest(place: &Place, daemon: &mut Daemon, round: u64) -> usize {
             scope.spawn(move || {
                 while !still.load(Ordering::Relaxed) {
                     what();
+                    sleep(pause);
                 }
             });
         };
@@ -202,6 +205,7 @@ fn unrest(place: &Place, daemon: &mut Daemon, round: u64) -> usize {
         scope.spawn(move || {
             while !still_renaming.load(Ordering::Relaxed) {
                 rename(place, &mut numbers);
+                sleep(pause);
             }
         });
         let still_closing = &still;
