@@ -147,11 +147,6 @@ fn too_little_to_live_on_is_an_error_that_says_so_and_not_a_hang() {
             let status = daemon.child.try_wait().unwrap();
             (lives || status.is_some()).then_some(status)
         });
-        let log = place.log();
-        assert!(
-            log.matches(" WARN ").count() < 6,
-            "{descriptors} descriptors:\n{log}"
-        );
         if let Some(status) = status {
             let mut said = String::new();
             std::io::Read::read_to_string(daemon.child.stderr.as_mut().unwrap(), &mut said).unwrap();
@@ -169,10 +164,14 @@ fn too_little_to_live_on_is_an_error_that_says_so_and_not_a_hang() {
 
 /// What is used after a tenth of the way and at its end must be the same, but for what an allocator keeps.
 fn assert_flat(early: Usage, late: Usage) {
+    assert!(
+        late.descriptors <= early.descriptors,
+        "descriptors are left open: {early:?}, {late:?}"
+    );
     assert_eq!(
-        (early.descriptors, early.threads, early.children),
-        (late.descriptors, late.threads, late.children),
-        "descriptors, threads, children: {early:?}, {late:?}"
+        (early.threads, early.children),
+        (late.threads, late.children),
+        "threads, children: {early:?}, {late:?}"
     );
     assert!(
         late.rss_kib <= early.rss_kib + 256,

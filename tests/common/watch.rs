@@ -5,6 +5,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Child;
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
@@ -26,7 +28,13 @@ impl Usage {
         Self {
             rss_kib: status(process, "VmRSS"),
             // The fewest of some looks: a document or a line that is being written has one for a moment.
-            descriptors: (0..50).map(|_| descriptors(process)).min().unwrap(),
+            descriptors: (0..100)
+                .map(|_| {
+                    sleep(Duration::from_micros(500));
+                    descriptors(process)
+                })
+                .min()
+                .unwrap(),
             threads: status(process, "Threads"),
             children: children.split_whitespace().count(),
         }
