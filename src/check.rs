@@ -18,6 +18,7 @@ use std::time::SystemTime;
 
 use crate::config::{Config, ConfigError};
 use crate::output;
+use crate::plain::is_harmless;
 use crate::published::Trusted;
 use args::{CheckArgs, Subject};
 use perfdata::{Figure, Thresholds};
@@ -119,7 +120,7 @@ fn plain(text: &str) -> String {
     text.chars()
         .map(|character| match character {
             '|' => '/',
-            character if character.is_control() => ' ',
+            character if !is_harmless(character) => ' ',
             character => character,
         })
         .collect()

@@ -10,14 +10,13 @@ pub mod physical;
 pub mod rates;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::config::{DisksConfig, HostConfig};
+use crate::kernel;
 use crate::report::{DisksReport, Rounded, SCHEMA, Seconds, unix_seconds};
 use diskstats::{Counters, Malformed};
 use history::{History, Members};
@@ -25,6 +24,8 @@ use physical::Kind;
 
 /// Largest /proc/diskstats that is read: some ten thousand lines. A real one has some dozens.
 const MAX_BYTES: u64 = 4 << 20;
+/// Most malformed lines that are kept: what is noise from one end to the other is not worth its own size many times.
+const MAX_LEFT_OUT: usize = 64;
 
 /// The collector of disk activity: where to look, and the samples of the window.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ pub struct Sample {
     pub report: Option<DisksReport>,
     /// Disks whose window began anew: replaced, or their counters went back.
     pub restarted: Vec<String>,
-    /// Malformed lines of the file; the devices they are about are left out.
+    /// The first malformed lines of the file; the devices they are about are left out.
     pub left_out: Vec<Malformed>,
 }
 
@@ -72,7 +73,7 @@ impl Disks {
     /// Takes a sample, at `now` on the monotonic clock. Fails where /proc/diskstats can't be read.
     pub fn sample(&mut self, now: Instant, wall: SystemTime) -> Result<Sample> {
         let path = self.host.proc.join("diskstats");
-        let text = read(&path).with_context(|| format!("reading {path:?}"))?;
+        let text = kernel::read(&path, MAX_BYTES).with_context(|| format!("reading {path:?}"))?;
         let block = self.host.sys.join("block");
         std::fs::read_dir(&block).with_context(|| format!("reading {block:?}"))?;
         let mut left_out = Vec::new();
@@ -153,7 +154,9 @@ fn physical_disks(text: &[u8], sys: &Path, left_out: &mut Vec<Malformed>) -> BTr
         let line = match line {
             Ok(line) => line,
             Err(malformed) => {
-                left_out.push(malformed);
+                if left_out.len() < MAX_LEFT_OUT {
+                    left_out.push(malformed);
+                }
                 continue;
             }
         };
@@ -162,8 +165,11 @@ fn physical_disks(text: &[u8], sys: &Path, left_out: &mut Vec<Malformed>) -> BTr
             Kind::Physical { sequence } => (disks.entry(line.name.to_string()), sequence),
             Kind::PathOf(head) => (paths.entry(head), None),
         };
-        of.or_default()
-            .push((line.name.to_string(), sequence, line.counters));
+        let members = of.or_default();
+        // A device that appears while the file is read can push another one's line behind the place that is read next.
+        if members.iter().all(|(name, _, _)| name != line.name) {
+            members.push((line.name.to_string(), sequence, line.counters));
+        }
     }
     for (head, mut members) in paths {
         // Older kernels count nothing on the head of an NVMe multipath device, only on its paths.
@@ -177,11 +183,4 @@ fn physical_disks(text: &[u8], sys: &Path, left_out: &mut Vec<Malformed>) -> BTr
         }
     }
     disks
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let mut text = Vec::new();
-    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut text)?;
-    ensure!(text.len() as u64 <= MAX_BYTES, "larger than {MAX_BYTES} bytes");
-    Ok(text)
 }

@@ -8,12 +8,13 @@ mod file;
 use std::fmt::{self, Display};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Record, kv};
 use systemd_journal_logger::JournalLog;
 
 use crate::gate;
+use crate::plain;
 use file::LogFile;
 
 /// A structured field: its name (in upper case in the journal) and its value.
@@ -21,6 +22,9 @@ pub type Field<'a> = (&'static str, &'a dyn Display);
 
 /// Where journald listens: the same path that systemd-journal-logger sends to.
 const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
+
+/// The end of the year 9999, in Unix seconds.
+const LAST_SECOND: u64 = 253_402_300_799;
 
 /// Where lines go, and from which level on.
 pub struct Log {
@@ -87,12 +91,9 @@ impl Log {
         if level > self.level {
             return;
         }
-        let text = one_line(&message.to_string());
+        let text = plain::line(&message.to_string());
         let in_journal = self.to_journal(level, collector, &text, fields);
-        let line = format!(
-            "{} {level} {collector}: {text}\n",
-            humantime::format_rfc3339_seconds(SystemTime::now())
-        );
+        let line = format!("{} {level} {collector}: {text}\n", timestamp());
         let in_file = self.append_to_file(&line);
         if self.to_stderr || !(in_journal || in_file) {
             to_stderr(&line);
@@ -106,6 +107,10 @@ impl Log {
         if !gate::takes_datagram(Path::new(JOURNAL_SOCKET)) {
             return false;
         }
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| (*name, plain::line(&value.to_string())))
+            .collect();
         let fields = Fields { collector, fields };
         let mut record = Record::builder();
         record
@@ -153,11 +158,10 @@ impl Log {
 
     /// Says something about the log file where it is not written itself.
     fn tell_the_others(&self, level: Level, text: &str, fields: &[Field]) {
-        let text = one_line(text);
+        let text = plain::line(text);
         let in_journal = self.to_journal(level, "log", &text, fields);
         if self.to_stderr || !in_journal {
-            let now = humantime::format_rfc3339_seconds(SystemTime::now());
-            to_stderr(&format!("{now} {level} log: {text}\n"));
+            to_stderr(&format!("{} {level} log: {text}\n", timestamp()));
         }
     }
 }
@@ -187,30 +191,26 @@ fn to_stderr(line: &str) {
     }
 }
 
-/// Names in a whisper tree may hold newlines and terminal escapes: a line of the log stays one plain line.
-fn one_line(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
-        return text.to_string();
-    }
-    let escape = |character: char| match character.is_control() {
-        true => character.escape_default().to_string(),
-        false => character.to_string(),
-    };
-    text.chars().map(escape).collect()
+/// The time as a line begins with it. A clock set to where such a time has no four digits for its year, or none at
+/// all, is no reason to lose the line.
+fn timestamp() -> String {
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(LAST_SECOND);
+    let now = SystemTime::now().clamp(SystemTime::UNIX_EPOCH, last);
+    humantime::format_rfc3339_seconds(now).to_string()
 }
 
 /// The fields of a line as the `log` crate passes them on to the journal.
-struct Fields<'a> {
+struct Fields {
     collector: &'static str,
-    fields: &'a [Field<'a>],
+    fields: Vec<(&'static str, String)>,
 }
 
-impl kv::Source for Fields<'_> {
+impl kv::Source for Fields {
     fn visit<'kvs>(&'kvs self, visitor: &mut dyn kv::VisitSource<'kvs>) -> Result<(), kv::Error> {
         visitor.visit_pair("collector".into(), kv::Value::from(self.collector))?;
-        self.fields.iter().try_for_each(|(name, value)| {
-            visitor.visit_pair((*name).into(), kv::Value::from_dyn_display(value))
-        })
+        self.fields
+            .iter()
+            .try_for_each(|(name, value)| visitor.visit_pair((*name).into(), kv::Value::from(value.as_str())))
     }
 }
 

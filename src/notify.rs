@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 
 use crate::gate;
+use crate::plain;
+
+/// Longest status that is told: a message of more than 4096 bytes is dropped by systemd, and the heartbeat in it.
+const MAX_STATUS_BYTES: usize = 1000;
 
 /// The connection to the service manager. Without one, all of this does nothing.
 #[derive(Debug)]
@@ -53,7 +57,8 @@ impl Notifier {
         let heartbeat = self
             .watchdog
             .is_some_and(|timeout| now >= self.last_heartbeat + timeout / 4);
-        let news = (status != self.status).then_some(NotifyState::Status(status));
+        let plain = (status != self.status).then(|| plain::short(&plain::line(status), MAX_STATUS_BYTES));
+        let news = plain.as_deref().map(NotifyState::Status);
         match (heartbeat, news) {
             (true, Some(news)) => send(&[NotifyState::Watchdog, news]),
             (true, None) => send(&[NotifyState::Watchdog]),

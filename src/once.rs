@@ -15,6 +15,7 @@ use crate::config::{Config, GraphiteConfig};
 use crate::disks::Disks;
 use crate::graphite::{Count, Graphite, Progress};
 use crate::output;
+use crate::plain;
 use crate::publish::{self, Durability};
 use crate::report::{DisksReport, GraphiteReport, VmwareReport, to_line};
 use crate::vmware::detect::detect;
@@ -187,7 +188,8 @@ fn complain_unreadable(count: &Count) {
     for (path, errno) in &count.reported {
         let reason = std::io::Error::from(*errno);
         output::complain(format_args!(
-            "{path:?} can't be read and is not counted: {reason}"
+            "{} can't be read and is not counted: {reason}",
+            plain::path(path)
         ));
     }
     match count.newly_unreadable.saturating_sub(count.reported.len() as u64) {

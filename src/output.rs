@@ -5,6 +5,8 @@ use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 
 use anyhow::{Context, Result};
 
+use crate::plain;
+
 /// Prints an answer. A reader that has gone (`| head`) is no error of ours; false then, for whoever would go on.
 pub fn print(text: &str) -> bool {
     try_print(text).is_ok_and(|is_read| is_read)
@@ -20,8 +22,9 @@ pub fn try_print(text: &str) -> Result<bool> {
     }
 }
 
-/// Prints why something did not work.
+/// Prints why something did not work, on one line.
 pub fn complain(reason: impl Display) {
+    let reason = plain::line(&reason.to_string());
     let _ = writeln!(stderr().lock(), "shinken-gatherer: {reason}");
 }
 

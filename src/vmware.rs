@@ -12,16 +12,19 @@ pub mod probe;
 pub mod process;
 pub mod window;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{HostConfig, VmwareConfig};
+use crate::kernel;
 use crate::report::{Rounded, SCHEMA, Seconds, VmwareReport, unix_seconds};
 use answer::Answer;
 use detect::Detection;
 use probe::Outcome;
 use window::{Restart, Window};
+
+/// More CPUs than any Linux can be built for.
+const MOST_CPUS: u32 = 1 << 20;
 
 /// The collector of %ready, on a machine that is a VMware virtual machine.
 #[derive(Debug)]
@@ -100,19 +103,27 @@ impl Vmware {
 
 /// CPUs online, from the list of ranges in `devices/system/cpu/online` under `sys`.
 fn online_cpus(sys: &Path) -> Option<u32> {
-    count_ranges(
-        fs::read_to_string(sys.join("devices/system/cpu/online"))
-            .ok()?
-            .trim(),
-    )
+    count_ranges(&kernel::attribute(&sys.join("devices/system/cpu/online"))?)
 }
 
-/// How many numbers a kernel list such as `0-3,8` names; `None` for anything that is no such list.
+/// How many CPUs a kernel list such as `0-3,8` names; `None` for anything that is no such list.
 fn count_ranges(list: &str) -> Option<u32> {
-    list.split(',').try_fold(0u32, |count, range| {
+    let number = |text: &str| {
+        // `parse` alone would take a sign.
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse::<u32>().ok();
+        number.filter(|number| is_number && *number < MOST_CPUS)
+    };
+    let mut next = 0;
+    list.split(',').try_fold(0, |count, range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        count.checked_add(last.checked_sub(first)?.checked_add(1)?)
+        let (first, last) = (number(first)?, number(last)?);
+        // The kernel's are in order.
+        if first < next || last < first {
+            return None;
+        }
+        next = last + 1;
+        Some(count + next - first)
     })
 }
 
@@ -127,5 +138,8 @@ mod tests {
         assert_eq!(count_ranges(""), None);
         assert_eq!(count_ranges("3-0"), None);
         assert_eq!(count_ranges("0-4294967295"), None);
+        assert_eq!(count_ranges("0-4294967294"), None);
+        assert_eq!(count_ranges("0-3,2"), None);
+        assert_eq!(count_ranges("+1"), None);
     }
 }

@@ -8,6 +8,7 @@ use super::outlet::{Health, Outlet};
 use crate::config::GraphiteConfig;
 use crate::graphite::{Count, Graphite, Progress};
 use crate::logging::Log;
+use crate::plain;
 use crate::publish::Durability;
 use crate::report::{GraphiteReport, to_line};
 
@@ -107,7 +108,7 @@ impl CountTask {
             let reason = std::io::Error::from(*errno);
             log.warn(
                 COLLECTOR,
-                format_args!("{path:?} can't be read and is not counted: {reason}"),
+                format_args!("{} can't be read and is not counted: {reason}", plain::path(path)),
                 &[("error", &reason)],
             );
         }

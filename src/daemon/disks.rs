@@ -14,6 +14,8 @@ use crate::report::{DisksReport, to_line};
 const COLLECTOR: &str = "disks";
 /// Malformed lines that are said one by one.
 const MAX_SAID: usize = 5;
+/// Samples without trouble after which it counts as over: trouble that comes and goes is said once.
+const CALM_SAMPLES: u32 = 6;
 
 /// The samples of the disks, their published file and their problems.
 #[derive(Debug)]
@@ -23,6 +25,11 @@ pub struct DisksTask {
     sampling: Health,
     /// Devices whose malformed lines were said.
     left_out: BTreeSet<String>,
+    /// Disks whose windows began anew, which was said.
+    restarted: BTreeSet<String>,
+    /// Samples since the last malformed line, and since a window last began anew.
+    well_formed: u32,
+    undisturbed: u32,
     names: BTreeSet<String>,
     sampled: bool,
     published: bool,
@@ -44,6 +51,9 @@ impl DisksTask {
             outlet,
             sampling: Health::default(),
             left_out: BTreeSet::new(),
+            restarted: BTreeSet::new(),
+            well_formed: 0,
+            undisturbed: 0,
             names: BTreeSet::new(),
             sampled: false,
             published: false,
@@ -139,10 +149,18 @@ impl DisksTask {
             }
         }
         self.names = names;
+        self.undisturbed += 1;
+        if !sample.restarted.is_empty() {
+            self.undisturbed = 0;
+        } else if self.undisturbed >= CALM_SAMPLES {
+            self.restarted.clear();
+        }
         for name in &sample.restarted {
-            let message =
-                format_args!("{name} was replaced or its counters went back: its window starts anew");
-            log.info(COLLECTOR, message, &[("disk", name)]);
+            if self.restarted.insert(name.clone()) {
+                let message =
+                    format_args!("{name} was replaced or its counters went back: its window starts anew");
+                log.info(COLLECTOR, message, &[("disk", name)]);
+            }
         }
         for malformed in &sample.left_out {
             // Said once for each device, and not without end where the file is noise.
@@ -157,7 +175,10 @@ impl DisksTask {
                 }
             }
         }
-        if sample.left_out.is_empty() && !self.left_out.is_empty() {
+        self.well_formed += 1;
+        if !sample.left_out.is_empty() {
+            self.well_formed = 0;
+        } else if self.well_formed >= CALM_SAMPLES && !self.left_out.is_empty() {
             log.info(COLLECTOR, "all lines are well-formed again", &[]);
             self.left_out.clear();
         }

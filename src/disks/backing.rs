@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Devices stacked deeper than this are a loop in what sysfs shows.
-const MAX_DEPTH: usize = 32;
+/// A file system on more devices than this is none that a machine has.
+const MAX_DEVICES: usize = 10_000;
 
 /// The whole block devices under the file system of `directory`, by the names /proc/diskstats gives them. Empty
 /// where that can't be known: no such directory, a network or virtual file system.
@@ -23,26 +23,27 @@ pub fn disks_of_device(sys: &Path, major: u32, minor: u32) -> BTreeSet<String> {
     let mut disks = BTreeSet::new();
     // The directory of the device itself: its parent is the whole disk when it is a partition.
     if let Ok(device) = fs::canonicalize(sys.join(format!("dev/block/{major}:{minor}"))) {
-        collect(sys, device, 0, &mut disks);
+        collect(sys, device, &mut disks);
     }
     disks
 }
 
-fn collect(sys: &Path, device: PathBuf, depth: usize, disks: &mut BTreeSet<String>) {
-    if depth == MAX_DEPTH {
-        return;
-    }
-    let slaves = slaves(sys, &device);
-    if !slaves.is_empty() {
-        for slave in slaves {
-            collect(sys, slave, depth + 1, disks);
+fn collect(sys: &Path, device: PathBuf, disks: &mut BTreeSet<String>) {
+    let mut seen = BTreeSet::new();
+    let mut to_see = vec![device];
+    while let Some(device) = to_see.pop() {
+        // Two devices can share a third, and what sysfs shows while it changes can be a loop.
+        if !seen.insert(device.clone()) || seen.len() > MAX_DEVICES {
+            continue;
         }
-    } else if device.join("partition").exists() {
-        if let Some(whole) = device.parent() {
-            collect(sys, whole.to_path_buf(), depth + 1, disks);
+        let slaves = slaves(sys, &device);
+        if !slaves.is_empty() {
+            to_see.extend(slaves);
+        } else if device.join("partition").exists() {
+            to_see.extend(device.parent().map(Path::to_path_buf));
+        } else if let Some(name) = device.file_name().and_then(|name| name.to_str()) {
+            disks.insert(name.replace('!', "/"));
         }
-    } else if let Some(name) = device.file_name().and_then(|name| name.to_str()) {
-        disks.insert(name.replace('!', "/"));
     }
 }
 

@@ -57,7 +57,7 @@ impl Display for Malformed {
 
 /// The lines of the file, blank ones left out.
 pub fn parse(text: &[u8]) -> impl Iterator<Item = Result<Line<'_>, Malformed>> {
-    let lines = text.split(|byte| *byte == b'\n').enumerate();
+    let lines = text.split_inclusive(|byte| *byte == b'\n').enumerate();
     let lines = lines.filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace));
     lines.map(|(index, line)| {
         parse_line(line).map_err(|reason| Malformed {
@@ -74,11 +74,18 @@ fn device_of(line: &[u8]) -> String {
         .filter(|column| !column.is_empty());
     columns
         .nth(2)
-        .map_or_else(String::new, |name| String::from_utf8_lossy(name).into_owned())
+        .map_or_else(String::new, |name| start_of(&String::from_utf8_lossy(name)))
+}
+
+/// Enough of a name or number to recognise it: it may be as long as the file.
+fn start_of(text: &str) -> String {
+    text.chars().take(40).collect()
 }
 
 fn parse_line(line: &[u8]) -> Result<Line<'_>, String> {
     let line = std::str::from_utf8(line).map_err(|_| "not text")?;
+    // Without its end, its last number may be one of which only the first digits are there.
+    let line = line.strip_suffix('\n').ok_or("it is cut off")?;
     let mut columns = line.split_ascii_whitespace();
     let (Some(_major), Some(_minor), Some(name)) = (columns.next(), columns.next(), columns.next()) else {
         return Err("no device name".into());
@@ -87,13 +94,15 @@ fn parse_line(line: &[u8]) -> Result<Line<'_>, String> {
     for (index, number) in numbers.iter_mut().enumerate() {
         let column = columns
             .next()
-            .ok_or_else(|| format!("{name:.40?} has {} columns of 14", index + 3))?;
+            .ok_or_else(|| format!("{:?} has {} columns of 14", start_of(name), index + 3))?;
         // `parse` alone would take a sign.
         let digits = Some(column).filter(|column| column.bytes().all(|byte| byte.is_ascii_digit()));
         *number = digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| {
             format!(
-                "column {} of {name:.40?} is not a counter: {column:.40?}",
-                index + 4
+                "column {} of {:?} is not a counter: {:?}",
+                index + 4,
+                start_of(name),
+                start_of(column)
             )
         })?;
     }

@@ -4,8 +4,9 @@
 //! partitions (no entry of their own in /sys/block), loop, ram, zram, dm, md and nbd devices. Optical drives, floppies,
 //! eMMC boot areas and drives without a medium have hardware behind them too and are told apart here.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::kernel::attribute;
 
 /// SCSI peripheral device types of optical drives (`device/type`): write-once, CD/DVD, optical memory.
 const OPTICAL_SCSI_TYPES: [&str; 3] = ["4", "5", "7"];
@@ -38,14 +39,14 @@ pub fn kind(sys: &Path, name: &str) -> Kind {
     if !block.join("device").exists() {
         return Kind::Other;
     }
-    if read_trimmed(&block.join("hidden")).as_deref() == Some("1") {
+    if attribute(&block.join("hidden")).as_deref() == Some("1") {
         return nvme_head(name).map_or(Kind::Other, Kind::PathOf);
     }
     if is_other_drive(&block) || is_emmc_boot_area(sys, name) || !has_medium(&block) {
         return Kind::Other;
     }
     Kind::Physical {
-        sequence: read_trimmed(&block.join("diskseq")).and_then(|text| text.parse().ok()),
+        sequence: attribute(&block.join("diskseq")).and_then(|text| text.parse().ok()),
     }
 }
 
@@ -56,14 +57,14 @@ fn block_directory(sys: &Path, name: &str) -> PathBuf {
 
 fn has_medium(block: &Path) -> bool {
     // A missing file says nothing; only a size that is known to be zero means an empty drive.
-    read_trimmed(&block.join("size")).is_none_or(|sectors| sectors.parse() != Ok(0u64))
+    attribute(&block.join("size")).is_none_or(|sectors| sectors.parse() != Ok(0u64))
 }
 
 fn is_other_drive(block: &Path) -> bool {
     let said = |file: &str, values: &[&str]| {
-        read_trimmed(&block.join(file)).is_some_and(|text| values.contains(&text.as_str()))
+        attribute(&block.join(file)).is_some_and(|text| values.contains(&text.as_str()))
     };
-    let major = read_trimmed(&block.join("dev")).and_then(|dev| dev.split_once(':')?.0.parse().ok());
+    let major = attribute(&block.join("dev")).and_then(|dev| dev.split_once(':')?.0.parse().ok());
     major.is_some_and(|major| OTHER_MAJORS.contains(&major))
         || said("device/type", &OPTICAL_SCSI_TYPES)
         || said("device/media", &OTHER_MEDIA)
@@ -88,8 +89,4 @@ fn nvme_head(name: &str) -> Option<String> {
         .into_iter()
         .all(is_number)
         .then(|| format!("nvme{subsystem}n{namespace}"))
-}
-
-fn read_trimmed(path: &Path) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_string())
 }

@@ -4,11 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::{Error, Result, ensure};
 use rustix::fs::OFlags;
 
+use super::timestamp;
 use crate::published::Trusted;
 
 /// The log file.
@@ -71,7 +71,7 @@ impl LogFile {
             return Ok(None);
         }
         let lost = self.lost_lines;
-        let now = humantime::format_rfc3339_seconds(SystemTime::now());
+        let now = timestamp();
         // Together: a disk with room for the first of the two lines only is not writable again.
         self.put(&format!(
             "{now} WARN log: writable again, {lost} lines were lost\n{line}"

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Gathered;
 use crate::config::Config;
+use crate::plain;
 use crate::report::{DiskReport, DisksReport};
 
 /// The names and units of `iostat -x`, which administrators know.
@@ -24,7 +25,7 @@ pub fn table(gathered: &Gathered, config: &Config) -> String {
                 "{} hosts, {} metrics under {}{unreadable}",
                 report.hosts,
                 report.metrics,
-                directory.display()
+                plain::line(&directory.to_string_lossy())
             )
         }
         None => absent(config.graphite.enabled).into(),
@@ -40,7 +41,7 @@ pub fn table(gathered: &Gathered, config: &Config) -> String {
                 ready.get(),
                 report.window_seconds.get()
             ),
-            (None, Some(error)) => error.clone(),
+            (None, Some(error)) => plain::line(error),
             (None, None) => "%ready is not known yet".into(),
         },
         None if config.vmware.enabled => "not a VMware virtual machine".into(),
@@ -63,18 +64,23 @@ fn disks_table(report: &DisksReport) -> String {
         let _ = write!(
             table,
             "; under the whisper tree: {}",
-            report.whisper_disks.join(", ")
+            plain::line(&report.whisper_disks.join(", "))
         );
     }
     if report.disks.is_empty() {
         return table;
     }
-    let width = report.disks.keys().map(String::len).max().unwrap_or(0);
+    let disks: Vec<_> = report
+        .disks
+        .iter()
+        .map(|(name, disk)| (plain::line(name), disk))
+        .collect();
+    let width = disks.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let _ = write!(table, "\n          {:width$}", "");
     for column in COLUMNS {
         let _ = write!(table, " {column:>9}");
     }
-    for (name, disk) in &report.disks {
+    for (name, disk) in &disks {
         let _ = write!(table, "\n          {name:width$}");
         for value in values(disk) {
             let _ = write!(table, " {value:>9.2}");

@@ -5,6 +5,8 @@ use std::io::IsTerminal;
 
 use rustix::termios::tcgetwinsize;
 
+use crate::plain::is_harmless;
+
 /// Narrowest terminal with bars.
 const WIDTH_FOR_BARS: usize = 60;
 
@@ -39,9 +41,9 @@ pub struct Line {
 }
 
 impl Line {
-    /// Adds a piece. Control characters, which names and reasons may hold, do not reach the terminal.
+    /// Adds a piece. What a terminal would act on, which names and reasons may hold, does not reach it.
     pub fn push(&mut self, look: Look, text: impl AsRef<str>) {
-        let text = text.as_ref().replace(char::is_control, "?");
+        let text = text.as_ref().replace(|character| !is_harmless(character), "?");
         self.pieces.push((look, text));
     }
 

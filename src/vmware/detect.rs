@@ -1,10 +1,14 @@
 //! Whether this machine is a VMware virtual machine.
 
-use std::fs;
 use std::path::Path;
+
+use crate::kernel;
 
 /// What CPUID leaf 0x40000000 answers on VMware.
 const VMWARE_VENDOR: &[u8; 12] = b"VMwareVMware";
+
+/// Longest name of a vendor: the firmware's tables have no longer strings that anyone would print.
+const MAX_VENDOR_BYTES: u64 = 256;
 
 /// The answer and what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +24,7 @@ pub struct Detection {
 /// Asks the processor, then the firmware's tables as sysfs under `sys` shows them.
 pub fn detect(sys: &Path) -> Detection {
     let hypervisor = hypervisor_vendor();
-    let firmware = fs::read(sys.join("class/dmi/id/sys_vendor")).ok();
+    let firmware = kernel::read(&sys.join("class/dmi/id/sys_vendor"), MAX_VENDOR_BYTES).ok();
     decide(hypervisor.as_ref(), firmware.as_deref())
 }
 

@@ -1,6 +1,8 @@
 //! What the tests of the built binary share: a place of its own for each, the daemon in it, and waiting.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod watch;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -36,8 +38,17 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
+        Self::under(&std::env::temp_dir())
+    }
+
+    /// On a file system in memory, where flushing costs nothing.
+    pub fn in_memory() -> Self {
+        Self::under(Path::new("/dev/shm"))
+    }
+
+    fn under(directory: &Path) -> Self {
         let place = Self {
-            dir: tempfile::tempdir().unwrap(),
+            dir: tempfile::tempdir_in(directory).unwrap(),
         };
         fs::create_dir(place.path("whisper")).unwrap();
         place.configure("");
@@ -200,6 +211,7 @@ impl Daemon {
     /// With a notify socket, as systemd would start it.
     pub fn start_notifying(place: &Place, watchdog: Option<Duration>) -> Self {
         let socket = place.path("notify");
+        let _ = fs::remove_file(&socket);
         let notify = UnixDatagram::bind(&socket).unwrap();
         notify.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut command = place.command();
@@ -236,6 +248,14 @@ impl Daemon {
         wait_for(line, || {
             Some(self.message()).filter(|message| message.lines().any(|found| found.starts_with(line)))
         })
+    }
+
+    /// Drops the messages to the service manager that are there.
+    pub fn drain_messages(&self) {
+        let notify = self.notify.as_ref().unwrap();
+        notify.set_nonblocking(true).unwrap();
+        while notify.recv(&mut [0; 4096]).is_ok() {}
+        notify.set_nonblocking(false).unwrap();
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
