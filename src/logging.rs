@@ -271,8 +271,8 @@ fn to_stderr(line: &str) {
     }
 }
 
-/// Names in a whisper tree may hold newlines and terminal escapes: a line of the log stays one plain line.
-fn one_line(text: &str) -> String {
+/// The text as one plain line: names in a whisper tree, for one, may hold newlines and terminal escapes.
+pub fn one_line(text: &str) -> String {
     if !text.chars().any(char::is_control) {
         return text.to_string();
     }
