@@ -8,6 +8,9 @@ use std::fmt::{self, Display};
 /// Bytes in a sector of this file, whatever the device's own sector size.
 pub const SECTOR_BYTES: f64 = 512.0;
 
+/// Characters of a name or a counter that are shown; the kernel's have fewer.
+const MAX_SHOWN: usize = 40;
+
 /// Counters of a block device since it appeared. The kernel prints the times as 32-bit numbers, and on 32-bit
 /// machines all of them, so they wrap; otherwise they only grow, until the device is replaced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,7 +77,12 @@ fn device_of(line: &[u8]) -> String {
         .filter(|column| !column.is_empty());
     columns
         .nth(2)
-        .map_or_else(String::new, |name| String::from_utf8_lossy(name).into_owned())
+        .map_or_else(String::new, |name| start(&String::from_utf8_lossy(name)))
+}
+
+/// As much of a column as can be a name or a counter: noise may be megabytes long, and ends up in the log.
+fn start(column: &str) -> String {
+    column.chars().take(MAX_SHOWN).collect()
 }
 
 fn parse_line(line: &[u8]) -> Result<Line<'_>, String> {
@@ -87,13 +95,15 @@ fn parse_line(line: &[u8]) -> Result<Line<'_>, String> {
     for (index, number) in numbers.iter_mut().enumerate() {
         let column = columns
             .next()
-            .ok_or_else(|| format!("{name:.40?} has {} columns of 14", index + 3))?;
+            .ok_or_else(|| format!("{:?} has {} columns of 14", start(name), index + 3))?;
         // `parse` alone would take a sign.
         let digits = Some(column).filter(|column| column.bytes().all(|byte| byte.is_ascii_digit()));
         *number = digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| {
             format!(
-                "column {} of {name:.40?} is not a counter: {column:.40?}",
-                index + 4
+                "column {} of {:?} is not a counter: {:?}",
+                index + 4,
+                start(name),
+                start(column)
             )
         })?;
     }
