@@ -163,6 +163,25 @@ fn a_file_that_may_not_be_read_is_refused() {
 }
 
 #[test]
+fn a_reload_from_a_file_that_may_not_be_read_is_refused() {
+    let place = Place::new();
+    let name = "files::a_reload_from_a_file_that_may_not_be_read_is_refused";
+    let Some(daemon) = Daemon::start_as_nobody(&place) else {
+        return skip(name, "another user needs root");
+    };
+    place.wait_for_log("started");
+    let file = place.path("gatherer.toml");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    daemon.signal(Signal::HUP);
+    place.wait_for_log(&format!(
+        "not reloaded, the running configuration stays: {}: Permission denied",
+        file.display()
+    ));
+    wait_for("the disks", || place.disks());
+    daemon.stop();
+}
+
+#[test]
 fn a_name_that_could_deceive_is_written_plainly() {
     for (name, plain) in [
         ("/nonexistent/a\nb", r"/nonexistent/a\nb: "),
