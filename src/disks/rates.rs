@@ -49,9 +49,8 @@ fn is_plausible(growth: &Counters, elapsed: Duration) -> bool {
 fn difference(before: u64, now: u64) -> Option<u64> {
     match now.checked_sub(before) {
         Some(difference) => Some(difference),
-        None => (now + WRAP)
-            .checked_sub(before)
-            .filter(|difference| before < WRAP && *difference < WRAP / 2),
+        None if before < WRAP => Some(now + WRAP - before).filter(|difference| *difference < WRAP / 2),
+        None => None,
     }
 }
 
