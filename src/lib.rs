@@ -18,7 +18,7 @@
 //! write nor log; roots (`/proc`, `/sys`) and times are passed in.
 
 mod carbon;
-mod check;
+pub mod check;
 pub mod cli;
 pub mod config;
 mod daemon;
@@ -30,7 +30,7 @@ mod notify;
 mod once;
 pub mod output;
 pub mod publish;
-mod published;
+pub mod published;
 pub mod report;
 mod scheduler;
 mod signals;
