@@ -72,12 +72,12 @@ pub fn file<'de, D: Deserializer<'de>>(value: D) -> Result<PathBuf, D::Error> {
     checked_file(String::deserialize(value)?)
 }
 
-/// As [`file`], for a key that has no fixed default.
+/// As [`file()`], for a key that has no fixed default.
 pub fn some_file<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
     file(value).map(Some)
 }
 
-/// As [`file`], or `""` for none.
+/// As [`file()`], or `""` for none.
 pub fn optional_file<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
     let text = String::deserialize(value)?;
     if text.is_empty() {
