@@ -5,6 +5,8 @@ mod common;
 mod readers;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 use common::{Daemon, Place, skip, stderr_of, wait_for};
@@ -207,5 +209,58 @@ fn many_directories_that_may_not_be_read_are_summed_up() {
         "{}",
         place.log()
     );
+    daemon.stop();
+}
+
+#[test]
+fn once_says_why_ready_is_not_known() {
+    let place = Place::new();
+    let sys = place.path("sys");
+    fs::create_dir_all(sys.join("class/dmi/id")).unwrap();
+    fs::create_dir_all(sys.join("block")).unwrap();
+    fs::write(sys.join("class/dmi/id/sys_vendor"), "VMware, Inc.\n").unwrap();
+    let more = format!(
+        "libraries = [\"/nonexistent/lib.so\"]\n[host]\nsys = \"{}\"\n",
+        sys.display()
+    );
+    place.configure_with("", "", "", &more);
+    let output = place
+        .command()
+        .args(["once", "--window", "10ms"])
+        .output()
+        .unwrap();
+    let table = common::text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{table}");
+    let vmware = table
+        .lines()
+        .find_map(|line| line.strip_prefix("vmware    "))
+        .unwrap();
+    assert!(
+        stderr_of(&output).contains(vmware) && vmware.contains("library"),
+        "{table}{}",
+        stderr_of(&output)
+    );
+}
+
+#[test]
+fn carbon_is_fed_over_ipv6_too() {
+    let Ok(carbon) = TcpListener::bind("[::1]:0") else {
+        return skip("carbon_is_fed_over_ipv6_too", "there is no IPv6 here");
+    };
+    let place = Place::new();
+    place.metrics(["host/a.wsp"]);
+    let more = format!(
+        "[carbon]\nenabled = true\naddress = \"{}\"\n",
+        carbon.local_addr().unwrap()
+    );
+    place.configure_with("", "interval = \"100ms\"", "", &more);
+    let daemon = Daemon::start(&place);
+    carbon.set_nonblocking(true).unwrap();
+    let fed = wait_for("the feed to connect", || carbon.accept().ok()).0;
+    fed.set_nonblocking(false).unwrap();
+    fed.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let mut lines = BufReader::new(fed).lines();
+    let line = lines.find(|line| line.as_ref().unwrap().contains(".metrics "));
+    assert!(line.is_some(), "the count came");
     daemon.stop();
 }
