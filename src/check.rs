@@ -9,7 +9,7 @@ mod disks;
 mod graphite;
 pub mod guard;
 mod perfdata;
-mod range;
+pub mod range;
 mod vmware;
 
 use std::fmt;
@@ -87,20 +87,27 @@ impl Answer {
 
 /// Answers about one subject. The exit code is that of the state.
 pub fn run(args: &CheckArgs, config: Result<Config, ConfigError>) -> ExitCode {
-    let now = SystemTime::now();
+    let (line, code) = answer(args, config, &Trusted::of_this_machine(), SystemTime::now());
+    output::print(&line);
+    ExitCode::from(code)
+}
+
+/// The line that is printed, and the exit code, 0 to 3.
+pub fn answer(
+    args: &CheckArgs,
+    config: Result<Config, ConfigError>,
+    trusted: &Trusted,
+    now: SystemTime,
+) -> (String, u8) {
     let answer = match config {
         Err(error) => Answer::unknown(error.to_string()),
-        Ok(config) => {
-            let trusted = Trusted::of_this_machine();
-            match &args.subject {
-                Subject::Graphite(args) => graphite::answer(args, &config, &trusted, now),
-                Subject::Disks(args) => disks::answer(args, &config, &trusted, now),
-                Subject::Vmware(args) => vmware::answer(args, &config, &trusted, now),
-            }
-        }
+        Ok(config) => match &args.subject {
+            Subject::Graphite(args) => graphite::answer(args, &config, trusted, now),
+            Subject::Disks(args) => disks::answer(args, &config, trusted, now),
+            Subject::Vmware(args) => vmware::answer(args, &config, trusted, now),
+        },
     };
-    output::print(&answer.line(args.subject.service()));
-    ExitCode::from(answer.state as u8)
+    (answer.line(args.subject.service()), answer.state as u8)
 }
 
 /// The state of a value, and why it is not OK.

@@ -1,14 +1,18 @@
 //! The configuration: `/etc/shinken/gatherer.toml`, its defaults, and errors that name file, line and key.
 
+mod error;
+mod place;
 mod text;
+mod values;
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::LevelFilter;
 use serde::Deserialize;
+
+pub use error::ConfigError;
 
 /// Where the configuration is looked for when the command line names no file. It need not exist.
 pub const DEFAULT_PATH: &str = "/etc/shinken/gatherer.toml";
@@ -25,10 +29,10 @@ const WHISPER_DIRS: [&str; 3] = [
 #[serde(default, deny_unknown_fields, expecting = "a configuration")]
 pub struct Config {
     /// Least severe level that is logged.
-    #[serde(deserialize_with = "text::log_level")]
+    #[serde(deserialize_with = "values::log_level")]
     pub log_level: LevelFilter,
     /// The log file; `None` (written `""`) for none.
-    #[serde(deserialize_with = "text::optional_path")]
+    #[serde(deserialize_with = "values::optional_file")]
     pub log_file: Option<PathBuf>,
     /// The count of the whisper tree.
     pub graphite: GraphiteConfig,
@@ -49,22 +53,22 @@ pub struct GraphiteConfig {
     /// Whether the tree is counted.
     pub enabled: bool,
     /// The whisper directory; unset: the first usual place that exists.
-    #[serde(deserialize_with = "text::some_path")]
+    #[serde(deserialize_with = "values::some_path")]
     pub whisper_dir: Option<PathBuf>,
     /// The published file; unset: the whisper directory with `.nb_metrics` appended.
-    #[serde(deserialize_with = "text::some_path")]
+    #[serde(deserialize_with = "values::some_file")]
     pub output: Option<PathBuf>,
     /// From the end of a count to the start of the next.
-    #[serde(deserialize_with = "text::duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub interval: Duration,
     /// Largest share of the time that a running count works, 1 to 100.
-    #[serde(deserialize_with = "text::percent")]
+    #[serde(deserialize_with = "values::percent")]
     pub max_busy_percent: u32,
     /// Depth under the whisper directory at which directories are hosts, 1 or more.
-    #[serde(deserialize_with = "text::depth")]
+    #[serde(deserialize_with = "values::depth")]
     pub host_depth: u32,
     /// How often everything is read again, whatever the caches say.
-    #[serde(deserialize_with = "text::duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub full_scan_interval: Duration,
     /// Gitignore patterns, relative to the whisper directory, of what is not counted.
     pub exclude: Vec<String>,
@@ -77,13 +81,13 @@ pub struct DisksConfig {
     /// Whether the disks are sampled.
     pub enabled: bool,
     /// The published file.
-    #[serde(deserialize_with = "text::path")]
+    #[serde(deserialize_with = "values::file")]
     pub output: PathBuf,
     /// Time between two samples.
-    #[serde(deserialize_with = "text::duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub interval: Duration,
     /// Time that the published values span.
-    #[serde(deserialize_with = "text::duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub window: Duration,
 }
 
@@ -94,16 +98,16 @@ pub struct VmwareConfig {
     /// Whether %ready is measured on VMware virtual machines.
     pub enabled: bool,
     /// The published file.
-    #[serde(deserialize_with = "text::path")]
+    #[serde(deserialize_with = "values::file")]
     pub output: PathBuf,
     /// Time between two samples.
-    #[serde(deserialize_with = "text::duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub interval: Duration,
     /// Time that the published value spans.
-    #[serde(deserialize_with = "text::duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub window: Duration,
     /// Names of the guest library, tried in this order.
-    #[serde(deserialize_with = "text::libraries")]
+    #[serde(deserialize_with = "values::libraries")]
     pub libraries: Vec<String>,
 }
 
@@ -114,10 +118,10 @@ pub struct CarbonConfig {
     /// Whether the figures are sent to carbon.
     pub enabled: bool,
     /// Where carbon takes the plaintext protocol.
-    #[serde(deserialize_with = "text::address")]
+    #[serde(deserialize_with = "values::address")]
     pub address: SocketAddr,
     /// What the metrics' paths begin with.
-    #[serde(deserialize_with = "text::metric_prefix")]
+    #[serde(deserialize_with = "values::metric_prefix")]
     pub prefix: String,
 }
 
@@ -126,10 +130,10 @@ pub struct CarbonConfig {
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct HostConfig {
     /// Where procfs is mounted.
-    #[serde(deserialize_with = "text::path")]
+    #[serde(deserialize_with = "values::path")]
     pub proc: PathBuf,
     /// Where sysfs is mounted.
-    #[serde(deserialize_with = "text::path")]
+    #[serde(deserialize_with = "values::path")]
     pub sys: PathBuf,
 }
 
@@ -232,7 +236,7 @@ impl Config {
     /// Reads the configuration from `path`, or from [`DEFAULT_PATH`] where that exists, or takes the defaults.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         match path {
-            Some(path) => text::parse(path, &text::read(path)?),
+            Some(path) => Self::parse(path, &text::read(path)?),
             // Only a file that is not there means defaults: one that can't be reached or read is an error.
             None => match std::fs::symlink_metadata(DEFAULT_PATH) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
@@ -240,28 +244,9 @@ impl Config {
             },
         }
     }
-}
 
-/// Why a configuration was refused: the file, the line and the key where they are known, and the reason.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ConfigError {
-    file: PathBuf,
-    line: Option<usize>,
-    key: Option<String>,
-    reason: String,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
-        }
-        if let Some(key) = &self.key {
-            write!(f, ": {key}")?;
-        }
-        write!(f, ": {}", self.reason)
+    /// The configuration that is written in `text`, which is that of `file`.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        text::parse(file, text)
     }
 }
-
-impl std::error::Error for ConfigError {}

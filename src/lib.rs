@@ -18,7 +18,7 @@
 //! write nor log; roots (`/proc`, `/sys`) and times are passed in.
 
 mod carbon;
-mod check;
+pub mod check;
 pub mod cli;
 pub mod config;
 mod daemon;
@@ -32,7 +32,7 @@ mod once;
 pub mod output;
 mod plain;
 pub mod publish;
-mod published;
+pub mod published;
 pub mod report;
 mod scheduler;
 mod signals;

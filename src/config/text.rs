@@ -1,29 +1,33 @@
-//! From the text of the file to a [`Config`]: reading, parsing, and what each value must be.
+//! From the text of the file to a [`Config`]: reading, parsing, and what the values must be to each other.
 
-use std::fmt::Display;
+use std::fs::OpenOptions;
 use std::io::Read;
-use std::net::SocketAddr;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use log::LevelFilter;
-use serde::de::{Deserialize, Deserializer, Error};
+use rustix::fs::OFlags;
+use serde::Deserialize;
+use toml::de::{DeTable, Deserializer};
 
+use super::place::{Place, line_at};
 use super::{Config, ConfigError};
 use crate::graphite::exclude::Exclude;
 
 /// A configuration is a page of text; anything larger is some other file named by mistake.
 const MAX_BYTES: u64 = 1 << 20;
-/// Longest duration accepted, so that deadlines stay within what the clocks can hold.
-const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-/// Shortest duration accepted: anything below would be a busy loop.
-const MIN_DURATION: Duration = Duration::from_millis(1);
-const MAX_DEPTH: u32 = 64;
 /// Most samples in a window: each is kept in memory for every disk.
 const MAX_SAMPLES: u32 = 1000;
+/// Every entry of the tree is held against every pattern.
+const MAX_PATTERNS: usize = 1000;
+/// Compiling a pattern goes as deep as its braces are nested.
+const MAX_PATTERN_BYTES: usize = 4096;
+/// Compiling takes some hundred times the memory and the time of reading.
+const MAX_PATTERNS_BYTES: usize = 64 << 10;
+/// The tables. serde would take an array for each of them, its elements for the keys in their order.
+const TABLES: [&str; 5] = ["graphite", "disks", "vmware", "carbon", "host"];
 
-/// Reads the file, which must be a regular one (a FIFO would block) of at most 1 MiB of UTF-8.
+/// Reads the file, which must be a regular one of at most 1 MiB of UTF-8.
 pub fn read(path: &Path) -> Result<String, ConfigError> {
     let refuse = |reason: String| ConfigError {
         file: path.to_path_buf(),
@@ -31,14 +35,20 @@ pub fn read(path: &Path) -> Result<String, ConfigError> {
         key: None,
         reason,
     };
-    let metadata = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
-    if !metadata.is_file() {
-        return Err(refuse("not a regular file".into()));
-    }
+    let failed = |error: std::io::Error| refuse(error.to_string());
+    let regular = |metadata: std::fs::Metadata| match metadata.is_file() {
+        true => Ok(()),
+        false => Err(refuse("not a regular file".into())),
+    };
+    regular(std::fs::metadata(path).map_err(failed)?)?;
+    // A FIFO may have taken its place since: it is opened without waiting for a writer.
+    let mut open = OpenOptions::new();
+    open.read(true)
+        .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
+    let file = open.open(path).map_err(failed)?;
+    regular(file.metadata().map_err(failed)?)?;
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| refuse(error.to_string()))?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(refuse(format!(
             "larger than {MAX_BYTES} bytes, this can't be a configuration"
@@ -50,51 +60,83 @@ pub fn read(path: &Path) -> Result<String, ConfigError> {
     })
 }
 
-/// Parses `text`; `file` only appears in errors.
+/// Parses `text`; `file` only appears in errors, and no other file may be the same.
 pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
-    let config: Config = toml::from_str(text).map_err(|error| {
-        let offset = error.span().map(|span| span.start);
-        ConfigError {
-            file: file.to_path_buf(),
-            line: offset.map(|offset| line_at(text.as_bytes(), offset)),
-            key: offset.and_then(|offset| key_at(text, offset).or_else(|| key_on_line(text, offset))),
-            reason: error.message().trim_end().replace('\n', ", "),
-        }
-    })?;
-    let refuse = |table: &str, key: &str, span: Option<Range<usize>>, reason| ConfigError {
+    let refuse = |place: Place, reason: String| ConfigError {
         file: file.to_path_buf(),
-        line: span.map(|span| line_at(text.as_bytes(), span.start)),
-        key: Some(format!("{table}.{key}")),
+        line: place.line,
+        key: place.key,
         reason,
     };
-    for (index, pattern) in config.graphite.exclude.iter().enumerate() {
-        if let Err(error) = Exclude::new(std::slice::from_ref(pattern)) {
-            let span = span_of(text, "graphite", "exclude", index);
-            return Err(refuse("graphite", "exclude", span, format!("{error:#}")));
+    let document = DeTable::parse(text).map_err(|error| {
+        refuse(
+            Place::of_syntax(text, error.span()),
+            error.message().trim_end().replace('\n', ", "),
+        )
+    })?;
+    for (name, value) in document.get_ref() {
+        if TABLES.contains(&name.get_ref().as_ref()) && !value.get_ref().is_table() {
+            let reason = format!("invalid type: {}, expected a table", value.get_ref().type_str());
+            return Err(refuse(Place::of_value(text, value.span()), reason));
         }
     }
-    // Patterns that are fine one by one can be too large together.
-    if let Err(error) = Exclude::new(&config.graphite.exclude) {
-        let span = span_of(text, "graphite", "exclude", usize::MAX);
-        return Err(refuse("graphite", "exclude", span, format!("{error:#}")));
-    }
+    let config = Config::deserialize(Deserializer::from(document)).map_err(|error| {
+        let mut reason = error.message().trim_end().replace('\n', ", ");
+        if let Some(found) = error
+            .span()
+            .and_then(|span| super::place::type_at(text, span.start))
+        {
+            // serde has no word for a date and takes it for a map.
+            reason = reason.replacen("invalid type: map", &format!("invalid type: {found}"), 1);
+        }
+        let place = match error.span() {
+            Some(span) => Place::of_value(text, span),
+            None => Place::default(),
+        };
+        refuse(place, reason)
+    })?;
+    check_patterns(&config.graphite.exclude).map_err(|(index, reason)| {
+        refuse(
+            Place::of_key(text, "graphite", "exclude", index).unwrap_or_default(),
+            reason,
+        )
+    })?;
     let (disks, vmware) = (&config.disks, &config.vmware);
     for (table, interval, window) in [
         ("disks", disks.interval, disks.window),
         ("vmware", vmware.interval, vmware.window),
     ] {
         if let Some(reason) = window_refused(interval, window) {
-            let window = span_of(text, table, "window", 0);
-            let key = if window.is_some() { "window" } else { "interval" };
-            return Err(refuse(
-                table,
-                key,
-                window.or_else(|| span_of(text, table, key, 0)),
-                reason,
-            ));
+            let place = |key| Place::of_key(text, table, key, None);
+            let place = place("window").or_else(|| place("interval"));
+            return Err(refuse(place.unwrap_or_default(), reason));
         }
     }
+    check_paths(file, text, &config).map_err(|(place, reason)| refuse(place, reason))?;
     Ok(config)
+}
+
+/// Which pattern is refused, if it is one, and why.
+fn check_patterns(patterns: &[String]) -> Result<(), (Option<usize>, String)> {
+    if patterns.len() > MAX_PATTERNS {
+        return Err((None, format!("more than {MAX_PATTERNS} patterns")));
+    }
+    if patterns.iter().map(String::len).sum::<usize>() > MAX_PATTERNS_BYTES {
+        return Err((
+            None,
+            format!("patterns of more than {MAX_PATTERNS_BYTES} bytes together"),
+        ));
+    }
+    for (index, pattern) in patterns.iter().enumerate() {
+        if pattern.len() > MAX_PATTERN_BYTES {
+            let reason = format!("a pattern of more than {MAX_PATTERN_BYTES} bytes");
+            return Err((Some(index), reason));
+        }
+        Exclude::new(std::slice::from_ref(pattern)).map_err(|error| (Some(index), format!("{error:#}")))?;
+    }
+    // Patterns that are fine one by one can be too large together.
+    Exclude::new(patterns).map_err(|error| (None, format!("{error:#}")))?;
+    Ok(())
 }
 
 fn window_refused(interval: Duration, window: Duration) -> Option<String> {
@@ -116,172 +158,63 @@ fn window_refused(interval: Duration, window: Duration) -> Option<String> {
     }
 }
 
-/// Where the value of a key is, or the element of that index where the value is a list.
-fn span_of(text: &str, table: &str, key: &str, index: usize) -> Option<Range<usize>> {
-    let document = toml::de::DeTable::parse(text).ok()?;
-    let value = document.get_ref().get(table)?.get_ref().as_table()?.get(key)?;
-    let element = value
-        .get_ref()
-        .as_array()
-        .and_then(|elements| elements.get(index));
-    Some(element.unwrap_or(value).span())
+/// No two of the files that are written may be the same, nor the tree or this configuration: one would replace the
+/// other for ever. Told from the paths alone: links are not looked at.
+fn check_paths(file: &Path, text: &str, config: &Config) -> Result<(), (Place, String)> {
+    let (graphite, disks, vmware) = (&config.graphite, &config.disks, &config.vmware);
+    let whisper_dir = graphite.whisper_dir();
+    let output = graphite.output(&whisper_dir);
+    let tree = |path| graphite.enabled.then_some(path);
+    let paths = [
+        ("", "", std::path::absolute(file).ok()),
+        ("", "log_file", config.log_file.clone()),
+        ("graphite", "whisper_dir", tree(whisper_dir)),
+        ("graphite", "output", tree(output)),
+        ("disks", "output", disks.enabled.then(|| disks.output.clone())),
+        ("vmware", "output", vmware.enabled.then(|| vmware.output.clone())),
+    ];
+    let paths: Vec<_> = paths
+        .into_iter()
+        .filter_map(|(table, key, path)| Some((table, key, without_dots(&path?))))
+        .collect();
+    for (index, (table, key, path)) in paths.iter().enumerate() {
+        let Some((other_table, other_key, _)) = paths[..index].iter().find(|(_, _, other)| other == path)
+        else {
+            continue;
+        };
+        let place = |table, key| Place::of_key(text, table, key, None);
+        let place = place(table, key).or_else(|| place(other_table, other_key));
+        let names = match (*other_table, *other_key) {
+            ("", "") => "the configuration itself".to_string(),
+            (other_table, other_key) => format!(
+                "both {} and {}",
+                dotted(other_table, other_key),
+                dotted(table, key)
+            ),
+        };
+        return Err((place.unwrap_or_default(), format!("{path:?} is {names}")));
+    }
+    Ok(())
 }
 
-fn line_at(text: &[u8], offset: usize) -> usize {
-    1 + text[..offset.min(text.len())]
-        .iter()
-        .filter(|byte| **byte == b'\n')
-        .count()
+/// The key as errors name it.
+pub fn dotted(table: &str, key: &str) -> String {
+    match table {
+        "" => key.to_string(),
+        table => format!("{table}.{key}"),
+    }
 }
 
-/// The dotted key whose name or value is at `offset`, in a document that is TOML though no configuration.
-fn key_at(text: &str, offset: usize) -> Option<String> {
-    let document = toml::de::DeTable::parse(text).ok()?;
-    let covers = |span: Range<usize>| span.start == offset || span.contains(&offset);
-    for (name, value) in document.get_ref() {
-        // Keys of a table may stand anywhere below its header, outside the span of the table itself.
-        if let Some(table) = value.get_ref().as_table()
-            && let Some((key, _)) = table
-                .iter()
-                .find(|(key, value)| covers(key.span()) || covers(value.span()))
-        {
-            return Some(format!("{}.{}", name.get_ref(), key.get_ref()));
+fn without_dots(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            other => plain.push(other),
         }
-        if covers(name.span()) || covers(value.span()) {
-            return Some(name.get_ref().to_string());
-        }
     }
-    None
-}
-
-/// The key of a `key = value` line that is not TOML, where it can be told.
-fn key_on_line(text: &str, offset: usize) -> Option<String> {
-    let start = text.get(..offset)?.rfind('\n').map_or(0, |newline| newline + 1);
-    let (key, _) = text[start..].lines().next()?.split_once('=')?;
-    Some(key.trim().to_string()).filter(|key| !key.is_empty())
-}
-
-fn refused<E: Error>(found: impl Display, expected: &str) -> E {
-    E::custom(format!("{found:.60} is not {expected}"))
-}
-
-/// A humantime duration within what the scheduler can keep.
-pub fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(value)?;
-    let duration = humantime::parse_duration(&text).map_err(|error| {
-        D::Error::custom(format!(
-            "{text:?} is not a duration such as \"10s\" or \"15m\": {error}"
-        ))
-    })?;
-    match duration {
-        Duration::ZERO => Err(D::Error::custom(format!("{text:?} is zero"))),
-        short if short < MIN_DURATION => Err(refused(format!("{text:?}"), "at least 1ms")),
-        long if long > MAX_DURATION => Err(refused(format!("{text:?}"), "at most 366days")),
-        fine => Ok(fine),
-    }
-}
-
-/// One of the four levels.
-pub fn log_level<'de, D: Deserializer<'de>>(value: D) -> Result<LevelFilter, D::Error> {
-    match String::deserialize(value)?.as_str() {
-        "error" => Ok(LevelFilter::Error),
-        "warn" => Ok(LevelFilter::Warn),
-        "info" => Ok(LevelFilter::Info),
-        "debug" => Ok(LevelFilter::Debug),
-        other => Err(refused(
-            format!("{other:?}"),
-            "one of \"error\", \"warn\", \"info\", \"debug\"",
-        )),
-    }
-}
-
-/// An absolute path that names something.
-pub fn path<'de, D: Deserializer<'de>>(value: D) -> Result<PathBuf, D::Error> {
-    checked_path(String::deserialize(value)?)
-}
-
-/// As [`path`], for a key that has no fixed default.
-pub fn some_path<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
-    path(value).map(Some)
-}
-
-/// As [`path`], or `""` for none.
-pub fn optional_path<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
-    let text = String::deserialize(value)?;
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        checked_path(text).map(Some)
-    }
-}
-
-fn checked_path<E: Error>(text: String) -> Result<PathBuf, E> {
-    // Relative paths would depend on where the daemon was started from; a NUL can be in no path.
-    if !text.starts_with('/') || text.contains('\0') {
-        return Err(refused(format!("{text:?}"), "an absolute path"));
-    }
-    Ok(text.into())
-}
-
-/// 1 to 100.
-pub fn percent<'de, D: Deserializer<'de>>(value: D) -> Result<u32, D::Error> {
-    within(value, 1, 100)
-}
-
-/// 1 to [`MAX_DEPTH`].
-pub fn depth<'de, D: Deserializer<'de>>(value: D) -> Result<u32, D::Error> {
-    within(value, 1, MAX_DEPTH)
-}
-
-fn within<'de, D: Deserializer<'de>>(value: D, least: u32, most: u32) -> Result<u32, D::Error> {
-    let number = i64::deserialize(value)?;
-    u32::try_from(number)
-        .ok()
-        .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| refused(number, &format!("within {least} to {most}")))
-}
-
-/// An IP address and a port. No names: looking one up may block for as long as it likes.
-pub fn address<'de, D: Deserializer<'de>>(value: D) -> Result<SocketAddr, D::Error> {
-    let text = String::deserialize(value)?;
-    let address = text
-        .parse()
-        .ok()
-        .filter(|address: &SocketAddr| address.port() != 0);
-    address.ok_or_else(|| {
-        refused(
-            format!("{text:?}"),
-            "an IP address and a port, such as \"127.0.0.1:2003\"",
-        )
-    })
-}
-
-/// Nodes of a Graphite path, joined by dots.
-pub fn metric_prefix<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
-    let text = String::deserialize(value)?;
-    let is_node = |node: &str| {
-        !node.is_empty()
-            && node
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
-    };
-    if text.len() <= 200 && text.split('.').all(is_node) {
-        Ok(text)
-    } else {
-        Err(refused(
-            format!("{text:?}"),
-            "a path of letters, digits, \"_\" and \"-\" joined by dots",
-        ))
-    }
-}
-
-/// At least one library name, none empty.
-pub fn libraries<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
-    let names = Vec::<String>::deserialize(value)?;
-    if names.is_empty() || names.iter().any(|name| name.is_empty() || name.contains('\0')) {
-        return Err(D::Error::custom(
-            "at least one library name is needed, and none may be empty",
-        ));
-    }
-    Ok(names)
+    plain
 }
