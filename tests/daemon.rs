@@ -3,10 +3,10 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::time::{Duration, Instant};
 
-use common::{Daemon, Place, wait_for};
+use common::{Daemon, Place, skip, wait_for};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -239,6 +239,26 @@ fn a_log_that_cannot_be_written_stops_nothing() {
     wait_for("the count", || place.count());
     wait_for("the disks", || place.disks());
     daemon.stop();
+}
+
+#[test]
+fn a_log_of_the_folders_owner_is_written_to_and_a_strangers_is_not() {
+    let name = "a_log_of_the_folders_owner_is_written_to_and_a_strangers_is_not";
+    if !rustix::process::geteuid().is_root() {
+        return skip(name, "only root can give files away");
+    }
+    let (owner, stranger) = (Some(4242), Some(4243));
+    for (of_the_file, is_written) in [(owner, true), (stranger, false)] {
+        let place = Place::new();
+        fs::write(place.path("gatherer.log"), "").unwrap();
+        chown(place.path(""), owner, owner).unwrap();
+        chown(place.path("gatherer.log"), of_the_file, of_the_file).unwrap();
+        let daemon = Daemon::start(&place);
+        wait_for("the disks", || place.disks());
+        daemon.stop();
+        let log = place.log();
+        assert_eq!(log.contains("started"), is_written, "{log}");
+    }
 }
 
 #[test]

@@ -21,15 +21,15 @@ pub fn run(rounds: usize) {
     );
     let mut costs: [[Vec<Cost>; 4]; 3] = Default::default();
     let mut bytes = [0; 3];
-    for _ in 0..rounds {
-        for (size, (hosts, whisper)) in trees.iter().enumerate() {
-            let metrics = hosts * tree::CHECKS * METRICS;
-            // What one tree needs may have pushed another out of the caches.
-            floor::read_all(whisper, metrics);
+    for (size, (hosts, whisper)) in trees.iter().enumerate() {
+        let metrics = hosts * tree::CHECKS * METRICS;
+        // Caches what the other trees pushed out.
+        floor::read_all(whisper, metrics);
+        for _ in 0..rounds {
             let before = resident_bytes();
             let mut ours = collector(whisper);
             let first = timed(|| count(&mut ours, metrics));
-            bytes[size] = resident_bytes().saturating_sub(before);
+            bytes[size] = resident_bytes().saturating_sub(before).max(bytes[size]);
             let bare_first = timed(|| floor::read_all(whisper, metrics));
             let pass = timed(|| count(&mut ours, metrics));
             let bare_pass = timed(|| floor::look_at_all(whisper, &known[size]));

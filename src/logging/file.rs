@@ -1,6 +1,6 @@
 //! The log file: kept open for appending, in a folder that others may write to, on a disk that may be full.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -99,7 +99,8 @@ impl LogFile {
 }
 
 /// Opens a log file for appending. It may be in a folder that others write to: a link or a FIFO planted there is
-/// refused, not followed or waited for, and so is a file that is someone else's or has another name elsewhere.
+/// refused, not followed or waited for, and so is a file that is a stranger's or has another name elsewhere. The
+/// folder's owner is none: Shinken may rotate what is in its folder, and make the new file itself.
 fn open(path: &Path) -> Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new()
@@ -115,9 +116,12 @@ fn open(path: &Path) -> Result<File> {
         metadata.nlink() <= 1,
         "it has another name too, where it may be someone else's"
     );
-    Trusted::of_this_machine()
-        .check(metadata.uid())
-        .map_err(Error::msg)?;
+    let folder = path.parent().map(fs::metadata).transpose()?;
+    if folder.is_none_or(|folder| folder.uid() != metadata.uid()) {
+        Trusted::of_this_machine()
+            .check(metadata.uid())
+            .map_err(Error::msg)?;
+    }
     Ok(file)
 }
 
