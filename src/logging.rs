@@ -130,7 +130,7 @@ impl Log {
             Ok(None) => true,
             Ok(Some(lost)) => {
                 let text = format!(
-                    "the log file {:?} is writable again, {lost} lines are not in it",
+                    "the log file {:?} is writable again, {lost} lines were lost",
                     file.path
                 );
                 self.tell_the_others(Level::Info, &text, &[]);

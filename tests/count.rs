@@ -299,7 +299,7 @@ fn nothing_is_published_without_write() {
 }
 
 #[test]
-fn a_large_tree_counts_within_16_mb() {
+fn a_hundred_thousand_metrics_count_within_64_mb_of_address_space() {
     let place = Place::new();
     let whisper = openat(
         CWD,

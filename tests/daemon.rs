@@ -2,9 +2,9 @@
 
 mod common;
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
-use std::time::{Duration, Instant};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use common::{Daemon, Place, skip, wait_for};
 use rustix::process::Signal;
@@ -130,15 +130,20 @@ fn samples_do_not_drift_and_come_on_time_amid_a_count() {
         (published.len() > 40).then_some(())
     });
     daemon.stop();
-    // The first may be the earlier first window; from then on every document is at start + n × interval.
-    let first = published[1];
-    let late: Vec<_> = published[1..]
+    // The first may be the earlier first window; from then on every document is at start + n × interval. A noisy machine
+    // may make some late, but with a drift only half of them would be within a quarter of an interval of any grid.
+    let times: Vec<_> = published[1..]
         .iter()
-        .map(|time| time.duration_since(first).unwrap().as_millis() as i64)
-        .map(|ms| (ms + 50) % 100 - 50)
+        .map(|time| time.duration_since(UNIX_EPOCH).unwrap().as_millis() as i64)
         .collect();
-    let worst = late.iter().map(|ms| ms.abs()).max().unwrap();
-    assert!(worst < 50, "the deadlines drift: off by {late:?} ms");
+    let off = |time: &i64, grid: &i64| (time - grid + 50).rem_euclid(100) - 50;
+    let on_time = |grid: &i64| times.iter().filter(|time| off(time, grid).abs() < 25).count();
+    let most = times.iter().map(on_time).max().unwrap();
+    let late: Vec<_> = times.iter().map(|time| off(time, &times[0])).collect();
+    assert!(
+        most * 4 >= times.len() * 3,
+        "the deadlines drift: off by {late:?} ms"
+    );
 }
 
 #[test]
@@ -242,22 +247,34 @@ fn a_log_that_cannot_be_written_stops_nothing() {
 }
 
 #[test]
-fn a_log_of_the_folders_owner_is_written_to_and_a_strangers_is_not() {
-    let name = "a_log_of_the_folders_owner_is_written_to_and_a_strangers_is_not";
+fn a_strangers_log_is_not_written_to_where_others_may_have_put_it() {
+    let name = "a_strangers_log_is_not_written_to_where_others_may_have_put_it";
     if !rustix::process::geteuid().is_root() {
         return skip(name, "only root can give files away");
     }
-    let (owner, stranger) = (Some(4242), Some(4243));
-    for (of_the_file, is_written) in [(owner, true), (stranger, false)] {
+    let (root, shinken, stranger) = (Some(0), Some(4242), Some(4243));
+    for (folder, mode, file, is_written) in [
+        (shinken, 0o755, shinken, true),
+        (shinken, 0o755, root, true),
+        (shinken, 0o755, stranger, false),
+        (root, 0o755, stranger, true),
+        (root, 0o775, stranger, false),
+        (root, 0o1777, stranger, false),
+    ] {
         let place = Place::new();
         fs::write(place.path("gatherer.log"), "").unwrap();
-        chown(place.path(""), owner, owner).unwrap();
-        chown(place.path("gatherer.log"), of_the_file, of_the_file).unwrap();
+        chown(place.path(""), folder, folder).unwrap();
+        fs::set_permissions(place.path(""), Permissions::from_mode(mode)).unwrap();
+        chown(place.path("gatherer.log"), file, file).unwrap();
         let daemon = Daemon::start(&place);
         wait_for("the disks", || place.disks());
         daemon.stop();
         let log = place.log();
-        assert_eq!(log.contains("started"), is_written, "{log}");
+        assert_eq!(
+            log.contains("started"),
+            is_written,
+            "folder of {folder:?}, {mode:o}, file of {file:?}: {log}"
+        );
     }
 }
 
@@ -322,7 +339,7 @@ fn the_vmware_file_is_there_only_on_vmware() {
 }
 
 #[test]
-fn a_reload_that_moves_or_disables_an_output_removes_what_was_published() {
+fn a_reload_that_moves_an_output_removes_what_was_published_and_one_that_disables_it_does_not() {
     let place = Place::new();
     let sys = place.path("sys/class/dmi/id");
     fs::create_dir_all(&sys).unwrap();
@@ -363,12 +380,19 @@ fn a_reload_that_moves_or_disables_an_output_removes_what_was_published() {
     });
     place.configure_with("", "", "", &format!("enabled = false\n{vmware}"));
     reload(&daemon);
-    gone("vmware.dat");
-    there("whisper.nb_metrics");
-    moved(text, "[disks]\n", "output = \"/nowhere/count\"\n[disks]\n");
+    // Until then it may still be reading the file.
+    wait_for("the reload", || {
+        (place.log().matches("reloaded").count() == 4).then_some(())
+    });
+    moved(
+        text.replace("[vmware]\n", "[vmware]\nenabled = false\n"),
+        "[disks]\n",
+        "output = \"/nowhere/count\"\n[disks]\n",
+    );
     reload(&daemon);
     place.wait_for_log("WARN graphite: publishing");
     there("whisper.nb_metrics");
+    assert!(place.path("vmware.dat").exists(), "{}", place.log());
     daemon.stop();
 }
 

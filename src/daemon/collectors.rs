@@ -134,8 +134,9 @@ impl Collectors {
         }
         self.share_whisper_dir();
         if (&new.vmware, &new.host) != (&old.vmware, &old.host) {
-            if new.vmware.output != old.vmware.output || !new.vmware.enabled {
-                // Nothing replaces it any more: its readers would take its values for the last ones for ever.
+            if new.vmware.output != old.vmware.output {
+                // Nothing replaces it any more. Where sampling just ends the file stays, as it does when the daemon
+                // ends: without it readers would say that this is no VMware machine.
                 self.vmware.iter_mut().for_each(|vmware| vmware.remove(log));
             }
             self.set_up_vmware(new, now, log);

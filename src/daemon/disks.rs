@@ -103,7 +103,7 @@ impl DisksTask {
 
     /// The values end with the samples: takes the file away.
     pub fn end(&mut self, log: &mut Log) {
-        self.outlet.remove(log);
+        self.outlet.end(log);
     }
 
     fn publish(&mut self, report: &DisksReport, log: &mut Log) {

@@ -127,6 +127,18 @@ impl Outlet {
         }
     }
 
+    /// Takes the file away at the end. Where that fails it is said whatever was said before: nobody will try again.
+    pub fn end(&mut self, log: &mut Log) {
+        if let Err(error) = publish::remove(&self.path) {
+            let error = format!("{error:#}");
+            log.warn(
+                self.collector,
+                format_args!("{error}; what it says is outdated from now on"),
+                &[("error", &error)],
+            );
+        }
+    }
+
     fn works(&mut self, log: &mut Log) {
         let what = format!("publishing {:?}", self.path);
         self.health.works(log, self.collector, &what);
@@ -144,6 +156,21 @@ mod tests {
     use log::LevelFilter;
 
     use super::*;
+
+    #[test]
+    fn a_file_that_can_not_be_taken_away_at_the_end_is_said_whatever_was_said_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut log = Log::open(LevelFilter::Info, Some(&path));
+        // The log itself is no folder: nothing can be published or removed below it.
+        let mut outlet = Outlet::new("disks", path.join("file"), Durability::Volatile);
+        assert!(!outlet.publish(&mut log, "{}\n"));
+        outlet.remove(&mut log);
+        outlet.end(&mut log);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.lines().last().unwrap().contains("outdated"), "{text}");
+    }
 
     #[test]
     fn what_goes_to_and_fro_is_said_twenty_times_a_minute_and_how_it_is_then() {

@@ -16,6 +16,10 @@ const CHILDREN_PER_STEP: usize = 1000;
 #[derive(Debug)]
 pub struct Children {
     parent: DirId,
+    /// The next of the former children to count, and how many were counted: a map that grows as it fills would take
+    /// its time in one step.
+    to_count: Option<DirId>,
+    counted: usize,
     /// The next of the former children to note.
     to_note: Option<DirId>,
     /// The former children by the hashes of their names.
@@ -34,6 +38,8 @@ impl Children {
     pub fn of(tree: &Tree, parent: DirId) -> Self {
         Self {
             parent,
+            to_count: tree.first_child(parent),
+            counted: 0,
             to_note: tree.first_child(parent),
             noted: HashMap::new(),
             to_let_go: hash_map::IntoIter::default(),
@@ -46,6 +52,14 @@ impl Children {
     /// Notes some of the former children. True when all are noted; from then on the parent has those that are taken.
     pub fn note(&mut self, tree: &mut Tree, hasher: &RandomState) -> bool {
         for _ in 0..CHILDREN_PER_STEP {
+            if let Some(child) = self.to_count {
+                self.counted += 1;
+                self.to_count = tree.next_sibling(child);
+                if self.to_count.is_none() {
+                    self.noted.reserve(self.counted);
+                }
+                continue;
+            }
             let Some(child) = self.to_note else {
                 break;
             };
@@ -65,7 +79,8 @@ impl Children {
     /// Takes a child that is there, recognised or new.
     pub fn take(&mut self, tree: &mut Tree, name: &[u8], hasher: &RandomState) {
         let child = match self.recognise(tree, name, hasher) {
-            // The same name twice: the directory changes while it is read, and will be read again.
+            // The same name twice: the directory changes while it is read, and will be read again. A new name that is
+            // listed twice is taken twice until then.
             Some(child) if tree.is_kept(child) => return,
             Some(child) => {
                 tree.set_kept(child, true);
@@ -144,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_children_take_a_hundred_steps() {
+    fn a_hundred_thousand_children_take_hundreds_of_steps() {
         let mut tree = Tree::new();
         let names: Vec<_> = (0..100_000)
             .map(|number| format!("host{number}").into_bytes())
@@ -161,7 +176,7 @@ mod tests {
         while !children.let_go(&mut tree) {
             steps += 1;
         }
-        assert!(steps >= 199, "{steps} steps");
+        assert!(steps >= 299, "{steps} steps");
         assert_eq!(children.gone, 100_000);
     }
 }

@@ -1,6 +1,6 @@
 //! The log file: kept open for appending, in a folder that others may write to, on a disk that may be full.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -59,6 +59,9 @@ impl LogFile {
     pub fn append(&mut self, line: &str) -> Result<Option<u64>> {
         if self.stale {
             let reopened = self.reopen();
+            // What is written to a file that was removed is lost.
+            let is_gone = |open: &File| open.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+            self.open.take_if(|open| is_gone(open));
             if self.open.is_none() {
                 reopened?;
             }
@@ -99,8 +102,8 @@ impl LogFile {
 }
 
 /// Opens a log file for appending. It may be in a folder that others write to: a link or a FIFO planted there is
-/// refused, not followed or waited for, and so is a file that is a stranger's or has another name elsewhere. The
-/// folder's owner is none: Shinken may rotate what is in its folder, and make the new file itself.
+/// refused, not followed or waited for, and so is, in such a folder, a file that is a stranger's or has another name
+/// elsewhere. The folder's owner is none: Shinken may rotate what is in its folder, and make the new file itself.
 fn open(path: &Path) -> Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new()
@@ -112,15 +115,18 @@ fn open(path: &Path) -> Result<File> {
         .open(path)?;
     let metadata = file.metadata()?;
     ensure!(metadata.is_file(), "not a regular file");
+    let trusted = Trusted::of_this_machine();
+    let folder = path.parent().map(fs::metadata).transpose()?;
+    let is_private = |folder: &Metadata| folder.mode() & 0o022 == 0 && trusted.check(folder.uid()).is_ok();
+    if folder.as_ref().is_some_and(is_private) {
+        return Ok(file);
+    }
     ensure!(
         metadata.nlink() <= 1,
         "it has another name too, where it may be someone else's"
     );
-    let folder = path.parent().map(fs::metadata).transpose()?;
     if folder.is_none_or(|folder| folder.uid() != metadata.uid()) {
-        Trusted::of_this_machine()
-            .check(metadata.uid())
-            .map_err(Error::msg)?;
+        trusted.check(metadata.uid()).map_err(Error::msg)?;
     }
     Ok(file)
 }

@@ -29,10 +29,13 @@ pub struct Trusted {
 impl Trusted {
     /// Those of this machine.
     pub fn of_this_machine() -> Self {
-        let mut passwd = String::new();
+        let mut passwd = Vec::new();
         // Without the file, or beyond its first MiB, there is no such user: root's files are still believed.
-        let read = File::open(PASSWD).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut passwd));
-        let service = read.ok().and_then(|_| uid_of(SERVICE_USER, &passwd));
+        let read = File::open(PASSWD).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut passwd));
+        // The names of people in it may be in any encoding.
+        let service = read
+            .ok()
+            .and_then(|_| uid_of(SERVICE_USER, &String::from_utf8_lossy(&passwd)));
         let us = rustix::process::geteuid().as_raw();
         Self {
             uids: [0, us].into_iter().chain(service).collect(),
