@@ -12,42 +12,39 @@ const METRICS: usize = 1;
 /// Prints a table of the three trees, each beside the bare system calls.
 pub fn run(rounds: usize) {
     let trees = HOSTS.map(|hosts| (hosts, tree::make(hosts, METRICS)));
-    let known = [0, 1, 2].map(|size: usize| floor::learn(&trees[size].1));
     std::thread::sleep(Duration::from_secs(3));
     println!("microseconds a directory, warm, medians of {rounds} rounds");
     println!(
         "{:>12}{:>13}{:>14}{:>9}{:>15}{:>15}",
         "directories", "first count", "bare getdents", "a pass", "bare fstatat", "memory, bytes"
     );
-    let mut costs: [[Vec<Cost>; 4]; 3] = Default::default();
-    let mut bytes = [0; 3];
-    for (size, (hosts, whisper)) in trees.iter().enumerate() {
+    for (hosts, whisper) in &trees {
         let metrics = hosts * tree::CHECKS * METRICS;
+        let (mut costs, mut bytes): ([Vec<Cost>; 4], usize) = Default::default();
         // Caches what the other trees pushed out.
-        floor::read_all(whisper, metrics);
+        let known = floor::learn(whisper);
         for _ in 0..rounds {
             let before = resident_bytes();
             let mut ours = collector(whisper);
             let first = timed(|| count(&mut ours, metrics));
-            bytes[size] = resident_bytes().saturating_sub(before).max(bytes[size]);
+            bytes = resident_bytes().saturating_sub(before).max(bytes);
             let bare_first = timed(|| floor::read_all(whisper, metrics));
             let pass = timed(|| count(&mut ours, metrics));
-            let bare_pass = timed(|| floor::look_at_all(whisper, &known[size]));
-            for (costs, cost) in costs[size].iter_mut().zip([first, bare_first, pass, bare_pass]) {
+            let bare_pass = timed(|| floor::look_at_all(whisper, &known));
+            for (costs, cost) in costs.iter_mut().zip([first, bare_first, pass, bare_pass]) {
                 costs.push(cost);
             }
         }
-    }
-    for (size, (hosts, _)) in trees.iter().enumerate() {
         let directories = tree::directories(*hosts);
-        let each = |which: usize| median(&costs[size][which], |cost| cost.cpu) * 1e6 / directories as f64;
+        let each = |costs: &[Cost]| median(costs, |cost| cost.cpu) * 1e6 / directories as f64;
+        let [first, bare_first, pass, bare_pass] = &costs;
         println!(
             "{directories:>12}{:>13.2}{:>14.2}{:>9.2}{:>15.2}{:>15.1}",
-            each(0),
-            each(1),
-            each(2),
-            each(3),
-            bytes[size] as f64 / directories as f64
+            each(first),
+            each(bare_first),
+            each(pass),
+            each(bare_pass),
+            bytes as f64 / directories as f64
         );
     }
 }
