@@ -74,6 +74,7 @@ impl Disks {
     pub fn sample(&mut self, now: Instant, wall: SystemTime) -> Result<Sample> {
         let path = self.host.proc.join("diskstats");
         let text = kernel::read(&path, MAX_BYTES).with_context(|| format!("reading {path:?}"))?;
+        // Without sysfs no device would pass for a physical one: that is not known, and not "no disks".
         let block = self.host.sys.join("block");
         std::fs::read_dir(&block).with_context(|| format!("reading {block:?}"))?;
         let mut left_out = Vec::new();

@@ -14,7 +14,8 @@
 //! `daemon` is the only loop: `scheduler` says what is due, a collector does it and returns a document, [`publish`]
 //! replaces the file, `logging` says what changed, `notify` tells systemd, `carbon` feeds the figures to Graphite where
 //! that is wanted. `once` does the same work one time and prints it. The other way round, `published` reads the files
-//! back, distrusting them, for `check` (a monitoring plugin) and `status` (for people). Collectors neither sleep nor
+//! back, distrusting them, for `check` (a monitoring plugin) and `status` (for people). `kernel` reads procfs and sysfs,
+//! `plain` makes names fit for a line, `gate` asks journald and systemd whether they would listen. Collectors neither sleep nor
 //! write nor log; roots (`/proc`, `/sys`) and times are passed in.
 
 mod carbon;

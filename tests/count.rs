@@ -3,30 +3,14 @@
 mod common;
 
 use std::fs::{self, Permissions};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use common::tree::{make_large, naive};
 use common::{Place, gatherer, json_of, skip, stderr_of};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, mknodat, openat};
-
-/// Hosts and metrics by the simplest means there are.
-fn naive(directory: &Path, depth: usize) -> (u64, u64) {
-    let mut totals = (0, 0);
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        let kind = fs::symlink_metadata(&path).unwrap().file_type();
-        if kind.is_dir() {
-            let (hosts, metrics) = naive(&path, depth + 1);
-            totals = (totals.0 + hosts + u64::from(depth == 1), totals.1 + metrics);
-        } else if path.as_os_str().as_bytes().ends_with(b".wsp") && (kind.is_file() || kind.is_symlink()) {
-            totals.1 += 1;
-        }
-    }
-    totals
-}
 
 fn figures(document: &serde_json::Value) -> (u64, u64) {
     (
@@ -73,7 +57,7 @@ fn every_awkward_entry_counts_as_lstat_says() {
     .unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(whisper.join("host-1/socket.wsp")).unwrap();
 
-    let expected = naive(&whisper, 1);
+    let expected = naive(&whisper).figures();
     assert_eq!(expected, (8, 12), "the naive walk itself");
     let document = place.once_json()["graphite"].clone();
     assert_eq!(figures(&document), expected);
@@ -301,23 +285,7 @@ fn nothing_is_published_without_write() {
 #[test]
 fn a_hundred_thousand_metrics_count_within_64_mb_of_address_space() {
     let place = Place::new();
-    let whisper = openat(
-        CWD,
-        place.path("whisper"),
-        OFlags::RDONLY | OFlags::DIRECTORY,
-        Mode::empty(),
-    )
-    .unwrap();
-    for host in 0..400 {
-        mkdirat(&whisper, format!("host-{host}"), Mode::RWXU).unwrap();
-        for check in 0..25 {
-            mkdirat(&whisper, format!("host-{host}/check-{check}"), Mode::RWXU).unwrap();
-        }
-        for metric in 0..250 {
-            let path = format!("host-{host}/check-{}/{}.wsp", metric % 25, metric / 25);
-            openat(&whisper, path, OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
-        }
-    }
+    make_large(&place.path("whisper"));
     let command = format!(
         "ulimit -v 65536; exec {} --config {} once --json --window 10ms",
         env!("CARGO_BIN_EXE_shinken-gatherer"),
@@ -346,6 +314,6 @@ fn the_committed_tree_is_what_readme_says() {
     let document = json_of(&output);
     assert_eq!(
         figures(&document["graphite"]),
-        naive(&root.join("tests/data/whisper"), 1)
+        naive(&root.join("tests/data/whisper")).figures()
     );
 }

@@ -8,8 +8,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use common::tree::Numbers;
 use common::{Daemon, skip, text, wait_for};
 use machine::{COUNT, DISKS, Machine, READY, assert_published, is_right};
 use serde_json::Value;
@@ -20,31 +21,6 @@ const LONGEST_LIFE: Duration = Duration::from_millis(30);
 /// Each file in a directory of its own.
 const DIRECTORIES: [&str; 3] = ["count", "disks", "ready"];
 const NONE: [PathBuf; 0] = [];
-
-/// Numbers that look random and come again with the same seed.
-struct Random(u64);
-
-impl Random {
-    /// Of a seed that is printed, or the one in `GATHERER_TEST_SEED`.
-    #[allow(
-        clippy::print_stderr,
-        reason = "who sees a failure needs the seed to repeat it"
-    )]
-    fn seeded() -> Self {
-        let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        let given = std::env::var("GATHERER_TEST_SEED").ok();
-        let seed = given.map_or_else(|| now().as_nanos() as u64, |seed| seed.parse().unwrap());
-        eprintln!("GATHERER_TEST_SEED={seed}");
-        Self(seed | 1)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 /// Reads a file over and over until told to stop; every document must be whole and right. Returns how many it read.
 fn read_on(machine: &Machine, which: usize, stop: &AtomicBool) -> usize {
@@ -84,7 +60,7 @@ fn read_on(machine: &Machine, which: usize, stop: &AtomicBool) -> usize {
 )]
 fn readers_see_whole_documents_through_a_thousand_kills() {
     let machine = Machine::new(DIRECTORIES);
-    let mut random = Random::seeded();
+    let mut random = Numbers::seeded();
     let all = [COUNT, DISKS, READY];
     let stop = AtomicBool::new(false);
     let (mut left, mut most_left) = (0, 0);
@@ -94,9 +70,9 @@ fn readers_see_whole_documents_through_a_thousand_kills() {
             scope.spawn(move || read_on(machine, which, stop))
         });
         for _ in 0..KILLS {
-            let intervals = all.map(|_| 1 + random.below(20));
-            machine.configure(&all, 5 + random.below(95), intervals);
-            let life = Duration::from_micros(random.below(LONGEST_LIFE.as_micros() as u64));
+            let intervals = all.map(|_| 1 + random.below(20) as u64);
+            machine.configure(&all, 5 + random.below(95) as u64, intervals);
+            let life = Duration::from_micros(random.below(LONGEST_LIFE.as_micros() as usize) as u64);
             let mut daemon = Daemon::start(&machine.place);
             std::thread::sleep(life);
             daemon.child.kill().unwrap();

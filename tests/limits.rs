@@ -8,10 +8,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use common::tree::make_large;
 use common::watch::{Usage, Watch, status};
 use common::{Daemon, Place, document, wait_for};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, mkdirat, openat};
 use rustix::process::Signal;
+
+const FAST: &str = "interval = \"20ms\"\nwindow = \"1s\"";
 
 /// A machine for the daemon: one busy disk, and firmware that says VMware; its guest library is missing.
 fn machine(place: &Place, graphite: &str, disks: &str, vmware: &str) {
@@ -26,22 +28,6 @@ fn machine(place: &Place, graphite: &str, disks: &str, vmware: &str) {
     fs::write(sys.join("devices/system/cpu/online"), "0-3\n").unwrap();
     let host = format!("libraries = [\"/nowhere\"]\n{vmware}\n[host]\nproc = {proc:?}\nsys = {sys:?}");
     place.configure_with("", graphite, disks, &host);
-}
-
-/// 100,000 metrics in 10,400 directories, made of links to one file.
-fn large_tree(whisper: &Path) {
-    let top = openat(CWD, whisper, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
-    openat(&top, "first", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
-    for host in 0..400 {
-        mkdirat(&top, format!("host-{host}"), Mode::RWXU).unwrap();
-        for check in 0..25 {
-            mkdirat(&top, format!("host-{host}/check-{check}"), Mode::RWXU).unwrap();
-        }
-        for metric in 0..250 {
-            let path = format!("host-{host}/check-{}/{}.wsp", metric % 25, metric / 25);
-            linkat(&top, "first", &top, path, AtFlags::empty()).unwrap();
-        }
-    }
 }
 
 /// The daemon under limits of the shell's `ulimit`.
@@ -65,14 +51,19 @@ fn address_space_kib(place: &Place) -> u64 {
     size
 }
 
+/// A place with 100,000 metrics and everything fast, and the daemon's address space before it counts, in KiB.
+fn place_with_much_to_count() -> (Place, u64) {
+    let place = Place::in_memory();
+    machine(&place, "enabled = false", FAST, FAST);
+    let own = address_space_kib(&place);
+    make_large(&place.path("whisper"));
+    machine(&place, "interval = \"10ms\"\nmax_busy_percent = 100", FAST, FAST);
+    (place, own)
+}
+
 #[test]
 fn everything_works_with_64_descriptors_and_32_mb_beyond_the_binarys_own() {
-    let place = Place::in_memory();
-    let fast = "interval = \"20ms\"\nwindow = \"1s\"";
-    machine(&place, "enabled = false", fast, fast);
-    let own = address_space_kib(&place);
-    large_tree(&place.path("whisper"));
-    machine(&place, "interval = \"10ms\"\nmax_busy_percent = 100", fast, fast);
+    let (place, own) = place_with_much_to_count();
     let daemon = start_limited(&place, &format!("-n 64 -v {}", own + (32 << 10)));
     let counted = |metrics: u64| place.count().filter(|count| count["metrics"] == metrics);
     wait_for("the count", || counted(100_000));
@@ -89,7 +80,7 @@ fn everything_works_with_64_descriptors_and_32_mb_beyond_the_binarys_own() {
                 "interval = \"10ms\"\nmax_busy_percent = 100\nhost_depth = {}",
                 1 + turn % 2
             ),
-            fast,
+            FAST,
             &format!("interval = \"{}ms\"\nwindow = \"1s\"", 20 + turn),
         );
         fs::rename(place.path("gatherer.log"), place.path("gatherer.log.1")).unwrap();
@@ -108,12 +99,7 @@ fn everything_works_with_64_descriptors_and_32_mb_beyond_the_binarys_own() {
 
 #[test]
 fn too_little_to_live_on_is_an_error_that_says_so_and_not_a_hang() {
-    let place = Place::in_memory();
-    let fast = "interval = \"20ms\"\nwindow = \"1s\"";
-    machine(&place, "enabled = false", fast, fast);
-    let own = address_space_kib(&place);
-    large_tree(&place.path("whisper"));
-    machine(&place, "interval = \"10ms\"\nmax_busy_percent = 100", fast, fast);
+    let (place, own) = place_with_much_to_count();
     // From what is less than its libraries to what is enough: it ends with a reason, or it works.
     let mut ended = 0;
     for kib in (own - 768..own + 2560).step_by(256) {

@@ -5,7 +5,6 @@
 mod common;
 
 use std::fs::{self, Permissions};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use common::tree::{Numbers, naive};
 use common::watch::{descriptors, status};
 use common::{Daemon, Place, copy_of_binary, skip, wait_for};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -24,27 +24,10 @@ const SETTLED: Duration = Duration::from_millis(2500);
 /// Levels of the branches that are moved as a whole: more than the walk keeps open.
 const DEEP: usize = 60;
 
-/// What a walk with lstat finds: hosts, metrics, directories that are closed to others.
-fn naive(directory: &Path, depth: usize) -> (u64, u64, u64) {
-    let mut found = (0, 0, 0);
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        let metadata = fs::symlink_metadata(&path).unwrap();
-        let kind = metadata.file_type();
-        if kind.is_dir() {
-            let is_closed = metadata.permissions().mode() & 0o777 == 0;
-            let below = if is_closed {
-                (0, 0, 1)
-            } else {
-                naive(&path, depth + 1)
-            };
-            let is_host = u64::from(depth == 1);
-            found = (found.0 + below.0 + is_host, found.1 + below.1, found.2 + below.2);
-        } else if path.as_os_str().as_bytes().ends_with(b".wsp") && (kind.is_file() || kind.is_symlink()) {
-            found.1 += 1;
-        }
-    }
-    found
+/// Hosts, metrics, and directories that are closed to others.
+fn truth_of(whisper: &Path) -> (u64, u64, u64) {
+    let found = naive(whisper);
+    (found.hosts, found.metrics, found.closed)
 }
 
 fn published(place: &Place) -> Option<(u64, u64, u64)> {
@@ -59,25 +42,13 @@ fn counts(place: &Place) -> usize {
 
 /// Waits until the published count is the truth, and sees it stay that for some counts more.
 fn settles(place: &Place) {
-    let truth = naive(&place.path("whisper"), 1);
+    let truth = truth_of(&place.path("whisper"));
     wait_for(&format!("the truth, {truth:?}"), || {
         published(place).filter(|found| *found == truth)
     });
     let before = counts(place);
     wait_for("some counts more", || (counts(place) > before + 5).then_some(()));
     assert_eq!(published(place), Some(truth), "it does not stay at the truth");
-}
-
-/// A small generator of numbers, so that a failure can be repeated.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
-    }
 }
 
 /// Ends the unrest, also where a test fails.
@@ -325,7 +296,7 @@ fn a_whisper_directory_that_itself_comes_and_goes_is_counted_right_once_it_is_st
     let whisper = place.path("whisper");
     let away = place.path("away");
     place.metrics((0..400).map(|number| format!("host-{}/check-{number}/m.wsp", number % 20)));
-    let truth = naive(&whisper, 1);
+    let truth = truth_of(&whisper);
     let mounts = "while [ -e gatherer.toml ] && ! [ -e still ]; do
             mount -t tmpfs -o mode=755 none whisper 2>/dev/null && umount -l whisper; sleep 0.02
         done
@@ -377,7 +348,7 @@ fn a_whisper_directory_that_itself_comes_and_goes_is_counted_right_once_it_is_st
         place.path("mounts-are-over").exists().then_some(())
     });
     assert!(moves > 10, "{moves} moves");
-    assert_eq!(naive(&whisper, 1), truth);
+    assert_eq!(truth_of(&whisper), truth);
     settles(&place);
     let log = place.log();
     assert!(!log.contains(" ERROR "), "{log}");

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
+use common::tree::{Numbers, naive};
 use common::{Daemon, Place, skip, wait_for};
 use shinken_gatherer::config::GraphiteConfig;
 use shinken_gatherer::graphite::{Count, Graphite, Progress};
@@ -84,38 +85,8 @@ fn wait_for_tick(near: &Path) {
     wait_for("the clock to tick", || (stamp() != first).then_some(()));
 }
 
-fn naive(directory: &Path, depth: u32) -> (u64, u64) {
-    fs::read_dir(directory)
-        .unwrap()
-        .fold((0, 0), |(hosts, metrics), entry| {
-            let entry = entry.unwrap();
-            let kind = entry.file_type().unwrap();
-            if kind.is_dir() {
-                let (below_hosts, below) = naive(&entry.path(), depth + 1);
-                (hosts + below_hosts + u64::from(depth == 1), metrics + below)
-            } else {
-                (
-                    hosts,
-                    metrics + u64::from(entry.file_name().to_string_lossy().ends_with(".wsp")),
-                )
-            }
-        })
-}
-
 fn figures(count: &Count) -> (u64, u64) {
     (count.report.hosts, count.report.metrics)
-}
-
-/// A small generator of numbers, so that a failure can be repeated from its seed.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
-    }
 }
 
 fn directories(top: &Path) -> Vec<PathBuf> {
@@ -163,12 +134,7 @@ fn change(top: &Path, numbers: &mut Numbers) {
 
 #[test]
 fn random_changes_are_all_seen() {
-    let seed = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .as_nanos() as u64
-        | 1;
-    let mut numbers = Numbers(seed);
+    let mut numbers = Numbers::seeded();
     let mut tree = Tree::new();
     let mut saved = 0;
     for step in 0..3000 {
@@ -182,12 +148,8 @@ fn random_changes_are_all_seen() {
             } else {
                 tree.count_trusting()
             };
-            assert_eq!(
-                figures(&count),
-                naive(&tree.whisper, 1),
-                "step {step} of seed {seed}"
-            );
-            assert_eq!(count.totals.differences, 0, "step {step} of seed {seed}");
+            assert_eq!(figures(&count), naive(&tree.whisper).figures(), "step {step}");
+            assert_eq!(count.totals.differences, 0, "step {step}");
             saved += count.totals.directories - count.totals.directories_read;
         }
     }

@@ -13,33 +13,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use common::tree::naive;
 use common::watch::{descriptors, status};
 use common::{Daemon, Place, copy_of_binary, skip, text, wait_for};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, linkat, mkdirat, mknodat, openat, symlinkat};
 use rustix::process::{Pid, Signal, kill_process};
 
 const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
-
-/// What a walk with lstat and nothing else finds: hosts, metrics, directories.
-fn naive(directory: &Path) -> (u64, u64, u64) {
-    let mut found = (0, 0, 0);
-    let mut to_read = vec![(directory.to_path_buf(), true)];
-    while let Some((directory, is_root)) = to_read.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            let kind = fs::symlink_metadata(&path).unwrap().file_type();
-            if kind.is_dir() {
-                found.0 += u64::from(is_root);
-                found.2 += 1;
-                to_read.push((path, false));
-            } else if path.as_os_str().as_bytes().ends_with(b".wsp") && (kind.is_file() || kind.is_symlink())
-            {
-                found.1 += 1;
-            }
-        }
-    }
-    found
-}
 
 fn figures(place: &Place) -> Option<(u64, u64)> {
     let count = place.count()?;
@@ -404,7 +384,8 @@ fn directories_of_a_million_entries_count_right_in_little_memory_and_end_at_once
     let place = Place::in_memory();
     let whisper = place.path("whisper");
     wide_tree(&whisper);
-    let (hosts, metrics, directories) = naive(&whisper);
+    let found = naive(&whisper);
+    let ((hosts, metrics), directories) = (found.figures(), found.directories);
     assert_eq!(
         (hosts, metrics, directories),
         (2, 990_001, 200_002),
@@ -541,7 +522,7 @@ fn entries_that_are_no_metrics_and_links_in_loops_count_as_lstat_says() {
         fs::create_dir(&directory).unwrap();
         fs::write(directory.join(std::ffi::OsStr::from_bytes(&metric)), "").unwrap();
     }
-    let (hosts, metrics, _) = naive(&whisper);
+    let (hosts, metrics) = naive(&whisper).figures();
     assert_eq!((hosts, metrics), (5 + 17, 20 + 8 + 17), "the naive walk itself");
     place.configure("interval = \"10ms\"");
     let daemon = Daemon::start(&place);
@@ -557,7 +538,7 @@ fn entries_that_are_no_metrics_and_links_in_loops_count_as_lstat_says() {
         fs::rename(host.join(special), &check).unwrap();
         fs::create_dir(host.join(special)).unwrap();
         fs::write(host.join(special).join("in.wsp"), "").unwrap();
-        let (hosts, metrics, _) = naive(&whisper);
+        let (hosts, metrics) = naive(&whisper).figures();
         wait_for(special, || {
             figures(&place).filter(|found| *found == (hosts, metrics))
         });
@@ -565,14 +546,9 @@ fn entries_that_are_no_metrics_and_links_in_loops_count_as_lstat_says() {
         fs::rename(&check, host.join(special)).unwrap();
         fs::rename(place.path("aside"), &check).unwrap();
         wait_for("the count as before", || {
-            figures(&place).filter(|found| *found == naive_figures(&whisper))
+            figures(&place).filter(|found| *found == naive(&whisper).figures())
         });
     }
     assert_eq!(fs::metadata(&check).unwrap().nlink(), 2);
     daemon.stop();
-}
-
-fn naive_figures(whisper: &Path) -> (u64, u64) {
-    let (hosts, metrics, _) = naive(whisper);
-    (hosts, metrics)
 }

@@ -174,7 +174,7 @@ impl Reading {
         }
     }
 
-    /// Notes in the tree that the directory could not be read to its end: nothing of it is counted.
+    /// Notes in the tree that the directory could not be read to its end.
     pub fn fail(&self, tree: &mut Tree) {
         note_unreadable(tree, self.dir, self.stamp);
     }

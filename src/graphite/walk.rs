@@ -21,7 +21,6 @@ const READ_FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK);
 /// Unreadable directories reported by path in one pass; the others are only counted.
 const MAX_REPORTED: usize = 20;
-
 /// Removed directories whose space is given back in one step.
 const REAPED_PER_STEP: usize = 1000;
 
