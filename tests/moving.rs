@@ -233,7 +233,7 @@ fn a_tree_that_moves_in_every_way_is_counted_right_once_it_is_still() {
             n=$((n + 1)); over=whisper/mounts/over-$((n % 4))
             case $((n % 3)) in
                 0) mount --bind whisper/host-1 $over ;;
-                *) mount -t tmpfs -o mode=755 none $over && mkdir -p $over/a/b && : >$over/a/b/m$n.wsp ;;
+                *) mount -t tmpfs -o mode=755 none $over && mkdir -p $over/a/b && touch $over/a/b/m$n.wsp ;;
             esac
             [ $((n % 5)) = 0 ] || umount -l $over
         done
