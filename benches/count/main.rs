@@ -4,11 +4,13 @@
 //!     cargo bench --bench count -- growth [ROUNDS]         (three trees, to 1,000,000 directories)
 //!     cargo bench --bench count -- polite                  (the daemon counting from a cold disk, as root)
 //!
-//! Makes HOSTS × 25 checks × 10 empty metrics once under target/bench-count, then runs all rivals in turn, round by
-//! round, and prints medians and ratios. As root it also compares the reads from the disk after dropping the page cache.
+//! Makes HOSTS × 25 checks × 10 empty metrics once under target/bench-count, or in the folder that BENCH_TREES names,
+//! then runs all rivals in turn, round by round, and prints medians and ratios. As root it also compares the reads from
+//! the disk after dropping the page cache.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its table")]
 
+mod daemon;
 mod floor;
 mod growth;
 mod polite;

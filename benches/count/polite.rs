@@ -4,9 +4,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use crate::daemon::Daemon;
 use crate::tree;
 
 /// How often the daemon is looked at.
@@ -36,7 +36,7 @@ pub fn run(whisper: &Path) {
             println!("only root can drop the page cache");
             return;
         }
-        let seen = count_once(whisper, share);
+        let seen = watch(&Daemon::start(whisper, share));
         let busy = 100.0 * f64::from(seen.busy) / f64::from(seen.looks);
         let off = |pair: &[Instant]| {
             let gap = (pair[1] - pair[0]).as_secs_f64();
@@ -53,49 +53,23 @@ pub fn run(whisper: &Path) {
     }
 }
 
-fn count_once(whisper: &Path, share: u32) -> Seen {
-    let work = tempfile::tempdir().expect("a directory");
-    let path = |name: &str| work.path().join(name);
-    let config = format!(
-        "log_level = \"debug\"\nlog_file = {:?}\n[graphite]\nwhisper_dir = {whisper:?}\noutput = {:?}\n\
-         max_busy_percent = {share}\n[disks]\noutput = {:?}\ninterval = \"1s\"\nwindow = \"1s\"\n\
-         [vmware]\nenabled = false\n",
-        path("log"),
-        path("nb_metrics"),
-        path("disks")
-    );
-    fs::write(path("gatherer.toml"), config).expect("writing the configuration");
-    let mut daemon = Command::new(env!("CARGO_BIN_EXE_shinken-gatherer"))
-        .arg("--config")
-        .arg(path("gatherer.toml"))
-        .arg("run")
-        .spawn()
-        .expect("starting the daemon");
-    let seen = watch(&mut daemon, &path("log"), &path("disks"));
-    daemon.kill().expect("stopping the daemon");
-    daemon.wait().expect("waiting for the daemon");
-    seen
-}
-
-fn watch(daemon: &mut Child, log: &Path, disks: &Path) -> Seen {
+fn watch(daemon: &Daemon) -> Seen {
     let (mut busy, mut looks, mut samples, mut last) = (0, 0, Vec::new(), None);
     let started = Instant::now();
     while started.elapsed() < LONGEST_COUNT {
         std::thread::sleep(LOOK);
         looks += 1;
-        busy += u32::from(is_busy(daemon.id()));
-        if let Ok(metadata) = fs::metadata(disks)
+        busy += u32::from(is_busy(daemon));
+        if let Ok(metadata) = fs::metadata(daemon.path("disks"))
             && last.replace(metadata.ino()) != Some(metadata.ino())
         {
             samples.push(Instant::now());
         }
-        if looks % 100 != 0 {
-            continue;
-        }
-        let text = fs::read_to_string(log).unwrap_or_default();
-        if let Some(slices) = after(&text, "reads saved; ") {
+        if looks % 100 == 0
+            && let Some(slices) = daemon.said("reads saved; ")
+        {
             return Seen {
-                counted: after(&text, "hosts, ").unwrap_or_default(),
+                counted: daemon.said("hosts, ").unwrap_or_default(),
                 slices,
                 busy,
                 looks,
@@ -106,15 +80,9 @@ fn watch(daemon: &mut Child, log: &Path, disks: &Path) -> Seen {
     panic!("no count within {LONGEST_COUNT:?}");
 }
 
-/// Whether the process runs, or waits for a disk.
-fn is_busy(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the daemon's state");
+/// Whether it runs, or waits for a disk.
+fn is_busy(daemon: &Daemon) -> bool {
+    let stat = daemon.proc("stat");
     let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
     matches!(state, Some('R' | 'D'))
-}
-
-/// The rest of the line after `words`.
-fn after(text: &str, words: &str) -> Option<String> {
-    let (_, rest) = text.split_once(words)?;
-    Some(rest.lines().next().unwrap_or_default().to_string())
 }

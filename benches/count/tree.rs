@@ -12,11 +12,14 @@ pub fn directories(hosts: usize) -> usize {
     1 + hosts * (1 + CHECKS)
 }
 
-/// Makes `hosts` × 25 checks × `metrics` empty files under target/bench-count, unless an earlier run did.
+/// Makes `hosts` × 25 checks × `metrics` empty files under target/bench-count, or in the folder that BENCH_TREES names,
+/// unless an earlier run did.
 pub fn make(hosts: usize, metrics: usize) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("target/bench-count")
-        .join(format!("{hosts}x{CHECKS}x{metrics}"));
+    let base = std::env::var_os("BENCH_TREES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-count"),
+        PathBuf::from,
+    );
+    let root = base.join(format!("{hosts}x{CHECKS}x{metrics}"));
     let done = root.join("complete");
     let whisper = root.join("whisper");
     if done.exists() {
