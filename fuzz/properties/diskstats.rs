@@ -87,9 +87,10 @@ fn instants(input: &[u8]) -> Vec<(Duration, &[u8])> {
         .collect()
 }
 
-/// What the kernel's documentation calls a line: text, a name in the third column, eleven numbers behind it.
+/// What the kernel's documentation calls a line: text, a name in the third column, eleven numbers behind it. It ends
+/// with a newline: without, there may be more to its last number.
 fn is_well_formed(line: &[u8]) -> bool {
-    let Ok(line) = std::str::from_utf8(line) else {
+    let Some(Ok(line)) = line.strip_suffix(b"\n").map(std::str::from_utf8) else {
         return false;
     };
     let columns: Vec<_> = line.split_ascii_whitespace().collect();
@@ -100,7 +101,7 @@ fn is_well_formed(line: &[u8]) -> bool {
 
 fn well_formed_disks(text: &[u8]) -> BTreeSet<String> {
     let lines = text
-        .split(|byte| *byte == b'\n')
+        .split_inclusive(|byte| *byte == b'\n')
         .filter(|line| is_well_formed(line));
     let names = lines.filter_map(|line| std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(2));
     names
@@ -113,7 +114,7 @@ fn well_formed_disks(text: &[u8]) -> BTreeSet<String> {
 }
 
 fn every_line_is_taken_or_named(text: &[u8]) {
-    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     let mut blank = lines
         .iter()
         .filter(|line| line.iter().all(u8::is_ascii_whitespace))
