@@ -15,7 +15,8 @@ use rustix::io::Errno;
 /// What a process uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    pub rss_kib: u64,
+    /// What it allocated. Code is resident too once it runs or the kernel reads it ahead, which is nobody's leak.
+    pub anonymous_kib: u64,
     pub descriptors: usize,
     pub threads: u64,
     pub children: usize,
@@ -26,7 +27,7 @@ impl Usage {
         let pid = process.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         Self {
-            rss_kib: status(process, "VmRSS"),
+            anonymous_kib: status(process, "RssAnon"),
             // The fewest of some looks: a document or a line that is being written has one for a moment.
             descriptors: (0..100)
                 .map(|_| {
