@@ -6,13 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, LONGEST_COUNT};
 use crate::tree;
 
 /// How often the daemon is looked at.
 const LOOK: Duration = Duration::from_millis(2);
-/// A first count of the largest tree from a slow disk, at a tenth of the time.
-const LONGEST_COUNT: Duration = Duration::from_secs(1800);
 
 /// What was seen of one count.
 struct Seen {

@@ -17,6 +17,8 @@ use rustix::io::Errno;
 pub struct Usage {
     /// What it allocated. Code is resident too once it runs or the kernel reads it ahead, which is nobody's leak.
     pub anonymous_kib: u64,
+    /// All that it has mapped, resident or not.
+    pub mapped_kib: u64,
     pub descriptors: usize,
     pub threads: u64,
     pub children: usize,
@@ -28,6 +30,7 @@ impl Usage {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         Self {
             anonymous_kib: status(process, "RssAnon"),
+            mapped_kib: status(process, "VmSize"),
             // The fewest of some looks: a document or a line that is being written has one for a moment.
             descriptors: (0..100)
                 .map(|_| {
