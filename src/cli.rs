@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::vmware::helper;
 use crate::{check, daemon, once, output, status};
 
@@ -100,23 +100,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let config_path = cli.config.as_deref();
-    let result = match (cli.command, Config::load(config_path)) {
-        (Command::Check(args), config) => return check::run(&args, config),
-        // What can be generated does not depend on the configuration, or reads it by itself.
-        (Command::Generate(args), _) => generate(&args, config_path),
-        (_, Err(error)) => {
-            output::complain(error);
-            return ExitCode::from(2);
-        }
-        (Command::Run, Ok(config)) => daemon::run(config_path, config).map(|()| ExitCode::SUCCESS),
-        (Command::Once(args), Ok(config)) => once::run(&args, config),
-        (Command::Status(args), Ok(config)) => status::run(&args, &config),
-    };
-    result.unwrap_or_else(|error| {
+    run(cli.command, cli.config.as_deref()).unwrap_or_else(|error| {
         output::complain(format_args!("{error:#}"));
-        ExitCode::FAILURE
+        ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
     })
+}
+
+fn run(command: Command, config_path: Option<&Path>) -> Result<ExitCode> {
+    let config = || Config::load(config_path);
+    match command {
+        Command::Run => daemon::run(config_path, config()?).map(|()| ExitCode::SUCCESS),
+        Command::Once(args) => once::run(&args, config()?),
+        Command::Status(args) => status::run(&args, &config()?),
+        Command::Check(args) => Ok(check::run(&args, config())),
+        // The program that generates reads the configuration itself if it needs it.
+        Command::Generate(args) => generate(&args, config_path),
+    }
 }
 
 /// Becomes the program that generates, which is no part of the daemon. Returns only where that fails.
