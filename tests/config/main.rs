@@ -5,6 +5,7 @@ mod cases;
 #[path = "../common/mod.rs"]
 mod common;
 mod files;
+mod owner;
 mod reload;
 mod values;
 
