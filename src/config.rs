@@ -241,6 +241,11 @@ impl GraphiteConfig {
 }
 
 impl Config {
+    /// The file that must not outlive the daemon: the disk file, if it is published.
+    pub fn short_lived(&self) -> Option<&Path> {
+        self.disks.enabled.then_some(self.disks.output.as_path())
+    }
+
     /// Reads the configuration from `path`, or from [`DEFAULT_PATH`] where that exists, or takes the defaults.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         match path {

@@ -14,6 +14,7 @@ use crate::cli::OnceArgs;
 use crate::config::{Config, GraphiteConfig};
 use crate::disks::Disks;
 use crate::graphite::{Count, Graphite, Progress};
+use crate::lock::Lock;
 use crate::output;
 use crate::plain;
 use crate::publish::{self, Durability};
@@ -35,11 +36,16 @@ pub(crate) struct Gathered {
     vmware: Option<VmwareReport>,
 }
 
-/// Gathers, prints, and publishes with `--write`. Exit code 1 when an enabled collector failed.
+/// Gathers, prints, and publishes with `--write`. Exit code 1 if an enabled collector failed. Fails with
+/// `AlreadyRunning` if a daemon runs that would publish the same files.
 pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
     if let Some(directory) = &args.whisper_dir {
         let absolute = std::path::absolute(directory).with_context(|| format!("finding {directory:?}"))?;
         config.graphite.whisper_dir = Some(absolute);
+    }
+    if args.write {
+        // Refused before the work, and released: a daemon that is started meanwhile must not wait for a count.
+        Lock::shared(&config)?;
     }
     let whisper_dir = config.graphite.whisper_dir();
     let mut gathered = Gathered::default();
@@ -72,6 +78,7 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
         note(count(&config.graphite).map(|report| gathered.graphite = Some(report)));
     }
     if args.write {
+        let _lock = Lock::shared(&config)?;
         note(write(
             &gathered.graphite,
             &config.graphite.output(&whisper_dir),
