@@ -29,6 +29,7 @@ fn disks_at_second_instant(case: &Path) -> Value {
     let host = HostConfig {
         proc: now.path().join("proc"),
         sys: now.path().join("sys"),
+        run: "/run".into(),
     };
     let mut disks = Disks::new(&DisksConfig::default(), &host);
     let start = Instant::now();
@@ -98,6 +99,7 @@ fn a_malformed_line_is_named() {
     let host = HostConfig {
         proc: case.join("proc"),
         sys: case.join("sys"),
+        run: "/run".into(),
     };
     let sample = Disks::new(&DisksConfig::default(), &host)
         .sample(Instant::now(), SystemTime::now())
