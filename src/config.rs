@@ -26,6 +26,11 @@ pub use whisper::WhisperPaths;
 pub const DEFAULT_PATH: &str = "/etc/shinken-gatherer/gatherer.toml";
 
 impl Config {
+    /// The file that must not outlive the daemon: the disk file, if it is published.
+    pub fn short_lived(&self) -> Option<&Path> {
+        self.disks.enabled.then_some(self.disks.output.as_path())
+    }
+
     /// Reads the configuration from `path`, else from [`DEFAULT_PATH`] if that exists, else returns the defaults.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         match path {

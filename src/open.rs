@@ -36,6 +36,16 @@ pub fn for_appending(path: &Path) -> Result<File> {
     open(path, Links::Reject, &mut options)
 }
 
+/// Opens a regular file for reading and writing, as a lock file. If it does not exist, creates it with mode 0600:
+/// whoever can open a file can lock it.
+///
+/// Returns the same errors as [`for_reading`]; links are rejected.
+pub fn for_locking(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o600);
+    open(path, Links::Reject, &mut options)
+}
+
 /// Reads a file to its end. Returns an error if it is larger than `max_bytes`, without reading more of it.
 pub fn read_all(file: &File, max_bytes: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -55,8 +65,8 @@ fn open(path: &Path, links: Links, options: &mut OpenOptions) -> Result<File> {
     let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
     let file = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::LOOP) if links == Links::Reject => Error::other("a symbolic link, which is not followed"),
-        // A socket, a FIFO without a reader, or a device without a driver.
-        Some(Errno::NXIO) => Error::other("not a regular file"),
+        // A folder; a socket, a FIFO without a reader, or a device without a driver.
+        Some(Errno::ISDIR | Errno::NXIO) => Error::other("not a regular file"),
         _ => error,
     })?;
     match file.metadata()?.is_file() {
