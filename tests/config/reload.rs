@@ -11,7 +11,9 @@ use crate::common::{Daemon, Place, wait_for};
 fn refused(place: &Place) -> Vec<String> {
     let log = place.log();
     // Only whole lines: the last one may be read while it is written.
-    let lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    let lines = log
+        .split_inclusive('\n')
+        .filter_map(|line| line.strip_suffix('\n'));
     let lines = lines.filter(|line| line.contains("not reloaded"));
     lines.map(String::from).collect()
 }
