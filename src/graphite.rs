@@ -1,8 +1,8 @@
 //! How many hosts and metrics the whisper tree holds.
 //!
 //! `walk` goes through the tree in small steps, `read` says which entries of a directory count, `children` which
-//! directories it still has, `tree` remembers the directories between two counts. This
-//! file puts a count together from that.
+//! directories it still has, `tree` remembers the directories between two counts. This file puts a count together from
+//! that.
 
 mod children;
 mod levels;

@@ -107,6 +107,16 @@ fn the_defaults_written_out_are_accepted() {
 }
 
 #[test]
+fn tree_of_the_command_line_is_not_published_into_etc() {
+    let place = Place::new();
+    let line = refusal(&place, &["once", "--write", "--whisper-dir", "/etc/whisper"]);
+    assert_eq!(
+        line,
+        "\"/etc/whisper.nb_metrics\" is in /etc, must not be in a system folder"
+    );
+}
+
+#[test]
 fn bad_usage_is_code_2_and_help_is_code_0() {
     for arguments in [
         &["runn"][..],
