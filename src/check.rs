@@ -19,7 +19,7 @@ use std::time::SystemTime;
 use crate::config::{Config, ConfigError};
 use crate::output;
 use crate::plain::is_harmless;
-use crate::published::Trusted;
+use crate::trusted_users::TrustedUsers;
 use args::{CheckArgs, Subject};
 use perfdata::{Figure, Thresholds};
 
@@ -87,7 +87,7 @@ impl Answer {
 
 /// Answers about one subject. The exit code is that of the state.
 pub fn run(args: &CheckArgs, config: Result<Config, ConfigError>) -> ExitCode {
-    let (line, code) = answer(args, config, &Trusted::of_this_machine(), SystemTime::now());
+    let (line, code) = answer(args, config, &TrustedUsers::load(), SystemTime::now());
     output::print(&line);
     ExitCode::from(code)
 }
@@ -96,7 +96,7 @@ pub fn run(args: &CheckArgs, config: Result<Config, ConfigError>) -> ExitCode {
 pub fn answer(
     args: &CheckArgs,
     config: Result<Config, ConfigError>,
-    trusted: &Trusted,
+    trusted: &TrustedUsers,
     now: SystemTime,
 ) -> (String, u8) {
     let answer = match config {

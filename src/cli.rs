@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::lock::{self, AlreadyRunning};
 use crate::vmware::helper;
 use crate::{check, daemon, once, output, status};
@@ -108,29 +108,29 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let config_path = cli.config.as_deref();
     let is_run = matches!(cli.command, Command::Run);
-    let result = match (cli.command, Config::load(config_path)) {
-        (Command::Check(args), config) => return check::run(&args, config),
-        // What can be generated does not depend on the configuration, or reads it by itself.
-        (Command::Generate(args), _) => generate(&args, config_path),
-        // A daemon that was killed may have had another configuration than the one that is rejected now.
-        (Command::CleanUp, config) => lock::clean_up(&config.unwrap_or_default()).map(|()| ExitCode::SUCCESS),
-        (_, Err(error)) => {
-            output::complain(error);
-            return ExitCode::from(2);
-        }
-        (Command::Run, Ok(config)) => daemon::run(config_path, config).map(|()| ExitCode::SUCCESS),
-        (Command::Once(args), Ok(config)) => once::run(&args, config),
-        (Command::Status(args), Ok(config)) => status::run(&args, &config),
-    };
-    result.unwrap_or_else(|error| {
+    run(cli.command, cli.config.as_deref()).unwrap_or_else(|error| {
         output::complain(format_args!("{error:#}"));
-        match is_run && error.is::<AlreadyRunning>() {
-            true => ExitCode::from(ALREADY_RUNNING),
-            false => ExitCode::FAILURE,
-        }
+        ExitCode::from(match is_run && error.is::<AlreadyRunning>() {
+            true => ALREADY_RUNNING,
+            false if error.is::<ConfigError>() => 2,
+            false => 1,
+        })
     })
+}
+
+fn run(command: Command, config_path: Option<&Path>) -> Result<ExitCode> {
+    let config = || Config::load(config_path);
+    match command {
+        Command::Run => daemon::run(config_path, config()?).map(|()| ExitCode::SUCCESS),
+        Command::Once(args) => once::run(&args, config()?),
+        Command::Status(args) => status::run(&args, &config()?),
+        Command::Check(args) => Ok(check::run(&args, config())),
+        // The program that generates reads the configuration itself if it needs it.
+        Command::Generate(args) => generate(&args, config_path),
+        // A daemon that was killed may have had another configuration than the one that is rejected now.
+        Command::CleanUp => lock::clean_up(&config().unwrap_or_default()).map(|()| ExitCode::SUCCESS),
+    }
 }
 
 /// Becomes the program that generates, which is no part of the daemon. Returns only where that fails.

@@ -1,11 +1,10 @@
 //! How many hosts and metrics the whisper tree holds.
 //!
 //! `walk` goes through the tree in small steps, `read` says which entries of a directory count, `children` which
-//! directories it still has, `tree` remembers the directories between two counts, `exclude` says what is left out. This
-//! file puts a count together from that.
+//! directories it still has, `tree` remembers the directories between two counts. This file puts a count together from
+//! that.
 
 mod children;
-pub mod exclude;
 mod levels;
 mod read;
 pub mod tree;
@@ -20,8 +19,8 @@ use anyhow::{Context, Result, anyhow};
 use rustix::io::Errno;
 
 use crate::config::GraphiteConfig;
+use crate::exclude::Exclude;
 use crate::report::{GraphiteReport, Rounded, SCHEMA, Seconds, unix_seconds};
-use exclude::Exclude;
 use tree::Tree;
 use walk::{Totals, Walk};
 
@@ -92,10 +91,10 @@ struct ClockOffset {
 }
 
 impl Graphite {
-    /// A collector that has counted nothing yet.
-    pub fn new(config: &GraphiteConfig) -> Result<Self> {
+    /// Returns a collector that has not counted `whisper_dir` yet.
+    pub fn new(config: &GraphiteConfig, whisper_dir: &Path) -> Result<Self> {
         Ok(Self {
-            whisper_dir: config.whisper_dir(),
+            whisper_dir: whisper_dir.to_path_buf(),
             host_depth: config.host_depth,
             interval: config.interval,
             full_scan_interval: config.full_scan_interval,

@@ -15,8 +15,9 @@
 //! replaces the file, `logging` says what changed, `notify` tells systemd, `carbon` feeds the figures to Graphite where
 //! that is wanted. `once` does the same work one time and prints it. The other way round, `published` reads the files
 //! back, distrusting them, for `check` (a monitoring plugin) and `status` (for people). `kernel` reads procfs and sysfs,
-//! `plain` makes names fit for a line, `gate` asks journald and systemd whether they would listen, `lock` lets one daemon run at a time. Collectors neither
-//! sleep nor write nor log; roots (`/proc`, `/sys`) and times are passed in.
+//! `open` opens files that others may have replaced, `trusted_users` tells whose documents to trust, `plain` makes names
+//! fit for a line, `gate` asks journald and systemd whether they would listen, `lock` lets one daemon run at a time.
+//! Collectors neither sleep nor write nor log; roots (`/proc`, `/sys`) and times are passed in.
 
 mod carbon;
 pub mod check;
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod config;
 mod daemon;
 pub mod disks;
+mod exclude;
 mod gate;
 pub mod graphite;
 mod kernel;
@@ -31,6 +33,7 @@ mod lock;
 mod logging;
 mod notify;
 mod once;
+mod open;
 pub mod output;
 mod plain;
 pub mod publish;
@@ -39,4 +42,5 @@ pub mod report;
 mod scheduler;
 mod signals;
 mod status;
+pub mod trusted_users;
 pub mod vmware;

@@ -7,20 +7,21 @@
 //! Whoever can open the file can lock it and so block the daemon: it is mode 0600.
 
 use std::fmt::{self, Display};
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
-use rustix::fs::{FlockOperation, OFlags, flock, major, minor};
+use rustix::fs::{FlockOperation, flock, major, minor};
 use rustix::io::Errno;
 
 use crate::config::Config;
+use crate::open;
 use crate::publish;
-use crate::published::Trusted;
+use crate::trusted_users::TrustedUsers;
 
 /// The lock's folder in `host.run`, which the service manager or the init script creates for the service's user.
 const FOLDER: &str = "shinken-gatherer";
@@ -186,15 +187,7 @@ fn create_folder(folder: &Path) {
 
 /// Opens or creates a lock file, which may be in a folder that other users write to.
 fn open(path: &Path) -> Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path);
+    let opened = open::for_locking(path);
     // The reason why it can't be opened may be that another user created it.
     let metadata = match &opened {
         Ok(file) => file.metadata(),
@@ -202,9 +195,7 @@ fn open(path: &Path) -> Result<File> {
     };
     if let Ok(metadata) = metadata {
         ensure!(metadata.is_file(), "not a regular file");
-        Trusted::of_this_machine()
-            .check(metadata.uid())
-            .map_err(Error::msg)?;
+        TrustedUsers::load().check(metadata.uid()).map_err(Error::msg)?;
     }
     Ok(opened?)
 }

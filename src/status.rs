@@ -13,10 +13,11 @@ use std::time::SystemTime;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{Config, WhisperPaths};
 use crate::output;
-use crate::published::{self, Age, Document, Trusted, Unread};
+use crate::published::{self, Age, Document, Unread};
 use crate::report::{DisksReport, GraphiteReport, Seconds, VmwareReport, to_line};
+use crate::trusted_users::TrustedUsers;
 use crate::vmware::detect::detect;
 use args::StatusArgs;
 
@@ -78,7 +79,7 @@ struct Entry<T> {
 }
 
 impl<T: Document> Entry<T> {
-    fn read(enabled: bool, path: &Path, trusted: &Trusted, now: SystemTime) -> Self {
+    fn read(enabled: bool, path: &Path, trusted: &TrustedUsers, now: SystemTime) -> Self {
         let mut entry = Self {
             state: State::Disabled,
             path: path.to_path_buf(),
@@ -118,9 +119,9 @@ impl<T: Document> Entry<T> {
 }
 
 impl Status {
-    fn read(config: &Config, trusted: &Trusted, now: SystemTime) -> Self {
+    fn read(config: &Config, trusted: &TrustedUsers, now: SystemTime) -> Self {
         let (graphite, disks, vmware) = (&config.graphite, &config.disks, &config.vmware);
-        let counted = graphite.output(&graphite.whisper_dir());
+        let counted = WhisperPaths::choose(graphite).output;
         let mut status = Self {
             graphite: Entry::read(graphite.enabled, &counted, trusted, now),
             disks: Entry::read(disks.enabled, &disks.output, trusted, now),
@@ -145,7 +146,7 @@ impl Status {
 
 /// Prints the status, once or again and again. Exit code 1 when something enabled is outdated, absent or unreadable.
 pub fn run(args: &StatusArgs, config: &Config) -> Result<ExitCode> {
-    let trusted = Trusted::of_this_machine();
+    let trusted = TrustedUsers::load();
     let read = || Status::read(config, &trusted, SystemTime::now());
     if let Some(interval) = args.watch {
         return watch::run(interval, args.json, read);

@@ -29,7 +29,7 @@ fn disks_at_second_instant(case: &Path) -> Value {
     let host = HostConfig {
         proc: now.path().join("proc"),
         sys: now.path().join("sys"),
-        run: "/run".into(),
+        ..HostConfig::default()
     };
     let mut disks = Disks::new(&DisksConfig::default(), &host);
     let start = Instant::now();
@@ -99,7 +99,7 @@ fn a_malformed_line_is_named() {
     let host = HostConfig {
         proc: case.join("proc"),
         sys: case.join("sys"),
-        run: "/run".into(),
+        ..HostConfig::default()
     };
     let sample = Disks::new(&DisksConfig::default(), &host)
         .sample(Instant::now(), SystemTime::now())
@@ -125,7 +125,7 @@ fn the_window_grows_to_its_length_and_slides() {
         &HostConfig {
             proc: proc.clone(),
             sys,
-            run: "/run".into(),
+            ..HostConfig::default()
         },
     );
     let start = Instant::now();

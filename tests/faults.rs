@@ -152,12 +152,9 @@ fn a_deep_branch_moved_away_twice_during_a_count_is_left_alone() {
     // Before and behind it, whatever the order of the entries, others that are gone into.
     place.metrics((0..40).map(|number| format!("other{number}/check/n.wsp")));
     let whisper = place.path("whisper");
-    let config = GraphiteConfig {
-        whisper_dir: Some(whisper.clone()),
-        ..GraphiteConfig::default()
-    };
+    let config = GraphiteConfig::default();
     for steps in (1..600).step_by(3) {
-        let mut graphite = Graphite::new(&config).unwrap();
+        let mut graphite = Graphite::new(&config, &whisper).unwrap();
         let step = |graphite: &mut Graphite| {
             graphite
                 .work(Instant::now(), SystemTime::now(), Duration::ZERO)

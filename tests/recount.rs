@@ -59,11 +59,7 @@ impl Tree {
 }
 
 fn collector(whisper: &Path) -> Graphite {
-    let config = GraphiteConfig {
-        whisper_dir: Some(whisper.into()),
-        ..GraphiteConfig::default()
-    };
-    Graphite::new(&config).unwrap()
+    Graphite::new(&GraphiteConfig::default(), whisper).unwrap()
 }
 
 fn count_at(graphite: &mut Graphite, now: Instant, wall: SystemTime) -> Count {

@@ -3,23 +3,26 @@
 //! Without a published count it counts by itself; a count that a stopped gatherer left is given as it is, with
 //! the state its figures have, and called outdated.
 
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::args::GraphiteArgs;
 use super::perfdata::{Figure, Thresholds, Unit};
 use super::{Answer, State, judge};
-use crate::config::{Config, GraphiteConfig};
+use crate::config::{Config, GraphiteConfig, WhisperPaths};
 use crate::graphite::{Graphite, Progress};
-use crate::published::{self, Age, Trusted, Unread};
+use crate::published::{self, Age, Unread};
 use crate::report::GraphiteReport;
+use crate::trusted_users::TrustedUsers;
 
 /// How long the count works between two looks at the clock.
 const SLICE: Duration = Duration::from_millis(50);
 
-pub fn answer(args: &GraphiteArgs, config: &Config, trusted: &Trusted, now: SystemTime) -> Answer {
+pub fn answer(args: &GraphiteArgs, config: &Config, trusted: &TrustedUsers, now: SystemTime) -> Answer {
     let config = &config.graphite;
-    let path = config.output(&config.whisper_dir());
-    match published::read::<GraphiteReport>(&path, trusted) {
+    let paths = WhisperPaths::choose(config);
+    let path = &paths.output;
+    match published::read::<GraphiteReport>(path, trusted) {
         Ok(report) => {
             let age = Age::of(&report, now, args.common.max_age);
             let passed = humantime::format_duration(age.passed());
@@ -33,7 +36,7 @@ pub fn answer(args: &GraphiteArgs, config: &Config, trusted: &Trusted, now: Syst
         Err(Unread::Refused(reason)) => {
             Answer::unknown(format!("cannot read the file {}: {reason}", path.display()))
         }
-        Err(Unread::Absent) => match count(config, args.timeout) {
+        Err(Unread::Absent) => match count(config, &paths.whisper_dir, args.timeout) {
             Ok(report) => {
                 let remark = format!("counted just now: {} is absent", path.display());
                 let age = Figure::new("age", Some(0.0), Unit::Seconds);
@@ -82,9 +85,9 @@ fn judged(args: &GraphiteArgs, report: &GraphiteReport, remark: &str, age: Figur
 }
 
 /// Counts at full speed, for at most `timeout`.
-fn count(config: &GraphiteConfig, timeout: Duration) -> Result<GraphiteReport, String> {
+fn count(config: &GraphiteConfig, whisper_dir: &Path, timeout: Duration) -> Result<GraphiteReport, String> {
     let said = |error: anyhow::Error| format!("{error:#}");
-    let mut graphite = Graphite::new(config).map_err(said)?;
+    let mut graphite = Graphite::new(config, whisper_dir).map_err(said)?;
     let started = Instant::now();
     loop {
         match graphite

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Result;
 
 use super::outlet::{Health, Outlet};
-use crate::config::GraphiteConfig;
+use crate::config::{GraphiteConfig, WhisperPaths};
 use crate::graphite::{Count, Graphite, Progress};
 use crate::logging::Log;
 use crate::plain;
@@ -39,9 +39,9 @@ pub enum Next {
 impl CountTask {
     /// Sets the count up, without starting it.
     pub fn new(config: &GraphiteConfig, log: &mut Log) -> Result<Self> {
-        let collector = Graphite::new(config)?;
-        let path = config.output(collector.whisper_dir());
-        let outlet = Outlet::new(COLLECTOR, path, Durability::Synced);
+        let paths = WhisperPaths::choose(config);
+        let collector = Graphite::new(config, &paths.whisper_dir)?;
+        let outlet = Outlet::new(COLLECTOR, paths.output, Durability::Synced);
         outlet.sweep(log);
         Ok(Self {
             config: config.clone(),
@@ -60,7 +60,8 @@ impl CountTask {
 
     /// Works on the count for one slice, and publishes what it came to when it is complete.
     pub fn work(&mut self, now: Instant, wall: SystemTime, slice: Duration, log: &mut Log) -> Next {
-        if !self.collector.is_running() && self.collector.whisper_dir() != self.config.whisper_dir() {
+        let has_moved = || self.collector.whisper_dir() != WhisperPaths::choose(&self.config).whisper_dir;
+        if !self.collector.is_running() && has_moved() {
             // No directory is configured, and one of the usual ones has appeared.
             match Self::new(&self.config, log) {
                 Ok(fresh) => *self = fresh,

@@ -7,8 +7,8 @@ use rustix::fs::{AtFlags, FileType, RawDir, statat};
 use rustix::io::Errno;
 
 use super::children::Children;
-use super::exclude::Exclude;
 use super::tree::{DirId, Stamp, State, Tree};
+use crate::exclude::Exclude;
 
 /// Room for one `getdents` call, the unit of work that nothing interrupts.
 const BUFFER_BYTES: usize = 32 * 1024;

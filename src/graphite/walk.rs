@@ -9,10 +9,10 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 
-use super::exclude::Exclude;
 use super::levels::{Levels, is_ours, look, stamp_of};
 use super::read::{Buffer, Reading, note_unreadable};
 use super::tree::{DirId, Stamp, State, Tree};
+use crate::exclude::Exclude;
 
 const READ_FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
