@@ -26,11 +26,6 @@ pub use whisper::WhisperPaths;
 pub const DEFAULT_PATH: &str = "/etc/shinken-gatherer/gatherer.toml";
 
 impl Config {
-    /// The file that must not outlive the daemon: the disk file, if it is published.
-    pub fn short_lived(&self) -> Option<&Path> {
-        self.disks.enabled.then_some(self.disks.output.as_path())
-    }
-
     /// Reads the configuration from `path`, else from [`DEFAULT_PATH`] if that exists, else returns the defaults.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         match path {
@@ -41,6 +36,11 @@ impl Config {
                 _ => Self::load(Some(Path::new(DEFAULT_PATH))),
             },
         }
+    }
+
+    /// Returns the file that must not outlive the daemon: the disk file, if it is published.
+    pub fn short_lived(&self) -> Option<&Path> {
+        self.disks.enabled.then_some(self.disks.output.as_path())
     }
 
     /// Parses and checks `text`. `file` appears in errors, and no path that is written may be the same.
