@@ -33,6 +33,7 @@ impl Machine {
         let place = Place::new();
         for directory in [
             "log",
+            "state",
             "proc",
             "sys/block/sda/device",
             "sys/class/dmi/id",
@@ -43,6 +44,8 @@ impl Machine {
         {
             fs::create_dir_all(place.path(directory)).unwrap();
         }
+        // The service manager gives the state folder to the daemon's user, whoever that is in a test.
+        fs::set_permissions(place.path("state"), fs::Permissions::from_mode(0o777)).unwrap();
         fs::write(place.path("proc/diskstats"), "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n").unwrap();
         fs::write(place.path("sys/class/dmi/id/sys_vendor"), "VMware, Inc.\n").unwrap();
         fs::write(place.path("sys/devices/system/cpu/online"), "0-3\n").unwrap();
