@@ -20,6 +20,7 @@
 
 mod carbon;
 pub mod check;
+mod child;
 pub mod cli;
 pub mod config;
 mod daemon;

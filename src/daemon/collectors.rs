@@ -9,10 +9,10 @@ use super::count::{CountTask, Next};
 use super::disks::DisksTask;
 use super::vmware::VmwareTask;
 use crate::carbon::lines::Measured;
+use crate::child::reap_ended;
 use crate::config::Config;
 use crate::logging::Log;
 use crate::scheduler::{Due, Scheduler};
-use crate::vmware::process::reap;
 
 /// The enabled collectors, their deadlines and their latest figures.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Collectors {
 
     /// Child processes ended: waits for them, which does not block, and draws the conclusions.
     pub fn children_ended(&mut self, now: Instant, wall: SystemTime, log: &mut Log) {
-        for ended in reap() {
+        for ended in reap_ended() {
             if let Some(vmware) = &mut self.vmware {
                 vmware.ended(ended, now, wall, log);
             }
