@@ -4,6 +4,7 @@
 //! directories it still has, `tree` remembers the directories between two counts, `exclude` says what is left out. This
 //! file puts a count together from that.
 
+pub mod adaptor;
 mod children;
 pub mod exclude;
 mod levels;
