@@ -24,7 +24,7 @@ use crate::{check, daemon, once, output, status};
     max_term_width = 100
 )]
 struct Cli {
-    /// The configuration [default: /etc/shinken/gatherer.toml where that exists, else built-in values]
+    /// The configuration [default: /etc/shinken-gatherer/gatherer.toml where that exists, else built-in values]
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 

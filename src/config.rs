@@ -1,4 +1,4 @@
-//! The configuration: `/etc/shinken/gatherer.toml`, its defaults, and errors that name file, line and key.
+//! The configuration: `/etc/shinken-gatherer/gatherer.toml`, its defaults, and errors that name file, line and key.
 
 mod error;
 mod place;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 pub use error::ConfigError;
 
 /// Where the configuration is looked for when the command line names no file. It need not exist.
-pub const DEFAULT_PATH: &str = "/etc/shinken/gatherer.toml";
+pub const DEFAULT_PATH: &str = "/etc/shinken-gatherer/gatherer.toml";
 
 /// Where Graphite installations keep their whisper tree, the most usual first.
 const WHISPER_DIRS: [&str; 3] = [
@@ -34,6 +34,9 @@ pub struct Config {
     /// The log file; `None` (written `""`) for none.
     #[serde(deserialize_with = "values::optional_file")]
     pub log_file: Option<PathBuf>,
+    /// Folder of the state that outlives a run; `None` (written `""`) for none.
+    #[serde(deserialize_with = "values::optional_folder")]
+    pub state_dir: Option<PathBuf>,
     /// The count of the whisper tree.
     pub graphite: GraphiteConfig,
     /// The activity of the physical disks.
@@ -135,6 +138,9 @@ pub struct HostConfig {
     /// Where sysfs is mounted.
     #[serde(deserialize_with = "values::path")]
     pub sys: PathBuf,
+    /// Folder for run-time files, in which the lock's folder is.
+    #[serde(deserialize_with = "values::path")]
+    pub run: PathBuf,
 }
 
 impl Default for Config {
@@ -142,6 +148,7 @@ impl Default for Config {
         Self {
             log_level: LevelFilter::Info,
             log_file: Some("/var/log/shinken/gatherer.log".into()),
+            state_dir: Some("/var/lib/shinken-gatherer".into()),
             graphite: GraphiteConfig::default(),
             disks: DisksConfig::default(),
             vmware: VmwareConfig::default(),
@@ -206,6 +213,7 @@ impl Default for HostConfig {
         Self {
             proc: "/proc".into(),
             sys: "/sys".into(),
+            run: "/run".into(),
         }
     }
 }

@@ -151,6 +151,7 @@ fn configuration_text() -> impl Strategy<Value = String> {
         select(vec![
             "log_level",
             "log_file",
+            "state_dir",
             "enabled",
             "whisper_dir",
             "output",
@@ -165,6 +166,7 @@ fn configuration_text() -> impl Strategy<Value = String> {
             "prefix",
             "proc",
             "sys",
+            "run",
             "graphite",
             "disks",
             "other",

@@ -21,12 +21,14 @@ impl Daemon {
         let work = tempfile::tempdir().expect("a directory");
         let path = |name: &str| work.path().join(name);
         let config = format!(
-            "log_level = \"debug\"\nlog_file = {:?}\n[graphite]\nwhisper_dir = {whisper:?}\noutput = {:?}\n\
+            "log_level = \"debug\"\nlog_file = {:?}\nstate_dir = {:?}\n[graphite]\nwhisper_dir = {whisper:?}\noutput = {:?}\n\
              max_busy_percent = {max_busy_percent}\n[disks]\noutput = {:?}\ninterval = \"1s\"\nwindow = \"1s\"\n\
-             [vmware]\nenabled = false\n",
+             [vmware]\nenabled = false\n[host]\nrun = {:?}\n",
             path("log"),
+            path("state"),
             path("nb_metrics"),
-            path("disks")
+            path("disks"),
+            path("run")
         );
         std::fs::write(path("gatherer.toml"), config).expect("writing the configuration");
         let child = Command::new(env!("CARGO_BIN_EXE_shinken-gatherer"))

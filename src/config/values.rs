@@ -87,6 +87,16 @@ pub fn optional_file<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathB
     }
 }
 
+/// Accepts the absolute path of a folder, or `""` for none.
+pub fn optional_folder<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
+    let text = String::deserialize(value)?;
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        checked_path(text).map(Some)
+    }
+}
+
 fn checked_file<E: Error>(text: String) -> Result<PathBuf, E> {
     let ends_as_folder = ["/", "/.", "/.."].iter().any(|end| text.ends_with(end));
     let path = checked_path::<E>(text)?;

@@ -34,6 +34,7 @@ ENABLE_LOGROTATION = False
 """
 GATHERER_CONF = """log_level = "debug"
 log_file = "{root}/gatherer.log"
+state_dir = "{root}/state"
 [graphite]
 whisper_dir = "{root}/counted"
 interval = "1s"
@@ -46,6 +47,7 @@ enabled = false
 [host]
 proc = "{root}/proc"
 sys = "{root}/sys"
+run = "{root}/run"
 """
 UTIL = "disks/{}/util_percent"
 

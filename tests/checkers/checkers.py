@@ -136,7 +136,7 @@ def set_scene(root, scene):
     (root / "whisper/web1").mkdir(parents=True)
     (root / "whisper/web1/load.wsp").touch()
     (root / "gatherer.toml").write_text(
-        f'[graphite]\nwhisper_dir = "{root}/whisper"\noutput = "{root}/graphite.json"\n'
+        f'state_dir = "{root}/state"\nhost.run = "{root}/run"\n[graphite]\nwhisper_dir = "{root}/whisper"\noutput = "{root}/graphite.json"\n'
         f'[disks]\noutput = "{root}/disks.json"\n[vmware]\noutput = "{root}/vmware.json"\n'
     )
     for check, (document, *_expected) in scene.items():

@@ -63,8 +63,13 @@ impl Place {
     /// Writes the configuration: where everything is, then `graphite` keys, then whole tables in `more`.
     pub fn configure_with(&self, top: &str, graphite: &str, disks: &str, more: &str) {
         let root = self.dir.path().display();
+        let run = format!("[host]\nrun = \"{root}/run\"\n");
+        let more = match more.contains("[host]\n") {
+            true => more.replace("[host]\n", &run),
+            false => format!("{more}\n{run}"),
+        };
         let text = format!(
-            "log_file = \"{root}/gatherer.log\"\n{top}\n\
+            "log_file = \"{root}/gatherer.log\"\nstate_dir = \"{root}/state\"\n{top}\n\
              [graphite]\nwhisper_dir = \"{root}/whisper\"\n{graphite}\n\
              [disks]\noutput = \"{root}/disks.tmp\"\n{disks}\n\
              [vmware]\noutput = \"{root}/vmware.dat\"\n{more}\n"

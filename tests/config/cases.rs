@@ -9,6 +9,8 @@ pub enum Kind {
     Level,
     /// The path of a file, or "" for none.
     LogFile,
+    /// The path of a folder, or "" for none.
+    StateDir,
     Bool,
     Folder,
     File,
@@ -22,13 +24,19 @@ pub enum Kind {
 }
 
 /// Each key with its table, what it takes, and its default as it is written; `None` where unset is the default.
-pub const KEYS: [(&str, &str, Kind, Option<&str>); 24] = [
+pub const KEYS: [(&str, &str, Kind, Option<&str>); 26] = [
     ("", "log_level", Kind::Level, Some("\"info\"")),
     (
         "",
         "log_file",
         Kind::LogFile,
         Some("\"/var/log/shinken/gatherer.log\""),
+    ),
+    (
+        "",
+        "state_dir",
+        Kind::StateDir,
+        Some("\"/var/lib/shinken-gatherer\""),
     ),
     ("graphite", "enabled", Kind::Bool, Some("true")),
     ("graphite", "whisper_dir", Kind::Folder, None),
@@ -67,6 +75,7 @@ pub const KEYS: [(&str, &str, Kind, Option<&str>); 24] = [
     ("carbon", "prefix", Kind::Prefix, Some("\"shinken.gatherer\"")),
     ("host", "proc", Kind::Folder, Some("\"/proc\"")),
     ("host", "sys", Kind::Folder, Some("\"/sys\"")),
+    ("host", "run", Kind::Folder, Some("\"/run\"")),
 ];
 
 /// A text, what the error says after the file (`:LINE: KEY: ` and the beginning of the reason), and what it ends with.
@@ -166,6 +175,7 @@ impl Kind {
                 values
             }
             Self::LogFile => files().into_iter().filter(|value| value != "\"\"").collect(),
+            Self::StateDir => folders().into_iter().filter(|value| value != "\"\"").collect(),
             Self::Bool => Vec::new(),
             Self::Folder => folders(),
             Self::File => files(),

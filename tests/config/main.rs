@@ -70,6 +70,7 @@ fn the_defaults_written_out_are_accepted() {
     let text = r#"
         log_level = "info"
         log_file  = ""
+        state_dir = "/var/lib/shinken-gatherer"
         [graphite]
         enabled = false
         whisper_dir = "/opt/graphite/storage/whisper"
@@ -93,6 +94,7 @@ fn the_defaults_written_out_are_accepted() {
         [host]
         proc = "/proc"
         sys = "/sys"
+        run = "/run"
     "#;
     fs::write(place.path("gatherer.toml"), text).unwrap();
     let output = place.command().args(["once", "--json"]).output().unwrap();

@@ -69,12 +69,12 @@ impl Machine {
             )
         };
         let config = format!(
-            "log_file = \"{}\"\n\
+            "log_file = \"{}\"\nstate_dir = \"{root}state\"\n\
              [graphite]\n{}\nwhisper_dir = \"{root}whisper\"\nfull_scan_interval = \"1ms\"\n\
              max_busy_percent = {busy_percent}\n\
              [disks]\n{}\nwindow = \"1s\"\n\
              [vmware]\n{}\nwindow = \"1s\"\nlibraries = [\"{root}none.so\"]\n\
-             [host]\nproc = \"{root}proc\"\nsys = \"{root}sys\"\n",
+             [host]\nproc = \"{root}proc\"\nsys = \"{root}sys\"\nrun = \"{root}run\"\n",
             self.log.display(),
             common(COUNT),
             common(DISKS),

@@ -23,11 +23,13 @@ impl Site {
         let site = Self { directory };
         let path = |name: &str| site.path(name).display().to_string();
         let text = format!(
-            "log_file = \"\"\n[graphite]\nwhisper_dir = \"{}\"\n[disks]\noutput = \"{}\"\n[host]\nsys = \"{}\"\n\
+            "log_file = \"\"\nstate_dir = \"{}\"\n[graphite]\nwhisper_dir = \"{}\"\n[disks]\noutput = \"{}\"\n[host]\nsys = \"{}\"\nrun = \"{}\"\n\
              [vmware]\noutput = \"{}\"\n{more}",
+            path("state"),
             path("whisper"),
             path("disks"),
             path("sys"),
+            path("run"),
             path("vmware"),
         );
         fs::write(site.path("gatherer.toml"), text).unwrap();

@@ -79,6 +79,7 @@ class Machine:
         every = 'interval = "20ms"'
         text = f"""
 log_file = "{self.log_file}"
+state_dir = "{self.path("state")}"
 [graphite]
 whisper_dir = "{self.path("whisper")}"
 output = "{self.output(COUNT)}"
@@ -95,6 +96,7 @@ libraries = ["{self.path("none.so")}"]
 [host]
 proc = "{self.path("proc")}"
 sys = "{self.path("sys")}"
+run = "{self.path("run")}"
 """
         with open(self.path("gatherer.toml"), "w") as file:
             file.write(text)

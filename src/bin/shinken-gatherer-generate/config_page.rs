@@ -3,7 +3,7 @@
 use roff::{Roff, bold, italic, roman};
 
 /// The configuration as it is shipped: every key commented out, at its default.
-const SHIPPED: &str = include_str!("../../../etc/shinken/gatherer.toml");
+const SHIPPED: &str = include_str!("../../../etc/shinken-gatherer/gatherer.toml");
 
 /// The setting in a line that is commented out: `#key = value`, where a comment has a space after the `#`.
 fn setting(line: &str) -> Option<&str> {
@@ -18,7 +18,7 @@ pub fn page() -> String {
     page.control("SH", ["NAME"]);
     page.text([roman("gatherer.toml - the configuration of shinken-gatherer")]);
     page.control("SH", ["SYNOPSIS"]);
-    page.text([bold("/etc/shinken/gatherer.toml")]);
+    page.text([bold("/etc/shinken-gatherer/gatherer.toml")]);
     page.control("SH", ["DESCRIPTION"]);
     let mut comment = String::new();
     for line in SHIPPED.lines() {
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_shipped_configuration_is_the_defaults_as_it_is_and_with_every_key_set() {
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/shinken/gatherer.toml");
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/shinken-gatherer/gatherer.toml");
         assert_eq!(Config::load(Some(&shipped)).unwrap(), Config::default());
 
         let set: String = SHIPPED
