@@ -37,6 +37,8 @@ pub struct Child {
     received: Vec<u8>,
     max_line_bytes: usize,
     deadline: Option<Instant>,
+    /// Whether stdout was closed by the child.
+    ended: bool,
     killed: bool,
 }
 
@@ -84,6 +86,7 @@ impl Child {
             received: Vec::new(),
             max_line_bytes,
             deadline: None,
+            ended: false,
             killed: false,
         };
         ioctl_fionbio(&started.output, true).context("setting up the pipe from the child process")?;
@@ -141,17 +144,28 @@ impl Child {
             }
             searched = self.received.len();
             if searched > self.max_line_bytes {
+                self.received.clear();
                 return Received::TooLong;
             }
+            let is_late = self.deadline.is_some_and(|deadline| deadline <= now);
             let mut bytes = [0; 4096];
             match self.output.read(&mut bytes) {
-                Ok(0) => return Received::End,
+                Ok(0) => {
+                    // A child may hang on its way out, after its files were closed.
+                    let first = !std::mem::replace(&mut self.ended, true);
+                    return if is_late && !first {
+                        Received::Timeout
+                    } else {
+                        Received::End
+                    };
+                }
                 Ok(length) => self.received.extend_from_slice(&bytes[..length]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return match self.deadline {
-                        Some(deadline) if deadline <= now => Received::Timeout,
-                        _ => Received::Nothing,
+                    return if is_late {
+                        Received::Timeout
+                    } else {
+                        Received::Nothing
                     };
                 }
                 Err(_) => return Received::End,
@@ -164,9 +178,9 @@ impl Child {
         !self.received.is_empty()
     }
 
-    /// The pipe that [`Child::receive`] reads, for poll().
-    pub fn output(&self) -> BorrowedFd<'_> {
-        self.output.as_fd()
+    /// The pipe that [`Child::receive`] reads, for poll(). `None` once nothing is expected from it.
+    pub fn output(&self) -> Option<BorrowedFd<'_>> {
+        (!self.ended && !self.killed).then(|| self.output.as_fd())
     }
 
     /// Kills the child and every process of its group. [`reap_ended`] returns its end.
@@ -264,6 +278,7 @@ mod tests {
             received: Vec::new(),
             max_line_bytes,
             deadline: None,
+            ended: false,
             killed: false,
         }
     }

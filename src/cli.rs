@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::Config;
 use crate::vmware::helper;
-use crate::{check, daemon, once, output, status};
+use crate::{check, daemon, once, output, status, worker};
 
 /// Gathers in the background what a Shinken monitoring server's checks need: how many hosts and metrics Graphite
 /// holds, how busy each disk is, and how much CPU time VMware withholds from this machine.
@@ -83,6 +83,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     if let Some((parent, libraries)) = helper::arguments(&args) {
         return helper::run(parent, &libraries);
+    }
+    if let Some(parent) = worker::arguments(&args) {
+        return worker::run(parent);
     }
     let is_check = check::guard::is_check(&args);
     if is_check {

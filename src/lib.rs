@@ -40,3 +40,4 @@ mod scheduler;
 mod signals;
 mod status;
 pub mod vmware;
+pub mod worker;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::cli::OnceArgs;
 use crate::config::{Config, GraphiteConfig};
 use crate::disks::Disks;
+use crate::disks::backing::Device;
 use crate::graphite::{Count, Graphite, Progress};
 use crate::output;
 use crate::plain;
@@ -149,7 +150,7 @@ impl VmwareSamples {
 
 fn watch_disks(config: &Config, whisper_dir: &Path, window: Duration) -> Result<DisksReport> {
     let mut disks = Disks::new(&config.disks, &config.host);
-    disks.set_whisper_dir(config.graphite.enabled.then_some(whisper_dir));
+    disks.set_whisper_device(Device::under(whisper_dir));
     disks.sample(Instant::now(), SystemTime::now())?;
     sleep(window);
     let sample = disks.sample(Instant::now(), SystemTime::now())?;

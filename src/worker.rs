@@ -23,10 +23,11 @@ use signal_hook::consts::SIGXFSZ;
 
 use crate::child;
 use crate::config::GraphiteConfig;
+use crate::disks::backing::Device;
 use crate::graphite::adaptor::{Count, count};
 use crate::publish::{self, Durability};
 use crate::report::{GraphiteReport, to_line};
-use protocol::{Device, Report, Request, Tree};
+use protocol::{Report, Request, Tree};
 
 /// The hidden subcommand of this binary that is the worker.
 pub const SUBCOMMAND: &str = "count-worker";
@@ -44,7 +45,9 @@ pub fn arguments(args: &[OsString]) -> Option<Pid> {
 pub fn run(parent: Pid) -> ExitCode {
     // A panic has no stderr here. The daemon logs it as it logs other failures.
     std::panic::set_hook(Box::new(|panic| {
-        let _ = report(&Report::Failed(format!("internal error, please report it: {panic}")));
+        let _ = report(&Report::Failed(format!(
+            "internal error, please report it: {panic}"
+        )));
     }));
     let result = prepare(parent)
         .and_then(|()| request())
@@ -97,13 +100,15 @@ fn work(request: &Request) -> Result<()> {
     {
         report(&Report::Swept(swept))?;
     }
-    report(&match publish::publish(&tree.output, &to_line(&document), Durability::Synced) {
-        Ok(()) => Report::Published,
-        Err(error) => Report::NotPublished {
-            cause: error.root_cause().to_string(),
-            error: format!("publishing {:?}: {error:#}", tree.output),
+    report(
+        &match publish::publish(&tree.output, &to_line(&document), Durability::Synced) {
+            Ok(()) => Report::Published,
+            Err(error) => Report::NotPublished {
+                cause: error.root_cause().to_string(),
+                error: format!("publishing {:?}: {error:#}", tree.output),
+            },
         },
-    })
+    )
 }
 
 /// Takes the lock of the workers, on the state folder itself. `None` if another worker holds it.
@@ -129,10 +134,7 @@ fn find_tree(request: &Request) -> Tree {
     let whisper_dir = paths.whisper_dir();
     Tree {
         output: paths.output(&whisper_dir),
-        device: fs::metadata(&whisper_dir).ok().map(|metadata| Device {
-            major: rustix::fs::major(metadata.dev()),
-            minor: rustix::fs::minor(metadata.dev()),
-        }),
+        device: Device::under(&whisper_dir),
         whisper_dir,
     }
 }

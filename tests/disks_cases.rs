@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 use shinken_gatherer::config::{DisksConfig, HostConfig};
 use shinken_gatherer::disks::Disks;
-use shinken_gatherer::disks::backing::disks_of_device;
+use shinken_gatherer::disks::backing::{Device, disks_of_device};
 
 const ELAPSED: Duration = Duration::from_secs(10);
 
@@ -29,6 +29,7 @@ fn disks_at_second_instant(case: &Path) -> Value {
     let host = HostConfig {
         proc: now.path().join("proc"),
         sys: now.path().join("sys"),
+        ..HostConfig::default()
     };
     let mut disks = Disks::new(&DisksConfig::default(), &host);
     let start = Instant::now();
@@ -75,11 +76,11 @@ fn disks_under_stacked_devices_are_found() {
         let expected: BTreeMap<String, Vec<String>> = serde_json::from_slice(&text).unwrap();
         for (device, disks) in expected {
             let (major, minor) = device.split_once(':').unwrap();
-            let found = disks_of_device(
-                &case.join("t1/sys"),
-                major.parse().unwrap(),
-                minor.parse().unwrap(),
-            );
+            let device_number = Device {
+                major: major.parse().unwrap(),
+                minor: minor.parse().unwrap(),
+            };
+            let found = disks_of_device(&case.join("t1/sys"), device_number);
             assert_eq!(
                 found.into_iter().collect::<Vec<_>>(),
                 disks,
@@ -98,6 +99,7 @@ fn a_malformed_line_is_named() {
     let host = HostConfig {
         proc: case.join("proc"),
         sys: case.join("sys"),
+        ..HostConfig::default()
     };
     let sample = Disks::new(&DisksConfig::default(), &host)
         .sample(Instant::now(), SystemTime::now())
@@ -123,6 +125,7 @@ fn the_window_grows_to_its_length_and_slides() {
         &HostConfig {
             proc: proc.clone(),
             sys,
+            ..HostConfig::default()
         },
     );
     let start = Instant::now();

@@ -43,6 +43,7 @@ fn in_host(root: &Path, input: &[u8]) {
     let host = HostConfig {
         proc: root.join("proc"),
         sys: root.join("sys"),
+        ..HostConfig::default()
     };
     let mut disks = Disks::new(&DisksConfig::default(), &host);
     let mut now = Instant::now();

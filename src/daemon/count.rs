@@ -13,10 +13,11 @@ use rustix::process::Pid;
 use super::outlet::Health;
 use crate::child::{Child, Received};
 use crate::config::Config;
+use crate::disks::backing::Device;
 use crate::logging::Log;
 use crate::report::GraphiteReport;
 use crate::worker::SUBCOMMAND;
-use crate::worker::protocol::{Device, MAX_REPORT_BYTES, Report, Request};
+use crate::worker::protocol::{MAX_REPORT_BYTES, Report, Request};
 use clock::WallClock;
 use result::log_count;
 
@@ -38,12 +39,16 @@ const MIN_SILENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct CountTask {
     request: Request,
+    /// Whether anything depends on the tree: its count, or the list of its disks.
+    is_needed: bool,
     state: State,
     clock: WallClock,
-    /// Whether the clock was set back since the last count that read every directory.
+    /// Whether the clock was set back since the last full scan that it called for.
     clock_set_back: bool,
     /// Workers in a row that ended without a result.
     deaths: u32,
+    /// Whether killed workers may have left temporary files behind.
+    sweep: bool,
     device: Option<Device>,
     counting: Health,
     publishing: Health,
@@ -66,6 +71,10 @@ struct Running {
     next: Option<Duration>,
     /// The published file, once it is known.
     output: PathBuf,
+    /// Whether it reads every directory because the clock was set back, and has not finished.
+    after_clock_change: bool,
+    /// Whether it runs without the state folder that is configured.
+    no_state: bool,
     /// Whether it was logged that the worker is silent.
     is_overdue: bool,
 }
@@ -80,28 +89,29 @@ pub enum Event {
 }
 
 impl CountTask {
-    /// Sets the counts up. The first one is due at `now`. `None` if nothing needs to know about the tree.
-    pub fn new(config: &Config, now: Instant) -> Option<Self> {
-        let is_needed = config.graphite.enabled || config.disks.enabled;
-        is_needed.then(|| Self {
+    /// Sets the counts up. The first one is due at `now`.
+    pub fn new(config: &Config, now: Instant) -> Self {
+        Self {
             request: Request::new(config),
+            is_needed: is_needed(config),
             state: State::Waiting(now),
             clock: WallClock::default(),
             clock_set_back: false,
             deaths: 0,
+            sweep: true,
             device: None,
             counting: Health::default(),
             publishing: Health::default(),
             state_folder: Health::default(),
             last: None,
             report: None,
-        })
+        }
     }
 
     /// When [`Event::Wakeup`] is due, even if the worker writes nothing.
     pub fn due(&self) -> Option<Instant> {
         match &self.state {
-            State::Waiting(due) => Some(*due),
+            State::Waiting(due) => self.is_needed.then_some(*due),
             State::Running(running) => running.worker.deadline(),
         }
     }
@@ -118,7 +128,7 @@ impl CountTask {
     pub fn handle(&mut self, event: &Event, now: Instant, wall: SystemTime, log: &mut Log) {
         self.clock_set_back |= self.clock.was_set_back(now, wall);
         match (&mut self.state, event) {
-            (State::Waiting(due), Event::Wakeup) if *due <= now => self.start(now, log),
+            (State::Waiting(due), Event::Wakeup) if self.is_needed && *due <= now => self.start(now, log),
             (State::Waiting(_), _) => {}
             (State::Running(_), Event::Wakeup) => self.receive(now, log),
             (State::Running(running), Event::Reaped(pid, status)) => {
@@ -134,11 +144,15 @@ impl CountTask {
     /// Applies a new configuration. A running worker is killed if it has other settings, and the next one starts once
     /// it has ended: never two at a time.
     pub fn reload(&mut self, config: &Config, now: Instant) {
+        self.is_needed = is_needed(config);
         let request = Request::new(config);
         if request == self.request {
             return;
         }
-        if !request.counts || request.output != self.request.output || request.whisper_dir != self.request.whisper_dir {
+        if !request.counts
+            || request.output != self.request.output
+            || request.whisper_dir != self.request.whisper_dir
+        {
             (self.last, self.device) = (None, None);
             self.publishing = Health::default();
         }
@@ -149,6 +163,7 @@ impl CountTask {
             State::Running(running) => {
                 running.worker.kill();
                 running.next = Some(Duration::ZERO);
+                self.sweep = true;
             }
         }
     }
@@ -184,9 +199,11 @@ impl CountTask {
     }
 
     fn start(&mut self, now: Instant, log: &mut Log) {
+        let after_clock_change = std::mem::take(&mut self.clock_set_back);
         let worker = Child::start(SUBCOMMAND, &[], MAX_REPORT_BYTES).and_then(|mut worker| {
             let request = Request {
-                use_snapshot: self.deaths < DEATHS_BY_SNAPSHOT && !self.clock_set_back,
+                use_snapshot: self.deaths < DEATHS_BY_SNAPSHOT && !after_clock_change,
+                sweep: self.sweep,
                 ..self.request.clone()
             };
             worker.send(serde_json::to_string(&request)?.as_bytes())?;
@@ -200,12 +217,15 @@ impl CountTask {
                     worker,
                     next: None,
                     output: PathBuf::new(),
+                    after_clock_change,
+                    no_state: false,
                     is_overdue: false,
                 });
             }
             Err(error) => {
                 let error = error.context("starting the count worker");
                 self.counting.fails(log, COLLECTOR, &error);
+                self.clock_set_back |= after_clock_change;
                 self.state = State::Waiting(now + self.retry());
             }
         }
@@ -263,9 +283,13 @@ impl CountTask {
             }
             Report::NoState(error) => {
                 let error = Error::msg(format!("{error}; without it, each count reads every directory"));
+                running.no_state = true;
                 self.state_folder.fails(log, COLLECTOR, &error);
             }
             Report::Tree(tree) => {
+                if !running.no_state {
+                    self.state_folder.works(log, COLLECTOR, "using the state folder");
+                }
                 self.device = tree.device;
                 running.output = tree.output;
                 if !self.request.counts {
@@ -277,21 +301,27 @@ impl CountTask {
                 self.counting.works(log, COLLECTOR, "counting");
                 log_count(&count, log);
                 self.last = Some((document.hosts, document.metrics));
-                self.clock_set_back &= !count.full_scan;
+                running.after_clock_change = false;
                 self.deaths = 0;
                 self.report = Some(document);
             }
             Report::Swept(files) => {
-                log.info(COLLECTOR, format_args!("removed {files} left-over temporary files"), &[]);
+                log.info(
+                    COLLECTOR,
+                    format_args!("removed {files} left-over temporary files"),
+                    &[],
+                );
             }
             Report::Published => {
-                self.publishing.works(log, COLLECTOR, &publishing(&running.output));
-                self.request.sweep = false;
+                self.publishing
+                    .works(log, COLLECTOR, &publishing(&running.output));
+                self.sweep = false;
                 running.next = Some(interval);
             }
             Report::NotPublished { error, cause } => {
-                self.publishing.fails_as(cause, log, COLLECTOR, &Error::msg(error));
-                self.request.sweep = true;
+                self.publishing
+                    .fails_as(cause, log, COLLECTOR, &Error::msg(error));
+                self.sweep = true;
                 running.next = Some(retry);
             }
             Report::Failed(error) => {
@@ -306,11 +336,12 @@ impl CountTask {
         let State::Running(running) = &self.state else {
             return;
         };
+        self.clock_set_back |= running.after_clock_change;
         if running.is_overdue {
             log.info(COLLECTOR, "the count worker that did not respond has ended", &[]);
         }
         let wait = running.next.unwrap_or_else(|| {
-            self.request.sweep = true;
+            self.sweep = true;
             let wait = (FIRST_BACK_OFF * (1 << self.deaths.min(6))).min(self.retry());
             self.deaths = self.deaths.saturating_add(1);
             let ignored = match self.deaths {
@@ -331,6 +362,10 @@ impl CountTask {
     fn silence(&self) -> Duration {
         self.request.interval.clamp(MIN_SILENCE, MAX_SILENCE)
     }
+}
+
+fn is_needed(config: &Config) -> bool {
+    config.graphite.enabled || config.disks.enabled
 }
 
 fn publishing(output: &Path) -> String {

@@ -1,4 +1,5 @@
 //! Throw-away: the count as a function, around today's `Graphite`.
+#![allow(missing_docs)]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -6,9 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::walk::Totals as WalkTotals;
 use super::{Graphite, Progress};
 use crate::config::GraphiteConfig;
-use super::walk::Totals as WalkTotals;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CountSettings {
@@ -76,7 +77,10 @@ pub fn count(
                         .iter()
                         .map(|(path, errno)| {
                             let reason = std::io::Error::from(*errno);
-                            format!("{} can't be read and is not counted: {reason}", crate::plain::path(path))
+                            format!(
+                                "{} can't be read and is not counted: {reason}",
+                                crate::plain::path(path)
+                            )
                         })
                         .collect(),
                 });

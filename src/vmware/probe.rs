@@ -74,8 +74,8 @@ impl Probe {
 
     /// The pipe to wait for, and until when to wait at most.
     pub fn waits_for(&self) -> Option<(BorrowedFd<'_>, Option<Instant>)> {
-        let helper = self.helper.as_ref().filter(|helper| !helper.is_killed())?;
-        Some((helper.output(), helper.deadline()))
+        let helper = self.helper.as_ref()?;
+        Some((helper.output()?, helper.deadline()))
     }
 
     /// Takes what the helper wrote, and kills it where it wrote nonsense or did not answer in time.

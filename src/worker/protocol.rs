@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::disks::backing::Device;
 use crate::graphite::adaptor::{Count, CountSettings};
 use crate::report::GraphiteReport;
 
@@ -51,18 +52,24 @@ impl Request {
     pub fn new(config: &Config) -> Self {
         let graphite = &config.graphite;
         let enabled = |enabled: bool, path: &Path| enabled.then(|| path.to_path_buf());
-        let state_dir: Option<PathBuf> = None;
+        let state_dir = &config.state_dir;
         let others = [
             ("log_file", config.log_file.clone()),
             ("the snapshot in state_dir", snapshot(state_dir.as_deref())),
-            ("disks.output", enabled(config.disks.enabled, &config.disks.output)),
-            ("vmware.output", enabled(config.vmware.enabled, &config.vmware.output)),
+            (
+                "disks.output",
+                enabled(config.disks.enabled, &config.disks.output),
+            ),
+            (
+                "vmware.output",
+                enabled(config.vmware.enabled, &config.vmware.output),
+            ),
         ];
         Self {
             counts: graphite.enabled,
             whisper_dir: graphite.whisper_dir.clone(),
             output: graphite.output.clone(),
-            state_dir,
+            state_dir: state_dir.clone(),
             use_snapshot: true,
             sweep: true,
             interval: graphite.interval,
@@ -137,13 +144,4 @@ pub struct Tree {
     pub output: PathBuf,
     /// The device of its file system; `None` if there is no such directory.
     pub device: Option<Device>,
-}
-
-/// The number of a block device, as in `/sys/dev/block/MAJOR:MINOR`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
-    /// Its driver.
-    pub major: u32,
-    /// The device among those of the driver.
-    pub minor: u32,
 }

@@ -16,7 +16,9 @@ pub fn log_count(count: &Count, log: &mut Log) {
         let differences = totals.differences;
         log.warn(
             COLLECTOR,
-            format_args!("reading everything found {differences} entries that differ without a new directory time"),
+            format_args!(
+                "reading everything found {differences} entries that differ without a new directory time"
+            ),
             &[("differences", &differences)],
         );
     }
@@ -28,7 +30,10 @@ pub fn log_count(count: &Count, log: &mut Log) {
     let reads_saved = totals.directories - totals.directories_read;
     log.info(
         COLLECTOR,
-        format_args!("{} hosts, {} metrics in {duration}{unreadable}", totals.hosts, totals.metrics),
+        format_args!(
+            "{} hosts, {} metrics in {duration}{unreadable}",
+            totals.hosts, totals.metrics
+        ),
         &[
             ("hosts", &totals.hosts),
             ("metrics", &totals.metrics),
