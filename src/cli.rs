@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use rustix::process::Pid;
 
 use crate::config::Config;
+use crate::report::to_line;
 use crate::vmware::helper;
-use crate::{check, daemon, once, output, status, worker};
+use crate::{check, child, daemon, once, output, reader, status, worker};
 
 /// Gathers in the background what a Shinken monitoring server's checks need: how many hosts and metrics Graphite
 /// holds, how busy each disk is, and how much CPU time VMware withholds from this machine.
@@ -87,6 +89,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(parent) = worker::arguments(&args) {
         return worker::run(parent);
     }
+    if let Some((parent, args)) = child::arguments(&args, reader::SUBCOMMAND) {
+        return read_storage(parent, args).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let is_check = check::guard::is_check(&args);
     if is_check {
         check::guard::answer_panics();
@@ -105,7 +110,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let config_path = cli.config.as_deref();
     let result = match (cli.command, Config::load(config_path)) {
-        (Command::Check(args), config) => return check::run(&args, config),
+        (Command::Check(check), config) => return check::run(&check, config, &args[1..]),
         // What can be generated does not depend on the configuration, or reads it by itself.
         (Command::Generate(args), _) => generate(&args, config_path),
         (_, Err(error)) => {
@@ -114,12 +119,25 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         (Command::Run, Ok(config)) => daemon::run(config_path, config).map(|()| ExitCode::SUCCESS),
         (Command::Once(args), Ok(config)) => once::run(&args, config),
-        (Command::Status(args), Ok(config)) => status::run(&args, &config),
+        (Command::Status(args), Ok(config)) => status::run(&args, config_path, &config),
     };
     result.unwrap_or_else(|error| {
         output::complain(format_args!("{error:#}"));
         ExitCode::FAILURE
     })
+}
+
+/// Answers a command line of [`reader`] on stdout: the part of it that reads the storage of the tree.
+fn read_storage(parent: Pid, args: &[OsString]) -> Result<()> {
+    child::tie_to_parent(parent)?;
+    let name = OsString::from(env!("CARGO_PKG_NAME"));
+    let cli = Cli::try_parse_from([&[name], args].concat())?;
+    let answer = match (cli.command, Config::load(cli.config.as_deref())) {
+        (Command::Check(args), config) => to_line(&check::answer_now(&args, config)),
+        (Command::Status(_), config) => to_line(&status::read_count(&config?)),
+        _ => bail!("nothing to read"),
+    };
+    output::try_print(&answer).map(drop)
 }
 
 /// Becomes the program that generates, which is no part of the daemon. Returns only where that fails.

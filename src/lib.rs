@@ -35,6 +35,7 @@ pub mod output;
 mod plain;
 pub mod publish;
 pub mod published;
+mod reader;
 pub mod report;
 mod scheduler;
 mod signals;
