@@ -1,17 +1,9 @@
 //! When what is due: deadlines on the monotonic clock, without a clock of its own.
 //!
-//! The short collectors (disks, VMware) come first. A count works in slices with pauses between them, so that it
-//! delays neither them nor the heartbeat, and takes at most its share of the time.
+//! The short collectors (disks, VMware) come first.
 
 use std::time::{Duration, Instant};
 
-/// Work on a count ends after this long. It is promised to take 20 ms at most: the rest is for the system call that
-/// a slice is in at its end.
-pub const SLICE: Duration = Duration::from_millis(15);
-/// Shortest piece that is still worth starting when another deadline is near.
-const SHORTEST_SLICE: Duration = Duration::from_millis(1);
-/// A slice is taken to have worked at most this long.
-const LONGEST_CHARGED: Duration = Duration::from_secs(1);
 /// Who has waited this long is no longer put off by those that come first.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 /// The first values come after this long, where the interval is longer.
@@ -24,8 +16,8 @@ pub enum Due {
     Disks,
     /// Sample VMware's figures.
     Vmware,
-    /// Work on the count for at most this long.
-    Count(Duration),
+    /// Count the whisper tree.
+    Count,
     /// Nothing before this time; `None` for nothing ever.
     Nothing(Option<Instant>),
 }
@@ -62,7 +54,6 @@ pub struct Scheduler {
     disks: Option<Periodic>,
     vmware: Option<Periodic>,
     count: Option<Instant>,
-    max_busy_percent: u32,
 }
 
 impl Scheduler {
@@ -72,7 +63,6 @@ impl Scheduler {
             disks: None,
             vmware: None,
             count: None,
-            max_busy_percent: 100,
         }
     }
 
@@ -86,10 +76,9 @@ impl Scheduler {
         self.vmware = start.map(|start| Periodic::new(start, interval));
     }
 
-    /// Counts from `start` on, working at most this share of the time; `None` for not at all.
-    pub fn set_count(&mut self, start: Option<Instant>, max_busy_percent: u32) {
+    /// Counts from `start` on; `None` for not at all.
+    pub fn set_count(&mut self, start: Option<Instant>) {
         self.count = start;
-        self.max_busy_percent = max_busy_percent.clamp(1, 100);
     }
 
     /// What is due at `now`.
@@ -99,18 +88,16 @@ impl Scheduler {
         let vmware = self.vmware.map(|periodic| periodic.next);
         let next_sample = disks.into_iter().chain(vmware).min();
         let has_waited = |deadline: &Instant| now.saturating_duration_since(*deadline) >= LONGEST_WAIT;
-        let free = next_sample.map_or(SLICE, |next| next.saturating_duration_since(now));
-        let count = Due::Count(free.clamp(SHORTEST_SLICE, SLICE));
         if vmware.as_ref().is_some_and(has_waited) {
             Due::Vmware
         } else if self.count.as_ref().is_some_and(has_waited) {
-            count
+            Due::Count
         } else if disks.as_ref().is_some_and(is_due) {
             Due::Disks
         } else if vmware.as_ref().is_some_and(is_due) {
             Due::Vmware
         } else if self.count.as_ref().is_some_and(is_due) {
-            count
+            Due::Count
         } else {
             Due::Nothing(next_sample.into_iter().chain(self.count).min())
         }
@@ -138,14 +125,6 @@ impl Scheduler {
         if let Some(vmware) = &mut self.vmware {
             vmware.next = vmware.next.min(now + FIRST_WINDOW);
         }
-    }
-
-    /// A slice of the count ended at `now` after `worked`, with more to do: it pauses for its share of the time.
-    pub fn count_pauses(&mut self, now: Instant, worked: Duration) {
-        // A slice that was stopped, or hung in a system call, was not busy all that time.
-        let worked = worked.min(LONGEST_CHARGED);
-        let pause = worked * (100 - self.max_busy_percent) / self.max_busy_percent;
-        self.count = self.count.map(|_| now + pause);
     }
 
     /// The count ended, or failed: the next one starts after `interval`.
@@ -191,19 +170,19 @@ mod tests {
     }
 
     #[test]
-    fn samples_come_before_the_count_and_its_slices_end_before_them() {
+    fn samples_come_before_the_count() {
         let start = Instant::now();
         let mut scheduler = Scheduler::new();
         scheduler.set_vmware(Some(start), 10 * SECOND);
         scheduler.set_disks(Some(start), 10 * SECOND);
-        scheduler.set_count(Some(start), 50);
+        scheduler.set_count(Some(start));
         assert_eq!(scheduler.due(start), Due::Disks);
         scheduler.disks_done(start, false);
         assert_eq!(scheduler.due(start), Due::Vmware);
         scheduler.vmware_done(start);
-        assert_eq!(scheduler.due(start), Due::Count(SLICE));
-        let near = start + 10 * SECOND - Duration::from_millis(5);
-        assert_eq!(scheduler.due(near), Due::Count(Duration::from_millis(5)));
+        assert_eq!(scheduler.due(start), Due::Count);
+        scheduler.count_done(start, 5 * SECOND);
+        assert_eq!(scheduler.due(start), Due::Nothing(Some(start + 5 * SECOND)));
     }
 
     #[test]
@@ -219,16 +198,5 @@ mod tests {
             scheduler.due(start + 2 * SECOND),
             Due::Nothing(Some(start + 10 * SECOND))
         );
-    }
-
-    #[test]
-    fn a_count_pauses_for_its_share_of_the_time() {
-        let start = Instant::now();
-        let mut scheduler = Scheduler::new();
-        scheduler.set_count(Some(start), 20);
-        scheduler.count_pauses(start, SLICE);
-        assert_eq!(scheduler.due(start), Due::Nothing(Some(start + 4 * SLICE)));
-        scheduler.count_done(start, 900 * SECOND);
-        assert_eq!(scheduler.due(start), Due::Nothing(Some(start + 900 * SECOND)));
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
 
-use super::count::{CountTask, Next};
+use super::count::CountTask;
 use super::disks::DisksTask;
 use super::vmware::VmwareTask;
 use crate::carbon::lines::Measured;
@@ -36,7 +36,7 @@ impl Collectors {
             status: String::new(),
             measured: None,
         };
-        collectors.set_up_count(config, now, log)?;
+        collectors.set_up_count(config, now, log);
         collectors.set_up_disks(config, false, now, log);
         collectors.set_up_vmware(config, now, log);
         collectors.share_whisper_dir();
@@ -69,17 +69,12 @@ impl Collectors {
                     self.scheduler.vmware_soon(now);
                 }
             }
-            Due::Count(slice) => {
-                let next = self.count.as_mut().map(|count| count.work(now, wall, slice, log));
-                match next {
-                    Some(Next::Pause(worked)) => self.scheduler.count_pauses(Instant::now(), worked),
-                    Some(Next::After(interval)) => {
-                        self.scheduler.count_done(Instant::now(), interval);
-                        let report = self.count.as_mut().and_then(CountTask::take_report);
-                        self.measured = report.map(Measured::Graphite);
-                        self.share_whisper_dir();
-                    }
-                    None => self.scheduler.set_count(None, 100),
+            Due::Count => {
+                if let Some(count) = &mut self.count {
+                    let interval = count.work(log);
+                    self.measured = count.take_report().map(Measured::Graphite);
+                    self.scheduler.count_done(Instant::now(), interval);
+                    self.share_whisper_dir();
                 }
             }
             Due::Nothing(next) => {
@@ -123,7 +118,7 @@ impl Collectors {
     /// Takes up a new configuration: what did not change keeps its samples, caches and deadlines.
     pub fn reload(&mut self, old: &Config, new: &Config, now: Instant, log: &mut Log) -> Result<()> {
         if new.graphite != old.graphite {
-            self.set_up_count(new, now, log)?;
+            self.set_up_count(new, now, log);
         }
         if (&new.disks, &new.host) != (&old.disks, &old.host) {
             let same_file = new.disks.output == old.disks.output && new.disks.enabled && old.disks.enabled;
@@ -159,17 +154,12 @@ impl Collectors {
         }
     }
 
-    fn set_up_count(&mut self, config: &Config, now: Instant, log: &mut Log) -> Result<()> {
+    fn set_up_count(&mut self, config: &Config, now: Instant, log: &mut Log) {
         self.count = config
             .graphite
             .enabled
-            .then(|| CountTask::new(&config.graphite, log))
-            .transpose()?;
-        self.scheduler.set_count(
-            self.count.is_some().then_some(now),
-            config.graphite.max_busy_percent,
-        );
-        Ok(())
+            .then(|| CountTask::new(&config.graphite, log));
+        self.scheduler.set_count(self.count.is_some().then_some(now));
     }
 
     fn set_up_disks(&mut self, config: &Config, keep_file: bool, now: Instant, log: &mut Log) {
@@ -198,7 +188,7 @@ impl Collectors {
     /// Tells the disks where the tree is, to find those under it.
     fn share_whisper_dir(&mut self) {
         if let Some(disks) = &mut self.disks {
-            disks.set_whisper_dir(self.count.as_ref().map(|count| count.collector().whisper_dir()));
+            disks.set_whisper_dir(self.count.as_ref().map(CountTask::whisper_dir));
         }
     }
 

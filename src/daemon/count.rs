@@ -1,14 +1,12 @@
 //! The daemon's side of the count of the whisper tree.
 
-use std::time::{Duration, Instant, SystemTime};
-
-use anyhow::Result;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use super::outlet::{Health, Outlet};
 use crate::config::GraphiteConfig;
-use crate::graphite::{Count, Graphite, Progress};
+use crate::graphite::{Count, CountSettings, count};
 use crate::logging::Log;
-use crate::plain;
 use crate::publish::Durability;
 use crate::report::{GraphiteReport, to_line};
 
@@ -20,70 +18,62 @@ const RETRY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct CountTask {
     config: GraphiteConfig,
-    collector: Graphite,
+    settings: CountSettings,
     outlet: Outlet,
     counting: Health,
     last: Option<(u64, u64)>,
     report: Option<GraphiteReport>,
 }
 
-/// When the count goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// There is more to do, after a pause for this much work.
-    Pause(Duration),
-    /// The next count starts after this long.
-    After(Duration),
-}
-
 impl CountTask {
     /// Sets the count up, without starting it.
-    pub fn new(config: &GraphiteConfig, log: &mut Log) -> Result<Self> {
-        let collector = Graphite::new(config)?;
-        let path = config.output(collector.whisper_dir());
+    pub fn new(config: &GraphiteConfig, log: &mut Log) -> Self {
+        let settings = CountSettings {
+            // The loop waits for the count.
+            max_busy_percent: 100,
+            ..CountSettings::new(config)
+        };
+        let path = config.output(&settings.whisper_dir);
         let outlet = Outlet::new(COLLECTOR, path, Durability::Synced);
         outlet.sweep(log);
-        Ok(Self {
+        Self {
             config: config.clone(),
-            collector,
+            settings,
             outlet,
             counting: Health::default(),
             last: None,
             report: None,
-        })
-    }
-
-    /// The collector, for where the tree is.
-    pub fn collector(&self) -> &Graphite {
-        &self.collector
-    }
-
-    /// Works on the count for one slice, and publishes what it came to when it is complete.
-    pub fn work(&mut self, now: Instant, wall: SystemTime, slice: Duration, log: &mut Log) -> Next {
-        if !self.collector.is_running() && self.collector.whisper_dir() != self.config.whisper_dir() {
-            // No directory is configured, and one of the usual ones has appeared.
-            match Self::new(&self.config, log) {
-                Ok(fresh) => *self = fresh,
-                Err(error) => self.counting.fails(log, COLLECTOR, &error),
-            }
         }
-        match self.collector.work(now, wall, slice) {
-            Ok(Progress::Running) => Next::Pause(now.elapsed()),
-            Ok(Progress::Done(count)) => {
+    }
+
+    /// The directory that is counted.
+    pub fn whisper_dir(&self) -> &Path {
+        &self.settings.whisper_dir
+    }
+
+    /// Counts and publishes the result. Returns the time until the next count.
+    pub fn work(&mut self, log: &mut Log) -> Duration {
+        if self.settings.whisper_dir != self.config.whisper_dir() {
+            // No directory is configured, and one of the usual ones has appeared.
+            *self = Self::new(&self.config, log);
+        }
+        match count(&self.settings, None, true, &mut |_| Ok(())) {
+            Ok(count) => {
                 self.counting.works(log, COLLECTOR, "counting");
-                self.say(&count, log);
-                self.last = Some((count.report.hosts, count.report.metrics));
-                let published = self.outlet.publish(log, &to_line(&count.report));
-                self.report = Some(count.report);
-                Next::After(if published {
+                let report = count.report(self.config.interval, SystemTime::now());
+                say(&count, log);
+                self.last = Some((report.hosts, report.metrics));
+                let published = self.outlet.publish(log, &to_line(&report));
+                self.report = Some(report);
+                if published {
                     self.config.interval
                 } else {
                     self.retry()
-                })
+                }
             }
             Err(error) => {
                 self.counting.fails(log, COLLECTOR, &error);
-                Next::After(self.retry())
+                self.retry()
             }
         }
     }
@@ -102,70 +92,45 @@ impl CountTask {
     fn retry(&self) -> Duration {
         self.config.interval.min(RETRY)
     }
+}
 
-    fn say(&self, count: &Count, log: &mut Log) {
-        for (path, errno) in &count.reported {
-            let reason = std::io::Error::from(*errno);
-            log.warn(
-                COLLECTOR,
-                format_args!("{} can't be read and is not counted: {reason}", plain::path(path)),
-                &[("error", &reason)],
-            );
-        }
-        if count.newly_unreadable > count.reported.len() as u64 {
-            let more = count.newly_unreadable - count.reported.len() as u64;
-            log.warn(
-                COLLECTOR,
-                format_args!("{more} more directories can't be read and are not counted"),
-                &[],
-            );
-        }
-        let (report, totals) = (&count.report, &count.totals);
-        if totals.differences > 0 {
-            let differences = totals.differences;
-            log.warn(
-                COLLECTOR,
-                format_args!(
-                    "reading everything found {differences} entries that differ without a new directory time"
-                ),
-                &[("differences", &differences)],
-            );
-        }
-        let duration = humantime::format_duration(in_millis(count.duration));
-        let unreadable = match report.unreadable {
-            0 => String::new(),
-            unreadable => format!(", {unreadable} directories unreadable"),
-        };
-        log.info(
-            COLLECTOR,
-            format_args!(
-                "{} hosts, {} metrics in {duration}{unreadable}",
-                report.hosts, report.metrics
-            ),
-            &[
-                ("hosts", &report.hosts),
-                ("metrics", &report.metrics),
-                ("unreadable", &report.unreadable),
-                ("duration", &duration),
-                ("directories", &totals.directories),
-                ("directories_read", &totals.directories_read),
-                ("reads_saved", &(totals.directories - totals.directories_read)),
-            ],
-        );
-        log.debug(
-            COLLECTOR,
-            format_args!(
-                "{} directories, {} read, {} reads saved; {} of work in {} slices, the longest {}",
-                totals.directories,
-                totals.directories_read,
-                totals.directories - totals.directories_read,
-                humantime::format_duration(in_millis(count.busy)),
-                count.slices,
-                humantime::format_duration(in_millis(count.longest_slice)),
-            ),
-            &[],
-        );
+fn say(count: &Count, log: &mut Log) {
+    for message in &count.messages {
+        log.warn(COLLECTOR, message.to_string(), &[]);
     }
+    let totals = &count.totals;
+    let duration = humantime::format_duration(in_millis(count.duration));
+    let unreadable = match totals.unreadable {
+        0 => String::new(),
+        unreadable => format!(", {unreadable} directories unreadable"),
+    };
+    log.info(
+        COLLECTOR,
+        format_args!(
+            "{} hosts, {} metrics in {duration}{unreadable}",
+            totals.hosts, totals.metrics
+        ),
+        &[
+            ("hosts", &totals.hosts),
+            ("metrics", &totals.metrics),
+            ("unreadable", &totals.unreadable),
+            ("duration", &duration),
+            ("directories", &totals.directories),
+            ("directories_read", &totals.directories_read),
+            ("reads_saved", &(totals.directories - totals.directories_read)),
+        ],
+    );
+    log.debug(
+        COLLECTOR,
+        format_args!(
+            "{} directories, {} read, {} unchanged; busy {}",
+            totals.directories,
+            totals.directories_read,
+            totals.directories - totals.directories_read,
+            humantime::format_duration(in_millis(count.busy)),
+        ),
+        &[],
+    );
 }
 
 /// A duration to the millisecond, or to the microsecond where it is shorter.
