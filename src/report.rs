@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use crate::graphite::adaptor::Count;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -36,21 +35,6 @@ pub struct GraphiteReport {
     pub unreadable: u64,
     /// From the start of the count to its end, pauses included.
     pub scan_seconds: Rounded,
-}
-
-impl GraphiteReport {
-    /// Returns the document of a count that ended at `now`.
-    pub fn new(count: &Count, interval: Duration, now: SystemTime) -> Self {
-        Self {
-            schema: SCHEMA,
-            updated_at: unix_seconds(now),
-            interval_seconds: Seconds(interval),
-            hosts: count.totals.hosts,
-            metrics: count.totals.metrics,
-            unreadable: count.totals.unreadable,
-            scan_seconds: Rounded::microseconds(count.duration),
-        }
-    }
 }
 
 /// What `__check_graphite_iostats.tmp` holds: how busy each physical disk is.

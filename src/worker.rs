@@ -24,9 +24,9 @@ use signal_hook::consts::SIGXFSZ;
 use crate::child;
 use crate::config::GraphiteConfig;
 use crate::disks::backing::Device;
-use crate::graphite::adaptor::{Count, count};
+use crate::graphite::{Count, Totals, count};
 use crate::publish::{self, Durability};
-use crate::report::{GraphiteReport, to_line};
+use crate::report::to_line;
 use protocol::{Report, Request, Tree};
 
 /// The hidden subcommand of this binary that is the worker.
@@ -92,7 +92,7 @@ fn work(request: &Request) -> Result<()> {
     check_output(&tree.output, &request.other_files)?;
     let snapshot = request.snapshot().filter(|_| lock.is_some());
     let count = count_tree(request, &tree.whisper_dir, snapshot.as_deref())?;
-    let document = GraphiteReport::new(&count, request.interval, SystemTime::now());
+    let document = count.report(request.interval, SystemTime::now());
     report(&Report::Counted(Box::new(count), document.clone()))?;
     if request.sweep
         // If the directory cannot be read, publishing fails, too, with the reason.
@@ -146,12 +146,12 @@ fn find_tree(request: &Request) -> Tree {
 
 fn count_tree(request: &Request, whisper_dir: &Path, snapshot: Option<&Path>) -> Result<Count> {
     let mut reported = Instant::now();
-    let mut progress = |_: &_| {
-        if reported.elapsed() >= PROGRESS_INTERVAL {
-            reported = Instant::now();
-            // The daemon that does not read it has ended, and this process ends with it.
-            let _ = report(&Report::Progress);
+    let mut progress = |_: &Totals| {
+        if reported.elapsed() < PROGRESS_INTERVAL {
+            return Ok(());
         }
+        reported = Instant::now();
+        report(&Report::Progress)
     };
     let settings = request.settings(whisper_dir);
     count(&settings, snapshot, request.use_snapshot, &mut progress)

@@ -7,12 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::disks::backing::Device;
-use crate::graphite::adaptor::{Count, CountSettings};
+use crate::graphite::{Count, CountSettings};
 use crate::report::GraphiteReport;
 
-/// A directory that changed less than this before it was read is read again at the next count: the times of some file
-/// systems are as coarse as 2 s.
-const SETTLING_TIME: Duration = Duration::from_secs(2);
 /// File name of the snapshot in the state folder.
 const SNAPSHOT: &str = "whisper.snapshot";
 /// Longest report, in bytes: a count lists a few unreadable paths.
@@ -35,14 +32,8 @@ pub struct Request {
     pub sweep: bool,
     /// From the end of a count to the start of the next: a field of the document.
     pub interval: Duration,
-    /// Depth of the directories that are hosts.
-    pub host_depth: u32,
-    /// Gitignore patterns of what is not counted.
-    pub exclude: Vec<String>,
-    /// Largest share of the time that the worker works, 1 to 100.
-    pub max_busy_percent: u32,
-    /// How often every directory is read.
-    pub full_scan_interval: Duration,
+    /// The settings of the count, except for the whisper directory.
+    settings: CountSettings,
     /// The other files that are written, by their key: the output must not be one of them.
     pub other_files: Vec<(String, PathBuf)>,
 }
@@ -73,10 +64,8 @@ impl Request {
             use_snapshot: true,
             sweep: true,
             interval: graphite.interval,
-            host_depth: graphite.host_depth,
-            exclude: graphite.exclude.clone(),
-            max_busy_percent: graphite.max_busy_percent,
-            full_scan_interval: graphite.full_scan_interval,
+            // Which directory is counted is the worker's choice.
+            settings: CountSettings::new(graphite, Path::new("")),
             other_files: others
                 .into_iter()
                 .filter_map(|(key, path)| Some((key.to_string(), path?)))
@@ -93,11 +82,7 @@ impl Request {
     pub fn settings(&self, whisper_dir: &Path) -> CountSettings {
         CountSettings {
             whisper_dir: whisper_dir.to_path_buf(),
-            host_depth: self.host_depth,
-            exclude: self.exclude.clone(),
-            max_busy_percent: self.max_busy_percent,
-            full_scan_interval: self.full_scan_interval,
-            settling_time: SETTLING_TIME,
+            ..self.settings.clone()
         }
     }
 }
