@@ -20,8 +20,8 @@ use std::time::{Duration, SystemTime};
 use crate::config::{Config, ConfigError};
 use crate::output;
 use crate::plain::is_harmless;
-use crate::published::Trusted;
 use crate::reader::Reader;
+use crate::trusted_users::TrustedUsers;
 use args::{CheckArgs, Subject};
 use perfdata::{Figure, Thresholds};
 
@@ -93,7 +93,7 @@ impl Answer {
 /// Answers about one subject. `command_line` is what `args` and `config` come from. The exit code is that of the state.
 pub fn run(args: &CheckArgs, config: Result<Config, ConfigError>, command_line: &[OsString]) -> ExitCode {
     let (line, code) = match (&args.subject, &config) {
-        (Subject::Graphite(graphite), Ok(_)) => read_elsewhere(graphite.timeout, command_line)
+        (Subject::Graphite(graphite), Ok(_)) => read_elsewhere(graphite.timeout, &command_line[1..])
             .unwrap_or_else(|reason| as_printed(args, &Answer::unknown(reason))),
         _ => answer_now(args, config),
     };
@@ -118,14 +118,14 @@ fn read_elsewhere(timeout: Duration, command_line: &[OsString]) -> Result<(Strin
 
 /// Returns the line that is printed, and the exit code, as of now.
 pub fn answer_now(args: &CheckArgs, config: Result<Config, ConfigError>) -> (String, u8) {
-    answer(args, config, &Trusted::of_this_machine(), SystemTime::now())
+    answer(args, config, &TrustedUsers::load(), SystemTime::now())
 }
 
 /// The line that is printed, and the exit code, 0 to 3.
 pub fn answer(
     args: &CheckArgs,
     config: Result<Config, ConfigError>,
-    trusted: &Trusted,
+    trusted: &TrustedUsers,
     now: SystemTime,
 ) -> (String, u8) {
     let answer = match config {

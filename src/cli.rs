@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use rustix::process::Pid;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::report::to_line;
 use crate::vmware::helper;
 use crate::{check, child, daemon, once, output, reader, status, worker};
@@ -108,23 +108,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let config_path = cli.config.as_deref();
-    let result = match (cli.command, Config::load(config_path)) {
-        (Command::Check(check), config) => return check::run(&check, config, &args[1..]),
-        // What can be generated does not depend on the configuration, or reads it by itself.
-        (Command::Generate(args), _) => generate(&args, config_path),
-        (_, Err(error)) => {
-            output::complain(error);
-            return ExitCode::from(2);
-        }
-        (Command::Run, Ok(config)) => daemon::run(config_path, config).map(|()| ExitCode::SUCCESS),
-        (Command::Once(args), Ok(config)) => once::run(&args, config),
-        (Command::Status(args), Ok(config)) => status::run(&args, config_path, &config),
-    };
-    result.unwrap_or_else(|error| {
+    run(cli.command, cli.config.as_deref(), &args).unwrap_or_else(|error| {
         output::complain(format_args!("{error:#}"));
-        ExitCode::FAILURE
+        ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
     })
+}
+
+fn run(command: Command, config_path: Option<&Path>, command_line: &[OsString]) -> Result<ExitCode> {
+    let config = || Config::load(config_path);
+    match command {
+        Command::Run => daemon::run(config_path, config()?).map(|()| ExitCode::SUCCESS),
+        Command::Once(args) => once::run(&args, config()?),
+        Command::Status(args) => status::run(&args, config_path, &config()?),
+        Command::Check(args) => Ok(check::run(&args, config(), command_line)),
+        // The program that generates reads the configuration itself if it needs it.
+        Command::Generate(args) => generate(&args, config_path),
+    }
 }
 
 /// Answers a command line of [`reader`] on stdout: the part of it that reads the storage of the tree.

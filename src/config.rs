@@ -1,251 +1,36 @@
 //! The configuration: `/etc/shinken-gatherer/gatherer.toml`, its defaults, and errors that name file, line and key.
+//!
+//! `file` reads the text and checks its owner, `document` parses it once and locates keys in it, `schema` and `values`
+//! give the keys their types and defaults, and `rules` checks the values together. None of them touches a configured
+//! path: [`WhisperPaths::choose`] is the one step that does, taken by a command that is about to count or read.
 
+mod document;
 mod error;
-mod place;
-mod text;
+mod file;
+mod location;
+mod paths;
+mod rules;
+mod schema;
 mod values;
+mod whisper;
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use log::LevelFilter;
-use serde::Deserialize;
-
+use document::Document;
 pub use error::ConfigError;
+pub use paths::protected_folder;
+pub use schema::{CarbonConfig, Config, DisksConfig, GraphiteConfig, HostConfig, VmwareConfig};
+pub use whisper::WhisperPaths;
 
-/// Where the configuration is looked for when the command line names no file. It need not exist.
+/// Path of the configuration if the command line names none. The file need not exist.
 pub const DEFAULT_PATH: &str = "/etc/shinken-gatherer/gatherer.toml";
 
-/// Where Graphite installations keep their whisper tree, the most usual first.
-const WHISPER_DIRS: [&str; 3] = [
-    "/opt/graphite/storage/whisper",
-    "/var/lib/graphite/whisper",
-    "/var/lib/carbon/whisper",
-];
-
-/// Everything that can be configured, with its default.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a configuration")]
-pub struct Config {
-    /// Least severe level that is logged.
-    #[serde(deserialize_with = "values::log_level")]
-    pub log_level: LevelFilter,
-    /// The log file; `None` (written `""`) for none.
-    #[serde(deserialize_with = "values::optional_file")]
-    pub log_file: Option<PathBuf>,
-    /// Folder of the state that outlives a run; `None` (written `""`) for none.
-    #[serde(deserialize_with = "values::optional_folder")]
-    pub state_dir: Option<PathBuf>,
-    /// The count of the whisper tree.
-    pub graphite: GraphiteConfig,
-    /// The activity of the physical disks.
-    pub disks: DisksConfig,
-    /// The CPU time that VMware withholds.
-    pub vmware: VmwareConfig,
-    /// Feeding the figures to Graphite.
-    pub carbon: CarbonConfig,
-    /// Where the kernel's files are.
-    pub host: HostConfig,
-}
-
-/// `[graphite]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table")]
-pub struct GraphiteConfig {
-    /// Whether the tree is counted.
-    pub enabled: bool,
-    /// The whisper directory; unset: the first usual place that exists.
-    #[serde(deserialize_with = "values::some_path")]
-    pub whisper_dir: Option<PathBuf>,
-    /// The published file; unset: the whisper directory with `.nb_metrics` appended.
-    #[serde(deserialize_with = "values::some_file")]
-    pub output: Option<PathBuf>,
-    /// From the end of a count to the start of the next.
-    #[serde(deserialize_with = "values::duration")]
-    pub interval: Duration,
-    /// Largest share of the time that a running count works, 1 to 100.
-    #[serde(deserialize_with = "values::percent")]
-    pub max_busy_percent: u32,
-    /// Depth under the whisper directory at which directories are hosts, 1 or more.
-    #[serde(deserialize_with = "values::depth")]
-    pub host_depth: u32,
-    /// How often everything is read again, whatever the caches say.
-    #[serde(deserialize_with = "values::duration")]
-    pub full_scan_interval: Duration,
-    /// Gitignore patterns, relative to the whisper directory, of what is not counted.
-    pub exclude: Vec<String>,
-}
-
-/// `[disks]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table")]
-pub struct DisksConfig {
-    /// Whether the disks are sampled.
-    pub enabled: bool,
-    /// The published file.
-    #[serde(deserialize_with = "values::file")]
-    pub output: PathBuf,
-    /// Time between two samples.
-    #[serde(deserialize_with = "values::duration")]
-    pub interval: Duration,
-    /// Time that the published values span.
-    #[serde(deserialize_with = "values::duration")]
-    pub window: Duration,
-}
-
-/// `[vmware]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table")]
-pub struct VmwareConfig {
-    /// Whether %ready is measured on VMware virtual machines.
-    pub enabled: bool,
-    /// The published file.
-    #[serde(deserialize_with = "values::file")]
-    pub output: PathBuf,
-    /// Time between two samples.
-    #[serde(deserialize_with = "values::duration")]
-    pub interval: Duration,
-    /// Time that the published value spans.
-    #[serde(deserialize_with = "values::duration")]
-    pub window: Duration,
-    /// Names of the guest library, tried in this order.
-    #[serde(deserialize_with = "values::libraries")]
-    pub libraries: Vec<String>,
-}
-
-/// `[carbon]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table")]
-pub struct CarbonConfig {
-    /// Whether the figures are sent to carbon.
-    pub enabled: bool,
-    /// Where carbon takes the plaintext protocol.
-    #[serde(deserialize_with = "values::address")]
-    pub address: SocketAddr,
-    /// What the metrics' paths begin with.
-    #[serde(deserialize_with = "values::metric_prefix")]
-    pub prefix: String,
-}
-
-/// `[host]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table")]
-pub struct HostConfig {
-    /// Where procfs is mounted.
-    #[serde(deserialize_with = "values::path")]
-    pub proc: PathBuf,
-    /// Where sysfs is mounted.
-    #[serde(deserialize_with = "values::path")]
-    pub sys: PathBuf,
-    /// Folder for run-time files, in which the lock's folder is.
-    #[serde(deserialize_with = "values::path")]
-    pub run: PathBuf,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            log_level: LevelFilter::Info,
-            log_file: Some("/var/log/shinken/gatherer.log".into()),
-            state_dir: Some("/var/lib/shinken-gatherer".into()),
-            graphite: GraphiteConfig::default(),
-            disks: DisksConfig::default(),
-            vmware: VmwareConfig::default(),
-            carbon: CarbonConfig::default(),
-            host: HostConfig::default(),
-        }
-    }
-}
-
-impl Default for GraphiteConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            whisper_dir: None,
-            output: None,
-            interval: Duration::from_secs(15 * 60),
-            max_busy_percent: 50,
-            host_depth: 1,
-            full_scan_interval: Duration::from_secs(24 * 60 * 60),
-            exclude: vec!["/lost+found/".into()],
-        }
-    }
-}
-
-impl Default for DisksConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            output: "/tmp/__check_graphite_iostats.tmp".into(),
-            interval: Duration::from_secs(10),
-            window: Duration::from_secs(60),
-        }
-    }
-}
-
-impl Default for VmwareConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            output: "/dev/shm/vmware_stats_export.dat".into(),
-            interval: Duration::from_secs(10),
-            window: Duration::from_secs(60),
-            libraries: ["libguestlib.so.0", "libvmGuestLib.so.0", "libvmGuestLib.so"]
-                .map(String::from)
-                .into(),
-        }
-    }
-}
-
-impl Default for CarbonConfig {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            address: (Ipv4Addr::LOCALHOST, 2003).into(),
-            prefix: "shinken.gatherer".into(),
-        }
-    }
-}
-
-impl Default for HostConfig {
-    fn default() -> Self {
-        Self {
-            proc: "/proc".into(),
-            sys: "/sys".into(),
-            run: "/run".into(),
-        }
-    }
-}
-
-impl GraphiteConfig {
-    /// The whisper directory to count: the configured one, else the first usual place that exists now, else the
-    /// most usual one.
-    pub fn whisper_dir(&self) -> PathBuf {
-        let usual = || WHISPER_DIRS.iter().map(Path::new).find(|path| path.is_dir());
-        match &self.whisper_dir {
-            Some(path) => path.clone(),
-            None => usual().unwrap_or(Path::new(WHISPER_DIRS[0])).to_path_buf(),
-        }
-    }
-
-    /// The published file that belongs to `whisper_dir`.
-    pub fn output(&self, whisper_dir: &Path) -> PathBuf {
-        self.output.clone().unwrap_or_else(|| {
-            // Rebuilt from its components so that a trailing slash does not put the file inside the tree.
-            let mut output = whisper_dir.components().as_path().as_os_str().to_os_string();
-            output.push(".nb_metrics");
-            output.into()
-        })
-    }
-}
-
 impl Config {
-    /// Reads the configuration from `path`, or from [`DEFAULT_PATH`] where that exists, or takes the defaults.
+    /// Reads the configuration from `path`, else from [`DEFAULT_PATH`] if that exists, else returns the defaults.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         match path {
-            Some(path) => Self::parse(path, &text::read(path)?),
-            // Only a file that is not there means defaults: one that can't be reached or read is an error.
+            Some(path) => Self::parse(path, &file::read(path)?),
+            // Only a file that does not exist means defaults: one that can't be reached or read is an error.
             None => match std::fs::symlink_metadata(DEFAULT_PATH) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
                 _ => Self::load(Some(Path::new(DEFAULT_PATH))),
@@ -253,8 +38,13 @@ impl Config {
         }
     }
 
-    /// The configuration that is written in `text`, which is that of `file`.
+    /// Parses and checks `text`. `file` appears in errors, and no path that is written may be the same.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
-        text::parse(file, text)
+        let parsed = Document::parse(text).and_then(|document| {
+            let config = document.config()?;
+            rules::check(file, &document, &config)?;
+            Ok(config)
+        });
+        parsed.map_err(|mistake| mistake.in_file(file))
     }
 }

@@ -4,7 +4,6 @@
 //! what this one finds, `exclude` decides what is not counted, `pace` keeps the count to its share of the time.
 
 mod directory;
-pub mod exclude;
 mod pace;
 mod snapshot;
 mod walk;
@@ -17,9 +16,9 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::GraphiteConfig;
+use crate::exclude::Exclude;
 use crate::plain;
 use crate::report::{GraphiteReport, Rounded, SCHEMA, Seconds, unix_seconds};
-use exclude::Exclude;
 use pace::Pace;
 pub use pace::Progress;
 use snapshot::{Damaged, Header, Join, Reader, Writer, settings_key};

@@ -15,7 +15,7 @@
 //! replaces the file, `logging` says what changed, `notify` tells systemd, `carbon` feeds the figures to Graphite where
 //! that is wanted. `once` does the same work one time and prints it. The other way round, `published` reads the files
 //! back, distrusting them, for `check` (a monitoring plugin) and `status` (for people). `kernel` reads procfs and sysfs,
-//! `plain` makes names fit for a line, `gate` asks journald and systemd whether they would listen. Collectors neither
+//! `open` opens files that others may have replaced, `trusted_users` tells whose documents to trust, `plain` makes names fit for a line, `gate` asks journald and systemd whether they would listen. Collectors neither
 //! sleep nor write nor log; roots (`/proc`, `/sys`) and times are passed in.
 
 mod carbon;
@@ -25,12 +25,14 @@ pub mod cli;
 pub mod config;
 mod daemon;
 pub mod disks;
+mod exclude;
 mod gate;
 pub mod graphite;
 mod kernel;
 mod logging;
 mod notify;
 mod once;
+mod open;
 pub mod output;
 mod plain;
 pub mod publish;
@@ -40,5 +42,6 @@ pub mod report;
 mod scheduler;
 mod signals;
 mod status;
+pub mod trusted_users;
 pub mod vmware;
 pub mod worker;

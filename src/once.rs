@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::cli::OnceArgs;
-use crate::config::{Config, GraphiteConfig};
+use crate::config::{Config, GraphiteConfig, WhisperPaths, protected_folder};
 use crate::disks::Disks;
 use crate::disks::backing::Device;
 use crate::graphite::{self, CountSettings};
@@ -41,7 +41,18 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
         let absolute = std::path::absolute(directory).with_context(|| format!("finding {directory:?}"))?;
         config.graphite.whisper_dir = Some(absolute);
     }
-    let whisper_dir = config.graphite.whisper_dir();
+    let paths = WhisperPaths::choose(&config.graphite);
+    // The configuration was checked, but not for the directory of the command line.
+    if args.write
+        && config.graphite.enabled
+        && let Some(folder) = protected_folder(&paths.output)
+    {
+        output::complain(format_args!(
+            "{:?} is in {folder}, must not be in a system folder",
+            paths.output
+        ));
+        return Ok(ExitCode::from(2));
+    }
     let mut gathered = Gathered::default();
     let mut worked = true;
     let mut note = |result: Result<()>| {
@@ -57,7 +68,9 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
         .flatten();
     // The disks come first: the count would be part of their activity.
     if config.disks.enabled {
-        note(watch_disks(&config, &whisper_dir, args.window).map(|report| gathered.disks = Some(report)));
+        note(
+            watch_disks(&config, &paths.whisper_dir, args.window).map(|report| gathered.disks = Some(report)),
+        );
     } else if vmware.is_some() {
         sleep(args.window);
     }
@@ -69,14 +82,10 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
         gathered.vmware = report;
     }
     if config.graphite.enabled {
-        note(count(&config.graphite).map(|report| gathered.graphite = Some(report)));
+        note(count(&config.graphite, &paths.whisper_dir).map(|report| gathered.graphite = Some(report)));
     }
     if args.write {
-        note(write(
-            &gathered.graphite,
-            &config.graphite.output(&whisper_dir),
-            Durability::Synced,
-        ));
+        note(write(&gathered.graphite, &paths.output, Durability::Synced));
         note(write(&gathered.disks, &config.disks.output, Durability::Volatile));
         note(write(
             &gathered.vmware,
@@ -91,7 +100,7 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
     output::try_print(&if args.json {
         to_line(&gathered)
     } else {
-        table::table(&gathered, &config)
+        table::table(&gathered, &config, &paths.whisper_dir)
     })?;
     Ok(if worked {
         ExitCode::SUCCESS
@@ -161,10 +170,10 @@ fn watch_disks(config: &Config, whisper_dir: &Path, window: Duration) -> Result<
         .context("every disk was replaced while it was watched")
 }
 
-fn count(config: &GraphiteConfig) -> Result<GraphiteReport> {
+fn count(config: &GraphiteConfig, whisper_dir: &Path) -> Result<GraphiteReport> {
     let settings = CountSettings {
         max_busy_percent: 100,
-        ..CountSettings::new(config)
+        ..CountSettings::new(config, whisper_dir)
     };
     let started = Instant::now();
     let mut shown = started;

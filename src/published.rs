@@ -2,17 +2,20 @@
 //!
 //! `check` and `status` both read through here, so that they can't differ in what they accept or call outdated.
 
-mod open;
-
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::open::{self, Links};
 use crate::report::{DisksReport, GraphiteReport, SCHEMA, VmwareReport, unix_seconds};
-pub use open::Trusted;
+use crate::trusted_users::TrustedUsers;
 
+/// Published documents have some kilobytes.
+const MAX_BYTES: u64 = 1 << 20;
 /// A document may be this much older than two of its intervals: a busy machine is late, not stopped.
 const SLACK: Duration = Duration::from_secs(30);
 /// A document dated this far ahead is still taken for one of now: clocks are corrected in small steps.
@@ -125,9 +128,17 @@ fn in_seconds(duration: Duration) -> Duration {
     }
 }
 
-/// Reads the document at `path`.
-pub fn read<T: Document>(path: &Path, trusted: &Trusted) -> Result<T, Unread> {
-    parse(&open::read(path, trusted)?).map_err(Unread::Refused)
+/// Reads the document at `path`: a regular file of a trusted user, of at most 1 MiB. Links are not followed.
+pub fn read<T: Document>(path: &Path, trusted: &TrustedUsers) -> Result<T, Unread> {
+    let refuse = |error: std::io::Error| Unread::Refused(error.to_string());
+    let file = open::for_reading(path, Links::Reject).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Unread::Absent,
+        _ => refuse(error),
+    })?;
+    let owner = file.metadata().map_err(refuse)?.uid();
+    trusted.check(owner).map_err(Unread::Refused)?;
+    let bytes = open::read_all(&file, MAX_BYTES).map_err(refuse)?;
+    parse(&bytes).map_err(Unread::Refused)
 }
 
 fn parse<T: Document>(bytes: &[u8]) -> Result<T, String> {

@@ -14,11 +14,12 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, WhisperPaths};
 use crate::output;
-use crate::published::{self, Age, Document, Trusted, Unread};
+use crate::published::{self, Age, Document, Unread};
 use crate::reader::Reader;
 use crate::report::{DisksReport, GraphiteReport, Seconds, VmwareReport, to_line};
+use crate::trusted_users::TrustedUsers;
 use crate::vmware::detect::detect;
 use args::StatusArgs;
 
@@ -94,7 +95,7 @@ impl<T: Document> Entry<T> {
         }
     }
 
-    fn read(enabled: bool, path: &Path, trusted: &Trusted, now: SystemTime) -> Self {
+    fn read(enabled: bool, path: &Path, trusted: &TrustedUsers, now: SystemTime) -> Self {
         let mut entry = Self::without_document(State::Disabled, path, "not enabled in the configuration");
         if !enabled {
             return entry;
@@ -126,7 +127,7 @@ impl<T: Document> Entry<T> {
 }
 
 impl Status {
-    fn read(config: &Config, reader: &mut Reader, trusted: &Trusted, now: SystemTime) -> Self {
+    fn read(config: &Config, reader: &mut Reader, trusted: &TrustedUsers, now: SystemTime) -> Self {
         let (disks, vmware) = (&config.disks, &config.vmware);
         let mut status = Self {
             graphite: read_elsewhere(config, reader),
@@ -153,13 +154,8 @@ impl Status {
 /// Reads the entry of the count. It may hang with the storage of the tree.
 pub fn read_count(config: &Config) -> Entry<GraphiteReport> {
     let graphite = &config.graphite;
-    let path = graphite.output(&graphite.whisper_dir());
-    Entry::read(
-        graphite.enabled,
-        &path,
-        &Trusted::of_this_machine(),
-        SystemTime::now(),
-    )
+    let path = WhisperPaths::choose(graphite).output;
+    Entry::read(graphite.enabled, &path, &TrustedUsers::load(), SystemTime::now())
 }
 
 /// Reads the entry of the count in a child process.
@@ -176,7 +172,7 @@ fn read_elsewhere(config: &Config, reader: &mut Reader) -> Entry<GraphiteReport>
 
 /// Prints the status, once or again and again. Exit code 1 when something enabled is outdated, absent or unreadable.
 pub fn run(args: &StatusArgs, config_path: Option<&Path>, config: &Config) -> Result<ExitCode> {
-    let trusted = Trusted::of_this_machine();
+    let trusted = TrustedUsers::load();
     let option = config_path.map(|path| [OsString::from("--config"), path.into()]);
     let command_line = option.into_iter().flatten().chain([OsString::from("status")]);
     let mut reader = Reader::new(command_line.collect());

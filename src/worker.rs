@@ -22,7 +22,7 @@ use rustix::thread::{set_name, set_no_new_privs};
 use signal_hook::consts::SIGXFSZ;
 
 use crate::child;
-use crate::config::GraphiteConfig;
+use crate::config::{GraphiteConfig, WhisperPaths};
 use crate::disks::backing::Device;
 use crate::graphite::{Count, Totals, count};
 use crate::publish::{self, Durability};
@@ -131,16 +131,16 @@ fn lock(state_dir: &Path) -> Result<Option<File>> {
 }
 
 fn find_tree(request: &Request) -> Tree {
-    let paths = GraphiteConfig {
+    let configured = GraphiteConfig {
         whisper_dir: request.whisper_dir.clone(),
         output: request.output.clone(),
         ..GraphiteConfig::default()
     };
-    let whisper_dir = paths.whisper_dir();
+    let WhisperPaths { whisper_dir, output } = WhisperPaths::choose(&configured);
     Tree {
-        output: paths.output(&whisper_dir),
         device: Device::under(&whisper_dir),
         whisper_dir,
+        output,
     }
 }
 
@@ -153,7 +153,7 @@ fn count_tree(request: &Request, whisper_dir: &Path, snapshot: Option<&Path>) ->
         reported = Instant::now();
         report(&Report::Progress)
     };
-    let settings = request.settings(whisper_dir);
+    let settings = request.settings_for(whisper_dir);
     count(&settings, snapshot, request.use_snapshot, &mut progress)
 }
 

@@ -155,11 +155,7 @@ fn print_reads(whisper: &Path, ours: &mut Graphite, metrics: usize, find: &dyn F
 }
 
 fn collector(whisper: &Path) -> Graphite {
-    let config = GraphiteConfig {
-        whisper_dir: Some(whisper.into()),
-        ..GraphiteConfig::default()
-    };
-    Graphite::new(&config).expect("the default configuration")
+    Graphite::new(&GraphiteConfig::default(), whisper).expect("the default configuration")
 }
 
 fn count(graphite: &mut Graphite, metrics: usize) {

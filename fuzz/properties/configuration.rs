@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use shinken_gatherer::config::Config;
+use shinken_gatherer::config::{Config, protected_folder};
 
 const FILE: &str = "gatherer.toml";
 
@@ -61,10 +61,11 @@ fn is_within_limits(config: &Config) {
     assert!(graphite.exclude.len() <= 1000);
     assert!(!config.vmware.libraries.is_empty());
     assert!(config.carbon.address.port() != 0);
-    let whisper_dir = graphite.whisper_dir();
-    let output = graphite.output(&whisper_dir);
+    let trees = graphite.whisper_dirs();
+    let output = graphite.output_of(&trees[0]);
     let written = [
         config.log_file.as_deref(),
+        config.state_dir.as_deref(),
         graphite.enabled.then_some(output.as_path()),
         config.disks.enabled.then_some(config.disks.output.as_path()),
         config.vmware.enabled.then_some(config.vmware.output.as_path()),
@@ -72,10 +73,13 @@ fn is_within_limits(config: &Config) {
     let written: Vec<_> = written.into_iter().flatten().collect();
     for (index, path) in written.iter().enumerate() {
         is_a_path(path);
-        assert!(path.file_name().is_some(), "{path:?}");
+        assert!(protected_folder(path).is_none(), "{path:?}");
         assert!(!written[..index].contains(path), "{path:?} is written by two");
     }
-    for path in [&whisper_dir, &config.host.proc, &config.host.sys] {
+    for path in trees
+        .iter()
+        .chain([&config.host.proc, &config.host.sys, &config.host.run])
+    {
         is_a_path(path);
     }
 }

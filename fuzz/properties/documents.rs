@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde_json::Value;
 use shinken_gatherer::check::{self, args::CheckArgs};
 use shinken_gatherer::config::Config;
-use shinken_gatherer::published::{self, Age, Document, Trusted, Unread};
+use shinken_gatherer::published::{self, Age, Document, Unread};
 use shinken_gatherer::report::{DisksReport, GraphiteReport, VmwareReport, to_line};
+use shinken_gatherer::trusted_users::TrustedUsers;
 use tempfile::TempDir;
 
 /// Unix seconds to judge the age at, the last of them for the answers.
@@ -28,7 +29,7 @@ const CHECKS: [&[&str]; 5] = [
 /// What is made once, because that takes longer than all the rest.
 struct Reader {
     folder: TempDir,
-    trusted: Trusted,
+    trusted: TrustedUsers,
     checks: Vec<CheckArgs>,
 }
 
@@ -55,12 +56,12 @@ fn reader() -> Reader {
     });
     Reader {
         folder: tempfile::tempdir_in("/dev/shm").expect("a folder for the file"),
-        trusted: Trusted::of_this_machine(),
+        trusted: TrustedUsers::load(),
         checks: checks.into(),
     }
 }
 
-fn as_document<T: Document + Serialize>(path: &Path, trusted: &Trusted) {
+fn as_document<T: Document + Serialize>(path: &Path, trusted: &TrustedUsers) {
     let document: T = match published::read(path, trusted) {
         Ok(document) => document,
         Err(Unread::Absent) => panic!("the file is there"),
@@ -104,7 +105,7 @@ fn is_same(a: &Value, b: &Value) -> bool {
     }
 }
 
-fn answers_in_one_line(args: &CheckArgs, path: &Path, trusted: &Trusted) {
+fn answers_in_one_line(args: &CheckArgs, path: &Path, trusted: &TrustedUsers) {
     let mut config = Config::default();
     config.graphite.output = Some(path.into());
     config.disks.output = path.into();

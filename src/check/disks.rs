@@ -9,15 +9,16 @@ use super::args::DisksArgs;
 use super::perfdata::{Figure, Thresholds, Unit};
 use super::{Answer, State, judge};
 use crate::config::Config;
-use crate::published::{self, Age, Trusted, Unread};
+use crate::published::{self, Age, Unread};
 use crate::report::{DiskReport, DisksReport, Rounded};
+use crate::trusted_users::TrustedUsers;
 
 /// Disks named in the text; the figures of all are in the perfdata.
 const MAX_NAMED: usize = 8;
 /// Disks with all their figures. With more there is %util alone: a checker cuts an answer off at 8 KiB.
 const MAX_DETAILED: usize = 24;
 
-pub fn answer(args: &DisksArgs, config: &Config, trusted: &Trusted, now: SystemTime) -> Answer {
+pub fn answer(args: &DisksArgs, config: &Config, trusted: &TrustedUsers, now: SystemTime) -> Answer {
     let path = &config.disks.output;
     let cannot_read =
         |reason: &str| Answer::unknown(format!("cannot read the file {}: {reason}", path.display()));

@@ -3,6 +3,7 @@
 //! Without a published count it counts by itself; a count that a stopped gatherer left is given as it is, with
 //! the state its figures have, and called outdated.
 
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::ensure;
@@ -10,15 +11,17 @@ use anyhow::ensure;
 use super::args::GraphiteArgs;
 use super::perfdata::{Figure, Thresholds, Unit};
 use super::{Answer, State, judge};
-use crate::config::{Config, GraphiteConfig};
+use crate::config::{Config, GraphiteConfig, WhisperPaths};
 use crate::graphite::{self, CountSettings};
-use crate::published::{self, Age, Trusted, Unread};
+use crate::published::{self, Age, Unread};
 use crate::report::GraphiteReport;
+use crate::trusted_users::TrustedUsers;
 
-pub fn answer(args: &GraphiteArgs, config: &Config, trusted: &Trusted, now: SystemTime) -> Answer {
+pub fn answer(args: &GraphiteArgs, config: &Config, trusted: &TrustedUsers, now: SystemTime) -> Answer {
     let config = &config.graphite;
-    let path = config.output(&config.whisper_dir());
-    match published::read::<GraphiteReport>(&path, trusted) {
+    let paths = WhisperPaths::choose(config);
+    let path = &paths.output;
+    match published::read::<GraphiteReport>(path, trusted) {
         Ok(report) => {
             let age = Age::of(&report, now, args.common.max_age);
             let passed = humantime::format_duration(age.passed());
@@ -32,7 +35,7 @@ pub fn answer(args: &GraphiteArgs, config: &Config, trusted: &Trusted, now: Syst
         Err(Unread::Refused(reason)) => {
             Answer::unknown(format!("cannot read the file {}: {reason}", path.display()))
         }
-        Err(Unread::Absent) => match count(config, args.timeout) {
+        Err(Unread::Absent) => match count(config, &paths.whisper_dir, args.timeout) {
             Ok(report) => {
                 let remark = format!("counted just now: {} is absent", path.display());
                 let age = Figure::new("age", Some(0.0), Unit::Seconds);
@@ -81,10 +84,10 @@ fn judged(args: &GraphiteArgs, report: &GraphiteReport, remark: &str, age: Figur
 }
 
 /// Counts at full speed, for at most `timeout`.
-fn count(config: &GraphiteConfig, timeout: Duration) -> Result<GraphiteReport, String> {
+fn count(config: &GraphiteConfig, whisper_dir: &Path, timeout: Duration) -> Result<GraphiteReport, String> {
     let settings = CountSettings {
         max_busy_percent: 100,
-        ..CountSettings::new(config)
+        ..CountSettings::new(config, whisper_dir)
     };
     let started = Instant::now();
     let count = graphite::count(&settings, None, false, &mut |_| {

@@ -9,12 +9,13 @@ use super::args::VmwareArgs;
 use super::perfdata::{Figure, Unit};
 use super::{Answer, State, judge};
 use crate::config::Config;
-use crate::published::{self, Age, Trusted, Unread};
+use crate::published::{self, Age, Unread};
 use crate::report::{Rounded, VmwareReport};
+use crate::trusted_users::TrustedUsers;
 
 const NOT_VMWARE: &str = "not a VMware VM";
 
-pub fn answer(args: &VmwareArgs, config: &Config, trusted: &Trusted, now: SystemTime) -> Answer {
+pub fn answer(args: &VmwareArgs, config: &Config, trusted: &TrustedUsers, now: SystemTime) -> Answer {
     let path = &config.vmware.output;
     match published::read::<VmwareReport>(path, trusted) {
         Ok(report) if report.is_vmware => judged(args, &report, now),

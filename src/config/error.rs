@@ -1,37 +1,55 @@
-//! Why a configuration was refused, in words.
+//! Errors of the configuration.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::location::Location;
 use crate::plain;
 
-/// Why a configuration was refused: the file, the line and the key where they are known, and the reason.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ConfigError {
-    pub(super) file: PathBuf,
-    pub(super) line: Option<usize>,
-    pub(super) key: Option<String>,
-    pub(super) reason: String,
+/// A mistake in a text: where it is and the reason for rejecting it.
+#[derive(Debug)]
+pub struct Mistake {
+    pub location: Location,
+    pub reason: String,
 }
 
-/// On one line of bounded length, whatever the file holds and however it is named.
+impl Mistake {
+    /// Adds the file whose text it is.
+    pub fn in_file(self, file: &Path) -> ConfigError {
+        ConfigError {
+            file: file.to_path_buf(),
+            location: self.location,
+            reason: self.reason,
+        }
+    }
+}
+
+/// Why a configuration was rejected: the file, the line and the key if they are known, and the reason.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfigError {
+    file: PathBuf,
+    location: Location,
+    reason: String,
+}
+
+/// Writes one line of bounded length, whatever the file contains and however it is named.
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.file.as_os_str().is_empty() {
             true => write!(f, "\"\"")?,
             false => write!(f, "{}", plain::line(&self.file.display().to_string()))?,
         }
-        if let Some(line) = self.line {
+        if let Some(line) = self.location.line {
             write!(f, ":{line}")?;
         }
-        if let Some(key) = &self.key {
+        if let Some(key) = &self.location.key {
             write!(f, ": {}", abridged(key, 50, 10))?;
         }
         write!(f, ": {}", abridged(&self.reason, 250, 150))
     }
 }
 
-/// The text on one line; where it is long, its first and its last characters.
+/// Returns the text on one line; if it is long, its first and its last characters.
 fn abridged(text: &str, first: usize, last: usize) -> String {
     let text = plain::line(text);
     let start = text.char_indices().nth(first).map(|(index, _)| index);

@@ -1,5 +1,6 @@
 //! The daemon's end of the count worker: when one starts, what it reported, and how it ended. Never blocks.
 
+mod clock;
 mod result;
 
 use std::os::fd::BorrowedFd;
@@ -19,9 +20,7 @@ use crate::report::GraphiteReport;
 use crate::worker::SUBCOMMAND;
 use crate::worker::protocol::{MAX_REPORT_BYTES, Report, Request};
 use clock::WallClock;
-use result::log_count;
-
-mod clock;
+use result::ResultLog;
 
 const COLLECTOR: &str = "graphite";
 /// A count that failed or could not be published is retried after this time, if its interval is longer.
@@ -53,6 +52,7 @@ pub struct CountTask {
     counting: Health,
     publishing: Health,
     state_folder: Health,
+    results: ResultLog,
     last: Option<(u64, u64)>,
     report: Option<GraphiteReport>,
 }
@@ -103,6 +103,7 @@ impl CountTask {
             counting: Health::default(),
             publishing: Health::default(),
             state_folder: Health::default(),
+            results: ResultLog::default(),
             last: None,
             report: None,
         }
@@ -299,7 +300,7 @@ impl CountTask {
             }
             Report::Counted(count, document) => {
                 self.counting.works(log, COLLECTOR, "counting");
-                log_count(&count, log);
+                self.results.log(&count, log);
                 self.last = Some((document.hosts, document.metrics));
                 running.after_clock_change = false;
                 self.deaths = 0;

@@ -3,10 +3,9 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use crate::exclude::Exclude;
 use rustix::fs::{AtFlags, FileType, RawDir, statat};
 use rustix::io::Errno;
-
-use super::exclude::Exclude;
 
 /// Room for one `getdents` call.
 const BUFFER_BYTES: usize = 32 * 1024;

@@ -13,10 +13,10 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, stat
 use rustix::io::Errno;
 
 use super::directory::{Buffer, Entries, Names, Step};
-use super::exclude::Exclude;
 use super::pace::Pace;
 use super::snapshot::{Join, Record, Stamp, State};
 use super::{CountSettings, Message, Totals};
+use crate::exclude::Exclude;
 use crate::plain;
 
 /// Levels below the whisper directory. Each stays open, and a path of 4,096 bytes cannot have more.

@@ -1,15 +1,15 @@
 //! The log file: kept open for appending, in a folder that others may write to, on a disk that may be full.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result, ensure};
-use rustix::fs::OFlags;
 
 use super::timestamp;
-use crate::published::Trusted;
+use crate::open;
+use crate::trusted_users::TrustedUsers;
 
 /// The log file.
 pub struct LogFile {
@@ -42,7 +42,7 @@ impl LogFile {
     /// Opens the file anew; until that works, lines go to the one that was open, which may have been rotated away.
     pub fn reopen(&mut self) -> Result<()> {
         self.stale = true;
-        let file = open(&self.path)?;
+        let file = open_log(&self.path)?;
         let is_same = |open: &File| identity(open) == identity(&file);
         // A line that was torn is still the last one where the file is the same, or is one of a run that was killed.
         self.torn = if self.open.as_ref().is_some_and(is_same) {
@@ -101,21 +101,13 @@ impl LogFile {
     }
 }
 
-/// Opens a log file for appending. It may be in a folder that others write to: a link or a FIFO planted there is
-/// refused, not followed or waited for, and so is, in such a folder, a file that is a stranger's or has another name
-/// elsewhere. The folder's owner is none: Shinken may rotate what is in its folder, and make the new file itself.
-fn open(path: &Path) -> Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = OpenOptions::new()
-        .append(true)
-        .read(true)
-        .create(true)
-        .mode(0o640)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
+/// Opens the log file for appending; links are not followed. In a folder that others can write to, returns an error if
+/// the file has a second name, or belongs neither to a trusted user nor to the folder's owner. Shinken owns the folder
+/// and may rotate what is in it, and so create the new file itself.
+fn open_log(path: &Path) -> Result<File> {
+    let file = open::for_appending(path)?;
     let metadata = file.metadata()?;
-    ensure!(metadata.is_file(), "not a regular file");
-    let trusted = Trusted::of_this_machine();
+    let trusted = TrustedUsers::load();
     let folder = path.parent().map(fs::metadata).transpose()?;
     let is_private = |folder: &Metadata| folder.mode() & 0o022 == 0 && trusted.check(folder.uid()).is_ok();
     if folder.as_ref().is_some_and(is_private) {

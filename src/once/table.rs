@@ -1,6 +1,7 @@
 //! What `once` found, as a table for people.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use super::Gathered;
 use crate::config::Config;
@@ -13,10 +14,9 @@ const COLUMNS: [&str; 8] = [
 ];
 
 /// The whole table, a block for each collector.
-pub fn table(gathered: &Gathered, config: &Config) -> String {
+pub fn table(gathered: &Gathered, config: &Config, whisper_dir: &Path) -> String {
     let graphite = match &gathered.graphite {
         Some(report) => {
-            let directory = config.graphite.whisper_dir();
             let unreadable = match report.unreadable {
                 0 => String::new(),
                 unreadable => format!(", {unreadable} directories unreadable"),
@@ -25,7 +25,7 @@ pub fn table(gathered: &Gathered, config: &Config) -> String {
                 "{} hosts, {} metrics under {}{unreadable}",
                 report.hosts,
                 report.metrics,
-                plain::line(&directory.to_string_lossy())
+                plain::line(&whisper_dir.to_string_lossy())
             )
         }
         None => absent(config.graphite.enabled).into(),

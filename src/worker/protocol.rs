@@ -33,7 +33,7 @@ pub struct Request {
     /// From the end of a count to the start of the next: a field of the document.
     pub interval: Duration,
     /// The settings of the count, except for the whisper directory.
-    settings: CountSettings,
+    pub settings: CountSettings,
     /// The other files that are written, by their key: the output must not be one of them.
     pub other_files: Vec<(String, PathBuf)>,
 }
@@ -79,7 +79,7 @@ impl Request {
     }
 
     /// The settings of the count of `whisper_dir`.
-    pub fn settings(&self, whisper_dir: &Path) -> CountSettings {
+    pub fn settings_for(&self, whisper_dir: &Path) -> CountSettings {
         CountSettings {
             whisper_dir: whisper_dir.to_path_buf(),
             ..self.settings.clone()

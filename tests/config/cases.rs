@@ -103,7 +103,7 @@ const TYPES: [(&str, &str); 11] = [
     ("nan", "floating point"),
     ("\"text\"", "string"),
     ("[\"text\"]", "sequence"),
-    ("{ a = 1 }", "table"),
+    ("{ a = 1 }", "map"),
     ("2026-11-22T13:05:00Z", "datetime"),
     ("13:05:00", "datetime"),
 ];

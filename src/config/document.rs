@@ -1,0 +1,112 @@
+//! The parsed text of a configuration, in which keys can be located.
+
+use serde_path_to_error::Segment;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
+
+use super::error::Mistake;
+use super::location::{Location, dotted, line_at};
+use super::schema::Config;
+
+/// The tables. serde would accept an array for each of them, with the values of its keys in their order.
+const TABLES: [&str; 5] = ["graphite", "disks", "vmware", "carbon", "host"];
+
+/// A text and the table that it was parsed to.
+pub struct Document<'t> {
+    text: &'t str,
+    root: Spanned<DeTable<'t>>,
+}
+
+impl<'t> Document<'t> {
+    /// Parses the text. Returns an error if it is not TOML.
+    pub fn parse(text: &'t str) -> Result<Self, Mistake> {
+        match DeTable::parse(text) {
+            Ok(root) => Ok(Self { text, root }),
+            Err(error) => Err(Mistake {
+                location: Location::of_syntax_error(text, error.span()),
+                reason: on_one_line(error.message()),
+            }),
+        }
+    }
+
+    /// Returns the values, each checked by itself.
+    pub fn config(&self) -> Result<Config, Mistake> {
+        self.check_types()?;
+        let deserializer = Deserializer::from(self.root.clone());
+        serde_path_to_error::deserialize(deserializer).map_err(|error| Mistake {
+            location: self.locate(error.path().iter()).unwrap_or_default(),
+            reason: on_one_line(error.inner().message()),
+        })
+    }
+
+    /// Returns the location of `table.key`, or of one element of its array; `None` if it is not set. The table `""` is
+    /// the top.
+    pub fn location_of(&self, table: &str, key: &str, index: Option<usize>) -> Option<Location> {
+        let map = |key: &str| Segment::Map { key: key.into() };
+        let path = Some(table)
+            .filter(|table| !table.is_empty())
+            .map(map)
+            .into_iter()
+            .chain([map(key)])
+            .chain(index.map(|index| Segment::Seq { index }));
+        self.locate(path.collect::<Vec<_>>().iter())
+    }
+
+    /// Rejects types that serde would accept or name wrongly: arrays for tables, and dates, which it takes for maps.
+    fn check_types(&self) -> Result<(), Mistake> {
+        let refuse = |path: &[&str], found: &DeValue, expected: &str| {
+            let map = |key: &&str| Segment::Map { key: key.to_string() };
+            let path = path.iter().map(map).collect::<Vec<_>>();
+            Err(Mistake {
+                location: self.locate(path.iter()).unwrap_or_default(),
+                reason: format!("invalid type: {}, {expected}", found.type_str()),
+            })
+        };
+        for (name, value) in self.root.get_ref() {
+            let (name, value): (&str, _) = (name.get_ref(), value.get_ref());
+            if TABLES.contains(&name) && !value.is_table() {
+                return refuse(&[name], value, "expected a table");
+            }
+            for (key, value) in value.as_table().into_iter().flatten() {
+                if value.get_ref().is_datetime() {
+                    return refuse(&[name, key.get_ref()], value.get_ref(), "no key accepts one");
+                }
+            }
+            if value.is_datetime() {
+                return refuse(&[name], value, "no key accepts one");
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the key and the line of the value at `path`, as far as the document goes that way.
+    fn locate<'p>(&self, path: impl Iterator<Item = &'p Segment>) -> Option<Location> {
+        let mut table = Some(self.root.get_ref());
+        let mut value: Option<&DeValue> = None;
+        let mut location = None::<Location>;
+        for segment in path {
+            let (offset, found) = match segment {
+                Segment::Map { key } => {
+                    let (name, found) = table?.get_key_value(key.as_str())?;
+                    let parent = location.as_ref().and_then(|location| location.key.as_deref());
+                    let key = Some(dotted(parent.unwrap_or_default(), key));
+                    location = Some(Location { line: None, key });
+                    (name.span().start, found.get_ref())
+                }
+                Segment::Seq { index } => {
+                    let element = value?.as_array()?.get(*index)?;
+                    (element.span().start, element.get_ref())
+                }
+                _ => break,
+            };
+            table = found.as_table();
+            value = Some(found);
+            location.get_or_insert_default().line = Some(line_at(self.text.as_bytes(), offset));
+        }
+        location
+    }
+}
+
+fn on_one_line(message: &str) -> String {
+    message.trim_end().replace('\n', ", ")
+}

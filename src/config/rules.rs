@@ -1,0 +1,186 @@
+//! Rules that values must meet together.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::document::Document;
+use super::error::Mistake;
+use super::location::dotted;
+use super::paths::{protected_folder, without_dots};
+use super::schema::Config;
+use crate::exclude::Exclude;
+
+/// Most samples in a window: each is kept in memory for every disk.
+const MAX_SAMPLES: u32 = 1000;
+/// Every entry of the tree is compared with every pattern.
+const MAX_PATTERNS: usize = 1000;
+/// Compiling a pattern recurses as deep as its braces are nested.
+const MAX_PATTERN_BYTES: usize = 4096;
+/// Compiling takes some hundred times the memory and the time of reading.
+const MAX_PATTERNS_BYTES: usize = 64 << 10;
+
+/// Checks the values together. `file` is the path of the configuration.
+pub fn check(file: &Path, document: &Document, config: &Config) -> Result<(), Mistake> {
+    check_patterns(&config.graphite.exclude).map_err(|(index, reason)| Mistake {
+        location: document
+            .location_of("graphite", "exclude", index)
+            .unwrap_or_default(),
+        reason,
+    })?;
+    let (disks, vmware) = (&config.disks, &config.vmware);
+    for (table, interval, window) in [
+        ("disks", disks.interval, disks.window),
+        ("vmware", vmware.interval, vmware.window),
+    ] {
+        if let Some(reason) = wrong_window(interval, window) {
+            let location = |key| document.location_of(table, key, None);
+            let location = location("window").or_else(|| location("interval"));
+            return Err(Mistake {
+                location: location.unwrap_or_default(),
+                reason,
+            });
+        }
+    }
+    let paths = paths(config);
+    check_protected(document, &paths)?;
+    check_collisions(file, document, &paths)
+}
+
+/// Returns the reason for rejecting the patterns, with the index if it is about one of them.
+fn check_patterns(patterns: &[String]) -> Result<(), (Option<usize>, String)> {
+    if patterns.len() > MAX_PATTERNS {
+        return Err((None, format!("more than {MAX_PATTERNS} patterns")));
+    }
+    if patterns.iter().map(String::len).sum::<usize>() > MAX_PATTERNS_BYTES {
+        return Err((
+            None,
+            format!("patterns of more than {MAX_PATTERNS_BYTES} bytes together"),
+        ));
+    }
+    for (index, pattern) in patterns.iter().enumerate() {
+        if pattern.len() > MAX_PATTERN_BYTES {
+            let reason = format!("a pattern of more than {MAX_PATTERN_BYTES} bytes");
+            return Err((Some(index), reason));
+        }
+        Exclude::new(std::slice::from_ref(pattern)).map_err(|error| (Some(index), format!("{error:#}")))?;
+    }
+    // Patterns that are valid one by one can be too large together.
+    Exclude::new(patterns).map_err(|error| (None, format!("{error:#}")))?;
+    Ok(())
+}
+
+fn wrong_window(interval: Duration, window: Duration) -> Option<String> {
+    let relation = if window < interval {
+        "below"
+    } else if window > interval * MAX_SAMPLES {
+        "more than 1000 times"
+    } else {
+        return None;
+    };
+    let (interval, window) = (
+        humantime::format_duration(interval),
+        humantime::format_duration(window),
+    );
+    Some(format!(
+        "the window ({window}) is {relation} the interval ({interval})"
+    ))
+}
+
+/// A path of the configuration, or the default of its key.
+struct Configured {
+    table: &'static str,
+    key: &'static str,
+    path: PathBuf,
+    is_written: bool,
+}
+
+impl Configured {
+    fn name(&self) -> String {
+        dotted(self.table, self.key)
+    }
+}
+
+/// Returns the paths that are in use. If no whisper directory is set, all usual ones are: which one is chosen depends
+/// on what exists when the count starts.
+fn paths(config: &Config) -> Vec<Configured> {
+    let (graphite, disks, vmware) = (&config.graphite, &config.disks, &config.vmware);
+    let used = |table, key, path: &Path, is_written| Configured {
+        table,
+        key,
+        path: path.to_path_buf(),
+        is_written,
+    };
+    let mut paths = Vec::new();
+    paths.extend(
+        config
+            .log_file
+            .iter()
+            .map(|path| used("", "log_file", path, true)),
+    );
+    paths.extend(
+        config
+            .state_dir
+            .iter()
+            .map(|path| used("", "state_dir", path, true)),
+    );
+    if graphite.enabled {
+        let trees = graphite.whisper_dirs();
+        let mut outputs: Vec<_> = trees.iter().map(|tree| graphite.output_of(tree)).collect();
+        outputs.dedup();
+        paths.extend(
+            trees
+                .iter()
+                .map(|path| used("graphite", "whisper_dir", path, false)),
+        );
+        paths.extend(outputs.iter().map(|path| used("graphite", "output", path, true)));
+    }
+    if disks.enabled {
+        paths.push(used("disks", "output", &disks.output, true));
+    }
+    if vmware.enabled {
+        paths.push(used("vmware", "output", &vmware.output, true));
+    }
+    paths
+}
+
+/// Rejects paths that are written and are in a folder of the system.
+fn check_protected(document: &Document, paths: &[Configured]) -> Result<(), Mistake> {
+    for configured in paths.iter().filter(|configured| configured.is_written) {
+        if let Some(folder) = protected_folder(&configured.path) {
+            let location = document.location_of(configured.table, configured.key, None);
+            // The default of graphite.output is made from the whisper directory.
+            let location = location.or_else(|| document.location_of("graphite", "whisper_dir", None));
+            return Err(Mistake {
+                location: location.unwrap_or_default(),
+                reason: format!(
+                    "{:?} is in {folder}, must not be in a system folder",
+                    configured.path
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Rejects two paths that are the same, or the configuration itself: one file would replace the other for ever.
+fn check_collisions(file: &Path, document: &Document, paths: &[Configured]) -> Result<(), Mistake> {
+    let location = |configured: &Configured| document.location_of(configured.table, configured.key, None);
+    let file = std::path::absolute(file).map(|file| without_dots(&file)).ok();
+    for (index, configured) in paths.iter().enumerate() {
+        let path = without_dots(&configured.path);
+        let other = paths[..index]
+            .iter()
+            .find(|other| without_dots(&other.path) == path);
+        let names = match other {
+            _ if file.as_ref() == Some(&path) => "the configuration itself".to_string(),
+            Some(other) => format!("both {} and {}", other.name(), configured.name()),
+            None => continue,
+        };
+        let location = location(configured).or_else(|| other.and_then(location));
+        return Err(Mistake {
+            location: location.unwrap_or_default(),
+            reason: format!("{path:?} is {names}"),
+        });
+    }
+    Ok(())
+}

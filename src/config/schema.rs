@@ -1,0 +1,204 @@
+//! Every key of the configuration with its type and default.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use log::LevelFilter;
+use serde::Deserialize;
+
+use super::values;
+
+/// Everything that can be configured, with its default.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a configuration")]
+pub struct Config {
+    /// Least severe level that is logged.
+    #[serde(deserialize_with = "values::log_level")]
+    pub log_level: LevelFilter,
+    /// The log file; `None` (written `""`) for none.
+    #[serde(deserialize_with = "values::optional_file")]
+    pub log_file: Option<PathBuf>,
+    /// Folder of the state that outlives a run; `None` (written `""`) for none.
+    #[serde(deserialize_with = "values::optional_folder")]
+    pub state_dir: Option<PathBuf>,
+    /// The count of the whisper tree.
+    pub graphite: GraphiteConfig,
+    /// The activity of the physical disks.
+    pub disks: DisksConfig,
+    /// The CPU time that VMware withholds.
+    pub vmware: VmwareConfig,
+    /// Feeding the figures to Graphite.
+    pub carbon: CarbonConfig,
+    /// Where the kernel's files are.
+    pub host: HostConfig,
+}
+
+/// `[graphite]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct GraphiteConfig {
+    /// Whether the tree is counted.
+    pub enabled: bool,
+    /// The whisper directory; unset: the first usual place that exists.
+    #[serde(deserialize_with = "values::some_path")]
+    pub whisper_dir: Option<PathBuf>,
+    /// The published file; unset: the whisper directory with `.nb_metrics` appended.
+    #[serde(deserialize_with = "values::some_file")]
+    pub output: Option<PathBuf>,
+    /// From the end of a count to the start of the next.
+    #[serde(deserialize_with = "values::duration")]
+    pub interval: Duration,
+    /// Largest share of the time that a running count works, 1 to 100.
+    #[serde(deserialize_with = "values::percent")]
+    pub max_busy_percent: u32,
+    /// Depth under the whisper directory at which directories are hosts, 1 or more.
+    #[serde(deserialize_with = "values::depth")]
+    pub host_depth: u32,
+    /// How often everything is read again, whatever the caches say.
+    #[serde(deserialize_with = "values::duration")]
+    pub full_scan_interval: Duration,
+    /// Gitignore patterns, relative to the whisper directory, of what is not counted.
+    pub exclude: Vec<String>,
+}
+
+/// `[disks]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct DisksConfig {
+    /// Whether the disks are sampled.
+    pub enabled: bool,
+    /// The published file.
+    #[serde(deserialize_with = "values::file")]
+    pub output: PathBuf,
+    /// Time between two samples.
+    #[serde(deserialize_with = "values::duration")]
+    pub interval: Duration,
+    /// Time that the published values span.
+    #[serde(deserialize_with = "values::duration")]
+    pub window: Duration,
+}
+
+/// `[vmware]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct VmwareConfig {
+    /// Whether %ready is measured on VMware virtual machines.
+    pub enabled: bool,
+    /// The published file.
+    #[serde(deserialize_with = "values::file")]
+    pub output: PathBuf,
+    /// Time between two samples.
+    #[serde(deserialize_with = "values::duration")]
+    pub interval: Duration,
+    /// Time that the published value spans.
+    #[serde(deserialize_with = "values::duration")]
+    pub window: Duration,
+    /// Names of the guest library, tried in this order.
+    #[serde(deserialize_with = "values::libraries")]
+    pub libraries: Vec<String>,
+}
+
+/// `[carbon]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct CarbonConfig {
+    /// Whether the figures are sent to carbon.
+    pub enabled: bool,
+    /// Where carbon takes the plaintext protocol.
+    #[serde(deserialize_with = "values::address")]
+    pub address: SocketAddr,
+    /// What the metrics' paths begin with.
+    #[serde(deserialize_with = "values::metric_prefix")]
+    pub prefix: String,
+}
+
+/// `[host]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct HostConfig {
+    /// Where procfs is mounted.
+    #[serde(deserialize_with = "values::path")]
+    pub proc: PathBuf,
+    /// Where sysfs is mounted.
+    #[serde(deserialize_with = "values::path")]
+    pub sys: PathBuf,
+    /// Folder for run-time files, in which the lock's folder is.
+    #[serde(deserialize_with = "values::path")]
+    pub run: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            log_level: LevelFilter::Info,
+            log_file: Some("/var/log/shinken/gatherer.log".into()),
+            state_dir: Some("/var/lib/shinken-gatherer".into()),
+            graphite: GraphiteConfig::default(),
+            disks: DisksConfig::default(),
+            vmware: VmwareConfig::default(),
+            carbon: CarbonConfig::default(),
+            host: HostConfig::default(),
+        }
+    }
+}
+
+impl Default for GraphiteConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            whisper_dir: None,
+            output: None,
+            interval: Duration::from_secs(15 * 60),
+            max_busy_percent: 50,
+            host_depth: 1,
+            full_scan_interval: Duration::from_secs(24 * 60 * 60),
+            exclude: vec!["/lost+found/".into()],
+        }
+    }
+}
+
+impl Default for DisksConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            output: "/tmp/__check_graphite_iostats.tmp".into(),
+            interval: Duration::from_secs(10),
+            window: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for VmwareConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            output: "/dev/shm/vmware_stats_export.dat".into(),
+            interval: Duration::from_secs(10),
+            window: Duration::from_secs(60),
+            libraries: ["libguestlib.so.0", "libvmGuestLib.so.0", "libvmGuestLib.so"]
+                .map(String::from)
+                .into(),
+        }
+    }
+}
+
+impl Default for CarbonConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            address: (Ipv4Addr::LOCALHOST, 2003).into(),
+            prefix: "shinken.gatherer".into(),
+        }
+    }
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            proc: "/proc".into(),
+            sys: "/sys".into(),
+            run: "/run".into(),
+        }
+    }
+}
