@@ -200,10 +200,16 @@ impl Child {
         is_this
     }
 
-    /// Kills the child and waits for its end, but never longer than [`STOP_TIMEOUT`].
-    pub fn stop(&mut self) {
+    /// Waits until the child exits or is killed, at most `grace`, kills it, and waits for its end, at most
+    /// [`STOP_TIMEOUT`].
+    pub fn stop(&mut self, grace: Duration) {
+        self.wait(grace);
         self.kill();
-        let deadline = Instant::now() + STOP_TIMEOUT;
+        self.wait(STOP_TIMEOUT);
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         while let Some(pid) = self.pid {
             match waitpid(Some(pid), WaitOptions::NOHANG) {
                 Ok(None) if Instant::now() < deadline => sleep(STOP_PAUSE),
@@ -298,14 +304,14 @@ mod tests {
         assert_eq!(next(&mut child), Received::Line("a".into()));
         assert_eq!(next(&mut child), Received::Line("b".into()));
         assert_eq!(next(&mut child), Received::End);
-        child.stop();
+        child.stop(Duration::ZERO);
     }
 
     #[test]
     fn line_without_end_is_too_long() {
         let mut child = shell("head -c 9000 /dev/zero", 4096);
         assert_eq!(next(&mut child), Received::TooLong);
-        child.stop();
+        child.stop(Duration::ZERO);
     }
 
     #[test]
@@ -318,7 +324,7 @@ mod tests {
         child.set_deadline(Some(now + Duration::from_secs(1)));
         assert_eq!(child.receive(now), Received::Nothing);
         assert_eq!(child.receive(now + Duration::from_secs(1)), Received::Timeout);
-        child.stop();
+        child.stop(Duration::ZERO);
         assert_eq!(child.pid(), None);
         // It is an orphan now, reaped by whoever adopted it, if at all.
         let stat = || std::fs::read_to_string(format!("/proc/{grandchild}/stat"));
@@ -336,6 +342,6 @@ mod tests {
         child.send(&[b'x'; 300_000]).unwrap();
         child.close_input();
         assert_eq!(next(&mut child), Received::Line("300000".into()));
-        child.stop();
+        child.stop(Duration::ZERO);
     }
 }

@@ -188,7 +188,7 @@ fn no_whisper_directory_is_one_warning_and_is_found_when_it_appears() {
     fs::remove_dir(place.path("whisper")).unwrap();
     fs::write(place.path("whisper.nb_metrics"), "{}\n").unwrap();
     let daemon = Daemon::start(&place);
-    place.wait_for_log("WARN graphite: opening the whisper directory");
+    place.wait_for_log("opening the whisper directory");
     wait_for("the disks", || place.disks());
     assert_eq!(
         fs::read_to_string(place.path("whisper.nb_metrics")).unwrap(),

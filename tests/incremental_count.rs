@@ -7,13 +7,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use common::snapshot::{HOUR, Tree, change, directories, figures};
+use common::snapshot::{HOUR, Tree, change, directories, figures, settings};
 use common::tree::{Numbers, naive};
 use common::{Daemon, Place, skip, wait_for};
-use shinken_gatherer::graphite::{FullScan, count};
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use shinken_gatherer::graphite::{FullScan, Totals, count};
+
+const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 
 type Stamps = BTreeMap<PathBuf, (u64, u64, i64, i64, i64, i64)>;
 
@@ -406,4 +410,155 @@ fn whole_second_times(tree: &Tree) {
         }
         fs::remove_file(tree.path("host/missed.wsp")).unwrap();
     }
+}
+
+/// The tree changes while it is counted. What such a count finds is not defined, but the next one after the last
+/// change must be right, on file systems whose times are coarse (tmpfs) and on others.
+#[test]
+fn changes_during_a_count_are_in_the_next_one() {
+    let mut numbers = Numbers::seeded();
+    for memory in [false, true] {
+        let mut tree = if memory { Tree::in_memory() } else { Tree::new() };
+        tree.settings.settling_time = Duration::from_secs(2);
+        for number in 0..200 {
+            tree.metric(&format!("host-{}/check-{number}/m.wsp", number % 10));
+        }
+        for round in 0..100 {
+            let is_done = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for _ in 0..3 + numbers.below(30) {
+                        let check = numbers.below(200);
+                        let check = format!("host-{}/check-{check}", check % 10);
+                        let name = tree.path(&format!("{check}/{}.wsp", numbers.below(5)));
+                        match numbers.below(6) {
+                            0 => drop(fs::remove_dir_all(tree.path(&check))),
+                            1 => drop(fs::rename(tree.path(&check), tree.path("host-0/moved"))),
+                            2 | 3 => drop(fs::remove_file(name)),
+                            _ => tree.metric(name.strip_prefix(&tree.whisper).unwrap().to_str().unwrap()),
+                        }
+                    }
+                    is_done.store(true, Ordering::Relaxed);
+                });
+                while !is_done.load(Ordering::Relaxed) {
+                    tree.count();
+                }
+            });
+            let count = tree.count();
+            assert_eq!(
+                figures(&count),
+                naive(&tree.whisper).figures(),
+                "round {round}, {memory}"
+            );
+        }
+    }
+}
+
+/// Not a test of its own: the process that the next one kills. It counts until then.
+#[test]
+#[ignore = "started by killed_count_leaves_a_usable_snapshot"]
+fn count_until_killed() {
+    let whisper = PathBuf::from(std::env::var_os("COUNT_WHISPER").unwrap());
+    let snapshot = PathBuf::from(std::env::var_os("COUNT_SNAPSHOT").unwrap());
+    let settings = settings(&whisper);
+    fs::write(snapshot.with_extension("started"), "").unwrap();
+    for number in 0.. {
+        // Every second one writes all of it.
+        count(&settings, Some(&snapshot), number % 2 == 0, &mut |_| Ok(())).unwrap();
+    }
+}
+
+#[test]
+fn killed_count_leaves_a_usable_snapshot() {
+    let mut numbers = Numbers::seeded();
+    let tree = Tree::in_memory();
+    for number in 0..2000 {
+        tree.metric(&format!("host-{}/check-{number}/m.wsp", number % 10));
+    }
+    let started = tree.snapshot.with_extension("started");
+    for round in 0..40 {
+        let _ = fs::remove_file(&started);
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "count_until_killed", "--ignored"])
+            .env("COUNT_WHISPER", &tree.whisper)
+            .env("COUNT_SNAPSHOT", &tree.snapshot)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for("the count to start", || started.exists().then_some(()));
+        // The moment itself is what varies here.
+        std::thread::sleep(Duration::from_micros(numbers.below(40_000) as u64));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        tree.metric(&format!("host-{}/check-{round}/new.wsp", round % 10));
+        let count = tree.count_settled();
+        assert_eq!(figures(&count), naive(&tree.whisper).figures(), "round {round}");
+        assert_eq!(count.messages, [], "round {round}");
+        assert_eq!(tree.count_settled().totals.directories_read, 0, "round {round}");
+        assert!(tree.records() == tree.full_scan().1, "round {round}");
+    }
+}
+
+#[test]
+fn unreadable_directory_is_reported_once_and_canonical() {
+    let tree = Tree::in_memory();
+    for name in ["a/x.wsp", "closed/below/y.wsp", "z/z.wsp"] {
+        tree.metric(name);
+    }
+    // Deeper than any path: unreadable for root, too.
+    let mut directory = openat(CWD, tree.path("closed"), READ, Mode::empty()).unwrap();
+    for _ in 0..2100 {
+        mkdirat(&directory, "d", Mode::RWXU).unwrap();
+        directory = openat(&directory, "d", READ, Mode::empty()).unwrap();
+    }
+    let first = tree.count_settled();
+    assert_eq!((figures(&first), first.totals.unreadable), ((3, 3), 1));
+    assert_eq!(first.messages.len(), 1);
+    let text = first.messages[0].to_string();
+    assert!(text.contains("more than 2047 levels deep"), "{text}");
+    let second = tree.count_settled();
+    assert_eq!((second.totals.unreadable, second.messages.len()), (1, 0));
+    assert_eq!(second.totals.directories_read, 0);
+    assert!(tree.records() == tree.full_scan().1);
+    let removed = Command::new("rm").arg("-rf").arg(tree.path("closed/d")).status();
+    assert!(removed.unwrap().success());
+    let third = tree.count_settled();
+    assert_eq!(
+        (
+            figures(&third),
+            third.totals.unreadable,
+            third.totals.directories_read
+        ),
+        ((3, 3), 0, 1)
+    );
+}
+
+#[test]
+fn progress_is_reported_and_its_error_ends_the_count() {
+    let tree = Tree::in_memory();
+    for number in 0..5000 {
+        fs::create_dir_all(tree.path(&format!("host-{number}"))).unwrap();
+    }
+    let mut settings = tree.settings.clone();
+    settings.max_busy_percent = 20;
+    let mut last = Totals::default();
+    let counted = count(&settings, Some(&tree.snapshot), true, &mut |totals| {
+        assert!(totals.directories > last.directories);
+        last = *totals;
+        Ok(())
+    });
+    let counted = counted.unwrap();
+    assert!(
+        last.directories > 0 && counted.busy < counted.duration / 2,
+        "{counted:?}"
+    );
+    let before = fs::read(&tree.snapshot).unwrap();
+    fs::create_dir(tree.path("another")).unwrap();
+    let error = count(&settings, Some(&tree.snapshot), false, &mut |_| {
+        Err(anyhow::anyhow!("enough"))
+    })
+    .unwrap_err();
+    assert!(format!("{error:#}").ends_with(": enough"), "{error:#}");
+    assert_eq!(fs::read(&tree.snapshot).unwrap(), before);
+    assert_eq!(tree.state_files(), ["whisper.snapshot"]);
 }

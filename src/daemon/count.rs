@@ -29,6 +29,9 @@ const RETRY: Duration = Duration::from_secs(60);
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 /// Deaths in a row after which the next worker ignores the snapshot, which may be the cause.
 const DEATHS_BY_SNAPSHOT: u32 = 2;
+/// If the daemon ends while a worker publishes, the worker has this long to finish: killed, it would leave a temporary
+/// file behind.
+const PUBLISHING_GRACE: Duration = Duration::from_millis(300);
 /// A worker reports once a second. If it is silent for this long, the storage hangs.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
 /// The same for short intervals.
@@ -69,6 +72,8 @@ struct Running {
     worker: Child,
     /// When the next worker starts, from its end, according to its last report; `None` if it sent none.
     next: Option<Duration>,
+    /// Whether it has counted and replaces the published file.
+    is_publishing: bool,
     /// The published file, once it is known.
     output: PathBuf,
     /// Whether it reads every directory because the clock was set back, and has not finished.
@@ -172,7 +177,10 @@ impl CountTask {
     /// Kills the worker: the daemon ends.
     pub fn end(&mut self) {
         if let State::Running(running) = &mut self.state {
-            running.worker.stop();
+            running.worker.stop(match running.is_publishing {
+                true => PUBLISHING_GRACE,
+                false => Duration::ZERO,
+            });
         }
     }
 
@@ -217,6 +225,7 @@ impl CountTask {
                 self.state = State::Running(Running {
                     worker,
                     next: None,
+                    is_publishing: false,
                     output: PathBuf::new(),
                     after_clock_change,
                     no_state: false,
@@ -303,6 +312,7 @@ impl CountTask {
                 self.results.log(&count, log);
                 self.last = Some((document.hosts, document.metrics));
                 running.after_clock_change = false;
+                running.is_publishing = true;
                 self.deaths = 0;
                 self.report = Some(document);
             }

@@ -104,7 +104,7 @@ impl Join {
         let Some(old) = &mut self.old else {
             return Ok(None);
         };
-        if !old.next().is_some_and(|next| next.depth == depth) {
+        if old.next().is_none_or(|next| next.depth != depth) {
             return Ok(None);
         }
         old.take()?;
