@@ -449,6 +449,13 @@ pub fn of_values_together(place: &Place) -> Vec<Bad> {
         end: end.into(),
         ..bad(text, place)
     };
+    let in_system = |text: &str, place: &str, folder: &str| {
+        with(
+            text,
+            place,
+            &format!("\" is in {folder}, must not be in a system folder"),
+        )
+    };
     vec![
         with(
             "log_file = \"/x/a\"\n[disks]\noutput = \"/x/a\"\n",
@@ -490,6 +497,48 @@ pub fn of_values_together(place: &Place) -> Vec<Bad> {
             ":2: disks.output: ",
             "\" is the configuration itself",
         ),
+        with(
+            &format!("state_dir = \"{folder}gatherer.toml\"\n"),
+            ":1: state_dir: ",
+            "\" is the configuration itself",
+        ),
+        with(
+            "state_dir = \"/x/w\"\n[graphite]\nwhisper_dir = \"/x/w\"\n",
+            ":3: graphite.whisper_dir: ",
+            &both("state_dir", "graphite.whisper_dir"),
+        ),
+        // Any of the usual trees may be the one that exists when the count starts.
+        with(
+            "[disks]\noutput = \"/var/lib/carbon/whisper.nb_metrics\"\n",
+            ":2: disks.output: ",
+            &both("graphite.output", "disks.output"),
+        ),
+        in_system(
+            "[disks]\noutput = \"/etc/shadow\"\n",
+            ":2: disks.output: ",
+            "/etc",
+        ),
+        in_system(
+            "[vmware]\noutput = \"/tmp/../etc/x\"\n",
+            ":2: vmware.output: ",
+            "/etc",
+        ),
+        in_system(
+            "[graphite]\noutput = \"/usr//./x\"\n",
+            ":2: graphite.output: ",
+            "/usr",
+        ),
+        in_system(
+            "\n[graphite]\nwhisper_dir = \"/root/w\"\n",
+            ":3: graphite.whisper_dir: ",
+            "/root",
+        ),
+        in_system("log_file = \"/lib64/x\"\n", ":1: log_file: ", "/lib64"),
+        in_system("state_dir = \"/boot\"\n", ":1: state_dir: ", "/boot"),
+        in_system("state_dir = \"/proc/self/fd\"\n", ":1: state_dir: ", "/proc"),
+        in_system("log_file = \"/a/../../sys/x\"\n", ":1: log_file: ", "/sys"),
+        in_system("log_file = \"/bin/x\"\n", ":1: log_file: ", "/bin"),
+        in_system("log_file = \"/sbin/x\"\n", ":1: log_file: ", "/sbin"),
         bad(
             "[disks]\ninterval = \"20s\"\nwindow = \"10s\"\n",
             ":3: disks.window: the window (10s) is below the interval (20s)",

@@ -5,6 +5,7 @@ mod cases;
 #[path = "../common/mod.rs"]
 mod common;
 mod files;
+mod owner;
 mod reload;
 mod values;
 
@@ -102,6 +103,16 @@ fn the_defaults_written_out_are_accepted() {
     assert_eq!(
         common::text(&output.stdout),
         "{\"graphite\":null,\"disks\":null,\"vmware\":null}\n"
+    );
+}
+
+#[test]
+fn tree_of_the_command_line_is_not_published_into_etc() {
+    let place = Place::new();
+    let line = refusal(&place, &["once", "--write", "--whisper-dir", "/etc/whisper"]);
+    assert_eq!(
+        line,
+        "\"/etc/whisper.nb_metrics\" is in /etc, must not be in a system folder"
     );
 }
 

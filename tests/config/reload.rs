@@ -10,7 +10,11 @@ use crate::common::{Daemon, Place, wait_for};
 /// What the log said of refused configurations so far.
 fn refused(place: &Place) -> Vec<String> {
     let log = place.log();
-    let lines = log.lines().filter(|line| line.contains("not reloaded"));
+    // Only whole lines: the last one may be read while it is written.
+    let lines = log
+        .split_inclusive('\n')
+        .filter_map(|line| line.strip_suffix('\n'));
+    let lines = lines.filter(|line| line.contains("not reloaded"));
     lines.map(String::from).collect()
 }
 

@@ -139,6 +139,9 @@ fn what_is_unusual_and_right_is_taken() {
         "[vmware]\nlibraries = [\"/opt/lib/x.so\"]\nwindow = \"366days\"\ninterval = \"366days\"\n",
         "[vmware]\nenabled = false\noutput = \"/tmp/__check_graphite_iostats.tmp\"\n",
         "[carbon]\naddress = \"[fe80::1]:65535\"\n",
+        "log_file = \"/etcetera/x\"\nstate_dir = \"/home/x/state\"\n",
+        "[disks]\nenabled = false\noutput = \"/etc/shadow\"\n[graphite]\nwhisper_dir = \"/usr/w\"\noutput = \"/dev/shm/w\"\n",
+        "[vmware]\noutput = \"/etc/../srv/x\"\n",
     ];
     for text in fine {
         fs::write(place.path("gatherer.toml"), text).unwrap();

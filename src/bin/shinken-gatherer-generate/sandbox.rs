@@ -4,13 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::unit;
-use shinken_gatherer::config::Config;
+use shinken_gatherer::config::{Config, protected_folder};
 
 /// Folders that are never opened as a whole: with them writable there would be no sandbox left.
-const TOO_WIDE: [&str; 16] = [
-    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root", "/run",
-    "/sbin", "/sys", "/usr", "/var",
-];
+const TOO_WIDE: [&str; 6] = ["/", "/dev", "/home", "/opt", "/run", "/var"];
 /// What `ProtectHome=yes` hides.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 
@@ -43,7 +40,8 @@ pub fn drop_in(config: &Config) -> String {
         .chain(state_dir)
         .collect();
     for folder in folders.into_iter().filter(|folder| !is_writable(folder)) {
-        if has_control(folder) || TOO_WIDE.iter().any(|wide| Path::new(wide) == folder) {
+        let is_too_wide = TOO_WIDE.iter().any(|wide| Path::new(wide) == folder);
+        if has_control(folder) || is_too_wide || protected_folder(folder).is_some() {
             lines.push(format!(
                 "# not opened, it would be too much: {}",
                 folder.display().to_string().escape_default()
