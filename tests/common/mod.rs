@@ -1,6 +1,7 @@
 //! What the tests of the built binary share: a place of its own for each, the daemon in it, and waiting.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod clocks;
 pub mod snapshot;
 pub mod tree;
 pub mod watch;
