@@ -302,6 +302,8 @@ fn daemon_itself_never_touches_the_tree() {
         .arg(place.path("gatherer.toml"))
         .arg("run");
     let daemon = Daemon::spawn(&mut command, None);
+    // strace has started other processes before it.
+    place.wait_for_log("INFO daemon: started");
     let pid = wait_for("the daemon", || {
         let strace = daemon.child.id();
         let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).ok()?;

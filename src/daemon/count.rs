@@ -36,6 +36,8 @@ const PUBLISHING_GRACE: Duration = Duration::from_millis(300);
 const MAX_SILENCE: Duration = Duration::from_secs(60);
 /// The same for short intervals.
 const MIN_SILENCE: Duration = Duration::from_secs(5);
+/// A silent worker is reported if it writes nothing for this much longer.
+const SECOND_CHANCE: Duration = Duration::from_secs(2);
 
 /// The counts, one worker at a time, and their problems.
 #[derive(Debug)]
@@ -80,6 +82,8 @@ struct Running {
     after_clock_change: bool,
     /// Whether it runs without the state folder that is configured.
     no_state: bool,
+    /// Whether it missed a deadline.
+    is_late: bool,
     /// Whether it was logged that the worker is silent.
     is_overdue: bool,
 }
@@ -229,6 +233,7 @@ impl CountTask {
                     output: PathBuf::new(),
                     after_clock_change,
                     no_state: false,
+                    is_late: false,
                     is_overdue: false,
                 });
             }
@@ -247,6 +252,7 @@ impl CountTask {
             match running.worker.receive(now) {
                 Received::Line(line) => {
                     running.worker.set_deadline(Some(now + silence));
+                    running.is_late = false;
                     if std::mem::take(&mut running.is_overdue) {
                         log.info(COLLECTOR, "the count worker responds again", &[]);
                     }
@@ -259,6 +265,11 @@ impl CountTask {
                     }
                 }
                 Received::TooLong => return running.worker.kill(),
+                Received::Timeout if !running.is_late => {
+                    // Both processes may have been stopped together, or the machine: the worker gets a second chance.
+                    running.is_late = true;
+                    running.worker.set_deadline(Some(now + SECOND_CHANCE));
+                }
                 Received::Timeout => {
                     running.worker.set_deadline(None);
                     running.is_overdue = true;
