@@ -96,7 +96,7 @@ impl CountTask {
 
 fn say(count: &Count, log: &mut Log) {
     for message in &count.messages {
-        log.warn(COLLECTOR, message.to_string(), &[]);
+        log.warn(COLLECTOR, message, &[]);
     }
     let totals = &count.totals;
     let duration = humantime::format_duration(in_millis(count.duration));
