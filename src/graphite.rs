@@ -8,7 +8,7 @@ mod pace;
 mod snapshot;
 mod walk;
 
-use std::fmt::{Display, Formatter};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,14 +21,12 @@ use crate::plain;
 use crate::report::{GraphiteReport, Rounded, SCHEMA, Seconds, unix_seconds};
 use pace::Pace;
 pub use pace::Progress;
-use snapshot::{Damaged, Header, Join, Reader, Writer, settings_key};
-use walk::{Walk, Walked};
+use snapshot::{Damaged, Join, Reader, Writer, header, settings_key};
+use walk::Walk;
 
 /// A directory changed less than this before it was read may change again without a new time: file systems round
 /// times to as much as 2 s (FAT), and the kernel's own clock ticks every few milliseconds.
 const SETTLING_TIME: Duration = Duration::from_secs(2);
-/// If the wall clock was set back by more than this during a count, the same times come a second time.
-const MAX_SET_BACK: Duration = Duration::from_secs(1);
 
 /// The settings that a count depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,36 +89,6 @@ pub enum FullScan {
     Interval,
 }
 
-/// A message for the log, as a warning. Its text is one line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Message {
-    /// The snapshot cannot be used or cannot be written. The count is correct nevertheless.
-    Snapshot(String),
-    /// A directory that was readable or did not exist at the last count. `path` is quoted and escaped.
-    #[allow(missing_docs, reason = "see above")]
-    Unreadable { path: String, reason: String },
-    /// The number of further such directories.
-    MoreUnreadable(u64),
-    /// See [`Totals::differences`].
-    Differences(u64),
-}
-
-impl Display for Message {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Snapshot(reason) => write!(formatter, "{reason}"),
-            Self::Unreadable { path, reason } => {
-                write!(formatter, "cannot read {path}, not counted: {reason}")
-            }
-            Self::MoreUnreadable(more) => write!(formatter, "{more} more unreadable directories not counted"),
-            Self::Differences(differences) => write!(
-                formatter,
-                "full scan found {differences} entries that changed without a directory timestamp change"
-            ),
-        }
-    }
-}
-
 /// A finished count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
@@ -132,8 +100,9 @@ pub struct Count {
     pub busy: Duration,
     /// Set if every directory was read.
     pub full_scan: Option<FullScan>,
-    /// What to log.
-    pub messages: Vec<Message>,
+    /// Warnings for the log, one line each: the snapshot cannot be used or written, directories became unreadable, a
+    /// full scan found differences.
+    pub messages: Vec<String>,
 }
 
 impl Count {
@@ -173,37 +142,37 @@ pub fn count_at(
     wall: SystemTime,
     progress: &mut Progress<'_>,
 ) -> Result<Count> {
-    let started = (Instant::now(), SystemTime::now());
+    let started = Instant::now();
     let exclude = Exclude::new(&settings.exclude)?;
-    let mut plan = Plan::new(settings, snapshot, use_old, unix_nanoseconds(wall));
+    let mut plan = Plan::new(settings, snapshot, use_old, wall);
     let mut pace = Pace::new(settings.max_busy_percent, progress);
-    let walked = loop {
+    let (totals, mut messages, join) = loop {
         let join = plan.join(snapshot);
-        let full_scan = plan.full_scan.is_some();
-        let walk = Walk::start(settings, &exclude, full_scan, plan.now_ns, join, &mut pace);
+        let walk = Walk::start(
+            settings,
+            &exclude,
+            plan.full_scan.is_some(),
+            plan.now_ns,
+            join,
+            &mut pace,
+        );
         let error = match walk.and_then(Walk::finish) {
             Ok(walked) => break walked,
             Err(error) => error.downcast::<Damaged>(),
         };
         plan.reject(error.map_err(|error| error.context(format!("counting {:?}", settings.whisper_dir)))?);
     };
-    let Walked {
-        totals,
-        mut messages,
-        join,
-    } = walked;
-    let not_written = if was_set_back(started) {
-        Some("the wall clock was set back during the count".into())
-    } else {
-        join.finish().err().map(|error| error.to_string())
-    };
-    messages.extend(snapshot.and_then(|path| snapshot_message(path, plan.rejected, not_written)));
+    let written = join.finish();
+    messages.extend(snapshot.and_then(|path| snapshot_message(path, plan.rejected, written.err())));
     if totals.differences > 0 {
-        messages.push(Message::Differences(totals.differences));
+        messages.push(format!(
+            "full scan found {} entries that changed without a directory timestamp change",
+            totals.differences
+        ));
     }
     Ok(Count {
         totals,
-        duration: started.0.elapsed(),
+        duration: started.elapsed(),
         busy: pace.busy(),
         full_scan: plan.full_scan,
         messages,
@@ -220,7 +189,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(settings: &CountSettings, snapshot: Option<&Path>, use_old: bool, now_ns: i64) -> Self {
+    fn new(settings: &CountSettings, snapshot: Option<&Path>, use_old: bool, wall: SystemTime) -> Self {
+        let since_1970 = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now_ns = i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX);
         let mut plan = Self {
             now_ns,
             settings_key: settings_key(&settings.whisper_dir, &settings.exclude),
@@ -256,12 +227,9 @@ impl Plan {
     fn join(&mut self, path: Option<&Path>) -> Join {
         let old = self.old.take();
         let last_full_scan = old.as_ref().filter(|_| self.full_scan.is_none());
-        let header = Header {
-            written_ns: self.now_ns,
-            last_full_scan_ns: last_full_scan.map_or(self.now_ns, |old| old.last_full_scan_ns),
-            settings: self.settings_key.clone(),
-        };
+        let last_full_scan_ns = last_full_scan.map_or(self.now_ns, |old| old.last_full_scan_ns);
         let new = path.map(|path| {
+            let header = header(self.now_ns, last_full_scan_ns, &self.settings_key);
             let mut new = Writer::new(path, header, old.as_ref());
             if self.full_scan.is_some() {
                 // The header differs.
@@ -269,29 +237,24 @@ impl Plan {
             }
             new
         });
-        Join::new(old, new)
+        Join { old, new }
     }
 }
 
-fn snapshot_message(path: &Path, rejected: Option<Damaged>, not_written: Option<String>) -> Option<Message> {
+fn snapshot_message(
+    path: &Path,
+    rejected: Option<Damaged>,
+    not_written: Option<io::Error>,
+) -> Option<String> {
     let path = plain::path(path);
-    let text = match (rejected, not_written) {
-        (None, None) => return None,
-        (Some(reason), None) => format!("cannot use snapshot {path}, reading all directories: {reason}"),
-        (None, Some(reason)) => format!("cannot write snapshot {path}: {reason}"),
-        (Some(unusable), Some(reason)) => {
-            format!("cannot use snapshot {path} ({unusable}), cannot replace it: {reason}")
-        }
-    };
-    Some(Message::Snapshot(text))
-}
-
-/// Whether the wall clock went back since `started`, compared with the monotonic one.
-fn was_set_back((started, wall): (Instant, SystemTime)) -> bool {
-    SystemTime::now() + MAX_SET_BACK < wall + started.elapsed()
-}
-
-fn unix_nanoseconds(wall: SystemTime) -> i64 {
-    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    match (rejected, not_written) {
+        (None, None) => None,
+        (Some(reason), None) => Some(format!(
+            "cannot use snapshot {path}, reading all directories: {reason}"
+        )),
+        (None, Some(reason)) => Some(format!("cannot write snapshot {path}: {reason}")),
+        (Some(unusable), Some(reason)) => Some(format!(
+            "cannot use snapshot {path} ({unusable}), cannot replace it: {reason}"
+        )),
+    }
 }

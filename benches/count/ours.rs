@@ -72,7 +72,7 @@ pub fn main(mut arguments: impl Iterator<Item = String>) {
         max_busy_percent: 100,
         ..GraphiteConfig::default()
     };
-    let metrics = argument().parse().expect("a number");
+    let metrics: u64 = argument().parse().expect("a number");
     let (snapshot, anonymous) = (argument(), argument());
     let mut most = 0;
     let settings = CountSettings::new(&config, Path::new(&whisper_dir));
@@ -81,7 +81,8 @@ pub fn main(mut arguments: impl Iterator<Item = String>) {
         Ok(())
     });
     let count = count.expect("a count");
-    assert_eq!((count.totals.metrics, count.messages), (metrics, vec![]));
+    assert_eq!(count.totals.metrics, metrics);
+    assert!(count.messages.is_empty(), "{:?}", count.messages);
     std::fs::write(anonymous, anonymous_now().max(most).to_string()).expect("writing the memory");
 }
 

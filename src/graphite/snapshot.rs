@@ -1,13 +1,13 @@
 //! The snapshot file: the directories of the whisper tree as the last count found them.
 //!
-//! A flat file in the order of the walk, depth first, children sorted by name. All numbers are little-endian:
+//! A flat file in the order of the walk, depth first, children sorted by name, of little-endian words of 8 bytes:
 //!
 //! ```text
-//! header    magic and format version (8 bytes), wall clock of the count (i64 ns), wall clock of the last full scan
-//!           (i64 ns), length of the settings (u32), settings that the records depend on
-//! record    depth (u16), length of the name (u16), flags (u8), metrics (u32), inode (u64), modification time (i64 ns),
-//!           change time (i64 ns), device (u64, only if it is not that of the whisper directory), name
-//! trailer   CRC-32 of all that precedes it (u32)
+//! header    magic and format version, wall clock of the count (ns), wall clock of the last full scan (ns), length of
+//!           the settings; the settings that the records depend on
+//! record    depth (12 bits), flags (4), length of the name (16), number of metrics (32); inode, modification time (ns),
+//!           change time (ns); the device if it is not that of the whisper directory; the name
+//! trailer   CRC-32 of all that precedes it (4 bytes)
 //! ```
 //!
 //! The same tree gives the same records, whether an incremental count or a full scan wrote them. Git's index and
@@ -18,7 +18,7 @@ mod reader;
 mod writer;
 
 use std::fs::File;
-use std::io::{Read, Result, Take, Write};
+use std::io::{self, Read, Take, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -29,20 +29,18 @@ pub use reader::{Damaged, Reader};
 pub use writer::Writer;
 
 /// The last byte is the version of the format.
-const MAGIC: [u8; 8] = *b"SGCOUNT\x01";
-/// Bytes of the header before the settings.
-const HEADER_BYTES: usize = 28;
-/// Bytes of a record without device and name.
-const RECORD_BYTES: usize = 33;
-const CHECKSUM_BYTES: u64 = 4;
-const STATE_MASK: u8 = 0b011;
-const HAS_DEVICE: u8 = 0b100;
+const MAGIC: u64 = u64::from_le_bytes(*b"SGCOUNT\x01");
+/// Bytes of the header without settings, and of a record without device and name.
+const FIXED_BYTES: usize = 4 * 8;
+const CHECKSUM_BYTES: usize = 4;
 const BUFFER_BYTES: usize = 64 * 1024;
+const DEPTH_BITS: u32 = 12;
+const HAS_DEVICE: u64 = 0b100;
 
 /// Identifies a directory and tells whether its entries may have changed.
 ///
 /// The change time cannot be set back by tools that restore modification times (rsync, tar).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// Inode number.
     pub inode: u64,
@@ -76,7 +74,7 @@ pub enum State {
     Unsettled,
     /// Valid while the stamp is unchanged.
     Settled,
-    /// Could not be read, which was reported. Its stamp and metrics are 0.
+    /// Could not be read, which was reported.
     Unreadable,
 }
 
@@ -92,7 +90,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record of every unreadable directory.
+    /// The record of every unreadable directory: without a stamp, so that the same tree gives the same records.
     pub const UNREADABLE: Self = Self {
         state: State::Unreadable,
         stamp: Stamp {
@@ -104,51 +102,37 @@ impl Record {
         metrics: 0,
     };
 
-    /// Appends the record of the directory `name` (without NUL) to `bytes`.
-    fn encode(&self, depth: u16, name: &[u8], bytes: &mut Vec<u8>) {
-        let name_bytes = u16::try_from(name.len()).expect("a directory entry is shorter than 64 KiB");
-        let has_device = self.stamp.device.map_or(0, |_| HAS_DEVICE);
-        bytes.extend(depth.to_le_bytes());
-        bytes.extend(name_bytes.to_le_bytes());
-        bytes.push(self.state as u8 | has_device);
-        bytes.extend(self.metrics.to_le_bytes());
-        bytes.extend(self.stamp.inode.to_le_bytes());
-        bytes.extend(self.stamp.modified_ns.to_le_bytes());
-        bytes.extend(self.stamp.changed_ns.to_le_bytes());
-        bytes.extend(self.stamp.device.iter().flat_map(|device| device.to_le_bytes()));
-        bytes.extend(name);
+    /// Whether the entries of a directory with this stamp are the recorded ones.
+    pub fn is_valid(&self, stamp: &Stamp) -> bool {
+        self.state == State::Settled && self.stamp == *stamp
+    }
+
+    /// Encodes the record of the directory `name` (without NUL).
+    fn encode(&self, depth: u16, name: &[u8]) -> Vec<u8> {
+        let flags = self.state as u64 | self.stamp.device.map_or(0, |_| HAS_DEVICE);
+        let first = u64::from(depth)
+            | flags << DEPTH_BITS
+            | (name.len() as u64) << 16
+            | u64::from(self.metrics) << 32;
+        let times = [self.stamp.modified_ns, self.stamp.changed_ns].map(i64::cast_unsigned);
+        let words = [first, self.stamp.inode, times[0], times[1]].map(u64::to_le_bytes);
+        let device = self.stamp.device.map(u64::to_le_bytes);
+        [words.as_flattened(), device.as_slice().as_flattened(), name].concat()
     }
 }
 
-/// The start of the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
-    /// Wall clock at the start of the count that wrote the file, Unix nanoseconds.
-    pub written_ns: i64,
-    /// Wall clock at the start of the last full scan, Unix nanoseconds.
-    pub last_full_scan_ns: i64,
-    /// See [`settings_key`].
-    pub settings: Vec<u8>,
-}
-
-impl Header {
-    fn encode(&self) -> Vec<u8> {
-        let settings_bytes = u32::try_from(self.settings.len()).expect("settings are shorter than 4 GiB");
-        [
-            &MAGIC[..],
-            &self.written_ns.to_le_bytes(),
-            &self.last_full_scan_ns.to_le_bytes(),
-            &settings_bytes.to_le_bytes(),
-            &self.settings,
-        ]
-        .concat()
-    }
+/// Encodes the header. `written_ns` and `last_full_scan_ns` are the wall clock, Unix nanoseconds, at the start of the
+/// count that writes the file and of the last full scan; for `settings` see [`settings_key`].
+pub fn header(written_ns: i64, last_full_scan_ns: i64, settings: &[u8]) -> Vec<u8> {
+    let times = [written_ns, last_full_scan_ns].map(i64::cast_unsigned);
+    let words = [MAGIC, times[0], times[1], settings.len() as u64].map(u64::to_le_bytes);
+    [words.as_flattened(), settings].concat()
 }
 
 /// Encodes the settings that the records depend on, to compare them with those of a snapshot.
 pub fn settings_key(whisper_dir: &Path, exclude: &[String]) -> Vec<u8> {
-    let patterns = exclude.iter().map(String::as_bytes);
     let mut key = Vec::new();
+    let patterns = exclude.iter().map(String::as_bytes);
     for part in std::iter::once(whisper_dir.as_os_str().as_bytes()).chain(patterns) {
         key.extend((part.len() as u64).to_le_bytes());
         key.extend(part);
@@ -165,20 +149,18 @@ struct Checked<T> {
 
 impl<T> Checked<T> {
     fn new(inner: T) -> Self {
-        Self {
-            inner,
-            checksum: crc32fast::Hasher::new(),
-        }
+        let checksum = crc32fast::Hasher::new();
+        Self { inner, checksum }
     }
 
     /// The checksum of all bytes up to now, as it stands in the file.
-    fn checksum(&self) -> [u8; 4] {
+    fn checksum(&self) -> [u8; CHECKSUM_BYTES] {
         self.checksum.clone().finalize().to_le_bytes()
     }
 }
 
 impl Read for Checked<Take<File>> {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
         self.checksum.update(&buffer[..length]);
         Ok(length)
@@ -186,13 +168,13 @@ impl Read for Checked<Take<File>> {
 }
 
 impl Write for Checked<File> {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let length = self.inner.write(bytes)?;
         self.checksum.update(&bytes[..length]);
         Ok(length)
     }
 
-    fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
 }

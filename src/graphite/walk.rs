@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::directory::{Buffer, Entries, Names, Step};
 use super::pace::Pace;
 use super::snapshot::{Join, Record, Stamp, State};
-use super::{CountSettings, Message, Totals};
+use super::{CountSettings, Totals};
 use crate::exclude::Exclude;
 use crate::plain;
 
@@ -45,12 +45,6 @@ struct Level {
     is_promised: bool,
     /// Length of the path to its parent.
     parent_path_bytes: usize,
-}
-
-/// A directory to visit, by `Walk::name`.
-struct Child {
-    /// Its record in the old snapshot.
-    known: Option<Record>,
 }
 
 /// The result of checking a directory.
@@ -83,16 +77,8 @@ pub struct Walk<'a, 'b> {
     join: Join,
     pace: &'a mut Pace<'b>,
     totals: Totals,
-    messages: Vec<Message>,
+    messages: Vec<String>,
     newly_unreadable: u64,
-}
-
-/// What a complete walk leaves.
-pub struct Walked {
-    pub totals: Totals,
-    /// The directories that became unreadable.
-    pub messages: Vec<Message>,
-    pub join: Join,
 }
 
 impl<'a, 'b> Walk<'a, 'b> {
@@ -132,11 +118,11 @@ impl<'a, 'b> Walk<'a, 'b> {
         Ok(walk)
     }
 
-    /// Walks to the end. An error leaves no result.
-    pub fn finish(mut self) -> Result<Walked> {
+    /// Walks to the end. Returns the totals, the directories that became unreadable, and both snapshots.
+    pub fn finish(mut self) -> Result<(Totals, Vec<String>, Join)> {
         while !self.levels.is_empty() {
             match self.next_child()? {
-                Some(child) => self.visit_child(child)?,
+                Some(known) => self.visit_child(known)?,
                 None => self.leave()?,
             }
         }
@@ -147,53 +133,51 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
         match self.newly_unreadable - self.messages.len() as u64 {
             0 => {}
-            more => self.messages.push(Message::MoreUnreadable(more)),
+            more => self
+                .messages
+                .push(format!("{more} more unreadable directories not counted")),
         }
-        Ok(Walked {
-            totals: self.totals,
-            messages: self.messages,
-            join: self.join,
-        })
+        Ok((self.totals, self.messages, self.join))
     }
 
     fn enter_root(&mut self, fd: OwnedFd) -> Result<()> {
-        let known = self.join.take_root()?;
+        let known = self.join.take_next(0)?;
         let stamp = Stamp::new(&self.root, self.root.st_dev);
         self.totals.directories = 1;
         match known {
-            Some(known) if !self.full_scan && known.state == State::Settled && known.stamp == stamp => {
-                self.keep(&known, Some(fd))
-            }
-            known => self.read(known, fd, stamp)?,
+            Some(known) if !self.full_scan && known.is_valid(&stamp) => self.keep(&known, Some(fd), 0),
+            known => self.read(known, fd, stamp, 0)?,
         }
         Ok(())
     }
 
-    /// Moves on to the next subdirectory of the deepest open directory, and takes what is known of it.
-    fn next_child(&mut self) -> Result<Option<Child>> {
+    /// Moves on to the next subdirectory of the deepest open directory. Returns what is known of it; `None` after the
+    /// last one.
+    fn next_child(&mut self) -> Result<Option<Option<Record>>> {
         let depth = self.depth();
         let Some(level) = self.levels.last_mut() else {
             return Ok(None);
         };
         let Some(names) = &mut level.names else {
-            let known = self.join.take_child(depth)?;
+            let known = self.join.take_next(depth)?;
             self.name.clear();
             self.name.extend_from_slice(self.join.name());
-            return Ok(known.map(|known| Child { known: Some(known) }));
+            return Ok(known.map(Some));
         };
         let Some(name) = names.next() else {
             return Ok(None);
         };
         self.name.clear();
         self.name.extend_from_slice(name);
-        let (mut known, mut removed) = (None, 0);
-        if level.is_known {
-            known = self.join.find_child(depth, &self.name, &mut removed)?;
+        if !level.is_known {
+            return Ok(Some(None));
         }
+        let mut removed = 0;
+        let known = self.join.find(depth, &self.name, &mut removed)?;
         if level.is_promised {
             self.totals.differences += removed + u64::from(known.is_none());
         }
-        Ok(Some(Child { known }))
+        Ok(Some(known))
     }
 
     /// Goes back up from a directory whose subdirectories were all visited.
@@ -217,27 +201,30 @@ impl<'a, 'b> Walk<'a, 'b> {
         Ok(())
     }
 
-    fn visit_child(&mut self, Child { known }: Child) -> Result<()> {
+    fn visit_child(&mut self, known: Option<Record>) -> Result<()> {
         self.pace.step(&self.totals)?;
-        let depth = self.levels.len();
+        let (depth, parent_path_bytes) = (self.levels.len(), self.path.len());
         let state = match depth {
             0..=MAX_DEPTH => self.check_directory(known.as_ref())?,
             _ => DirState::Unreadable(format!("more than {MAX_DEPTH} levels deep")),
         };
         if let DirState::Gone = state {
-            if known.is_some() {
-                self.join.remove();
-                self.join.remove_below(self.depth())?;
-            }
-            return Ok(());
+            return known.map_or(Ok(()), |_| Ok(self.join.remove(self.depth())?));
         }
         self.totals.directories += 1;
         self.totals.hosts += u64::from(depth == self.settings.host_depth as usize);
+        if depth > 1 {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(&self.name[..self.name.len() - 1]);
         match (state, known) {
-            (DirState::Unchanged(fd), Some(known)) => self.keep(&known, fd),
-            (DirState::ToRead(fd, stamp), known) => self.read(known, fd, stamp)?,
+            (DirState::Unchanged(fd), Some(known)) => self.keep(&known, fd, parent_path_bytes),
+            (DirState::ToRead(fd, stamp), known) => self.read(known, fd, stamp, parent_path_bytes)?,
             (DirState::Unreadable(reason), known) => self.skip_unreadable(known, reason)?,
             (DirState::Unchanged(_), None) | (DirState::Gone, _) => {}
+        }
+        if self.levels.len() == depth {
+            self.path.truncate(parent_path_bytes);
         }
         Ok(())
     }
@@ -257,41 +244,36 @@ impl<'a, 'b> Walk<'a, 'b> {
         let parent = self.levels.last().ok_or(Errno::BADF)?.fd.as_fd();
         let name = CStr::from_bytes_with_nul(&self.name).map_err(|_| Errno::INVAL)?;
         let stamp_of = |stat: &Stat| Stamp::new(stat, self.root.st_dev);
-        let keep_access_times = &mut self.keep_access_times;
-        let Some(known) = known.filter(|known| !self.full_scan && known.state == State::Settled) else {
-            let fd = open_to_read(parent, name, keep_access_times)?;
-            let stamp = stamp_of(&fstat(&fd)?);
-            return Ok(DirState::ToRead(fd, stamp));
-        };
-        if self.join.has_children() {
+        let known = known.filter(|known| !self.full_scan && known.state == State::Settled);
+        if let Some(known) = known
+            && self.join.has_children()
+        {
             let fd = openat(parent, name, PATH_FLAGS, Mode::empty())?;
             let stamp = stamp_of(&fstat(&fd)?);
-            if stamp == known.stamp {
+            if known.is_valid(&stamp) {
                 return Ok(DirState::Unchanged(Some(fd)));
             }
-            return Ok(DirState::ToRead(
-                open_to_read(fd.as_fd(), c".", keep_access_times)?,
-                stamp,
-            ));
+            let fd = open_to_read(fd.as_fd(), c".", &mut self.keep_access_times)?;
+            return Ok(DirState::ToRead(fd, stamp));
+        } else if let Some(known) = known {
+            let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                return Ok(DirState::Gone);
+            }
+            if known.is_valid(&stamp_of(&stat)) {
+                return Ok(DirState::Unchanged(None));
+            }
         }
-        let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return Ok(DirState::Gone);
-        }
-        if stamp_of(&stat) == known.stamp {
-            return Ok(DirState::Unchanged(None));
-        }
-        let fd = open_to_read(parent, name, keep_access_times)?;
+        let fd = open_to_read(parent, name, &mut self.keep_access_times)?;
         let stamp = stamp_of(&fstat(&fd)?);
         Ok(DirState::ToRead(fd, stamp))
     }
 
     /// Counts an unchanged directory. `fd` is open if it has subdirectories.
-    fn keep(&mut self, known: &Record, fd: Option<OwnedFd>) {
+    fn keep(&mut self, known: &Record, fd: Option<OwnedFd>, parent_path_bytes: usize) {
         self.totals.metrics += u64::from(known.metrics);
         self.record(known, Some(known));
         if let Some(fd) = fd {
-            let parent_path_bytes = self.push_path();
             self.levels.push(Level {
                 fd,
                 names: None,
@@ -303,22 +285,23 @@ impl<'a, 'b> Walk<'a, 'b> {
     }
 
     /// Reads a directory whose stamp was taken before, and counts it.
-    fn read(&mut self, known: Option<Record>, fd: OwnedFd, stamp: Stamp) -> Result<()> {
-        let parent_path_bytes = self.push_path();
+    fn read(
+        &mut self,
+        known: Option<Record>,
+        fd: OwnedFd,
+        stamp: Stamp,
+        parent_path_bytes: usize,
+    ) -> Result<()> {
         let mut entries = Entries::default();
         if let Err(errno) = self.read_entries(&fd, &mut entries)? {
             // The whisper directory itself is the condition for any result.
             if is_resource_error(errno) || self.levels.is_empty() {
                 return Err(resource_error(errno));
             }
-            self.path.truncate(parent_path_bytes);
             return self.skip_unreadable(known, io::Error::from(errno).to_string());
         }
-        let is_promised = known.is_some_and(|known| known.state == State::Settled && known.stamp == stamp);
-        if is_promised {
-            let known_metrics = known.map_or(0, |known| known.metrics);
-            self.totals.differences += u64::from(known_metrics.abs_diff(entries.metrics));
-        }
+        let promised = known.filter(|known| known.is_valid(&stamp));
+        self.totals.differences += promised.map_or(0, |known| known.metrics.abs_diff(entries.metrics).into());
         self.totals.directories_read += 1;
         self.totals.metrics += u64::from(entries.metrics);
         let is_settled = stamp.modified_ns.max(stamp.changed_ns) < self.settled_before_ns;
@@ -337,14 +320,13 @@ impl<'a, 'b> Walk<'a, 'b> {
                 fd,
                 names: Some(entries.directories),
                 is_known: known.is_some(),
-                is_promised,
+                is_promised: promised.is_some(),
                 parent_path_bytes,
             });
             return Ok(());
         }
-        self.path.truncate(parent_path_bytes);
         match known {
-            Some(_) => self.remove_below(is_promised),
+            Some(_) => self.remove_below(promised.is_some()),
             None => Ok(()),
         }
     }
@@ -366,11 +348,9 @@ impl<'a, 'b> Walk<'a, 'b> {
         if known.is_none_or(|known| known.state != State::Unreadable) {
             self.newly_unreadable += 1;
             if self.messages.len() < MAX_REPORTED {
-                let parent_path_bytes = self.push_path();
-                let path = self.settings.whisper_dir.join(OsStr::from_bytes(&self.path));
-                self.path.truncate(parent_path_bytes);
-                let path = plain::path(&path);
-                self.messages.push(Message::Unreadable { path, reason });
+                let path = plain::path(&self.settings.whisper_dir.join(OsStr::from_bytes(&self.path)));
+                self.messages
+                    .push(format!("cannot read {path}, not counted: {reason}"));
             }
         }
         self.record(&Record::UNREADABLE, known.as_ref());
@@ -383,16 +363,6 @@ impl<'a, 'b> Walk<'a, 'b> {
     fn record(&mut self, record: &Record, known: Option<&Record>) {
         let name = &self.name[..self.name.len() - 1];
         self.join.record(self.depth(), name, record, known);
-    }
-
-    /// Appends the name of the visited directory to the path, and returns the length before.
-    fn push_path(&mut self) -> usize {
-        let parent_path_bytes = self.path.len();
-        if !self.path.is_empty() {
-            self.path.push(b'/');
-        }
-        self.path.extend_from_slice(&self.name[..self.name.len() - 1]);
-        parent_path_bytes
     }
 
     /// The depth of the visited directory: that of the whisper directory is 0.

@@ -12,7 +12,7 @@ use super::wait_for;
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 /// Bytes of the header before the settings: magic, two times and a length.
-pub const HEADER_BYTES: usize = 28;
+pub const HEADER_BYTES: usize = 32;
 
 /// A whisper directory, its snapshot and how to count.
 pub struct Tree {
@@ -125,7 +125,7 @@ pub fn settings(whisper: &Path) -> CountSettings {
 /// The records of a snapshot: without its header, which has times, and the checksum over it.
 pub fn records_of(path: &Path) -> Vec<u8> {
     let bytes = fs::read(path).unwrap();
-    let settings = u32::from_le_bytes(bytes[HEADER_BYTES - 4..HEADER_BYTES].try_into().unwrap());
+    let settings = u64::from_le_bytes(bytes[HEADER_BYTES - 8..HEADER_BYTES].try_into().unwrap());
     bytes[HEADER_BYTES + settings as usize..bytes.len() - 4].to_vec()
 }
 

@@ -2,22 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::Error;
-
-use super::super::outlet::Health;
 use super::COLLECTOR;
-use crate::graphite::{Count, FullScan, Message};
+use crate::graphite::{Count, FullScan};
 use crate::logging::Log;
 
-/// Remembered messages. A count has at most a few dozen.
-const MAX_KNOWN: usize = 200;
-
-/// What was logged about earlier counts.
+/// Logs counts, and remembers what it logged about the last one.
 #[derive(Debug, Default)]
 pub struct ResultLog {
-    snapshot: Health,
-    /// Messages about the tree that a count without an old snapshot repeats.
-    known: Vec<Message>,
+    last: Vec<String>,
 }
 
 impl ResultLog {
@@ -57,7 +49,7 @@ impl ResultLog {
         log.debug(
             COLLECTOR,
             format_args!(
-                "{} directories, {} read, {reads_saved} reads saved{full_scan}; {} of work",
+                "{} directories, {} read, {reads_saved} unchanged{full_scan}; busy {}",
                 totals.directories,
                 totals.directories_read,
                 humantime::format_duration(in_millis(count.busy)),
@@ -66,28 +58,16 @@ impl ResultLog {
         );
     }
 
+    /// Logs the messages that the last count did not have: without an old snapshot, a count repeats them all.
     fn log_messages(&mut self, count: &Count, log: &mut Log) {
-        let (snapshot, tree): (Vec<_>, Vec<_>) = count
+        for message in count
             .messages
             .iter()
-            .partition(|message| matches!(message, Message::Snapshot(_)));
-        match snapshot.first() {
-            Some(message) => self
-                .snapshot
-                .fails(log, COLLECTOR, &Error::msg(message.to_string())),
-            None => self.snapshot.works(log, COLLECTOR, "using the snapshot"),
+            .filter(|message| !self.last.contains(message))
+        {
+            log.warn(COLLECTOR, message, &[]);
         }
-        // With an old snapshot, the messages are about what is new. Without one, about all there is.
-        let is_new = matches!(count.full_scan, None | Some(FullScan::Interval));
-        for message in &tree {
-            if is_new || !self.known.contains(message) {
-                log.warn(COLLECTOR, message, &[]);
-            }
-        }
-        if !is_new || self.known.len() > MAX_KNOWN {
-            self.known.clear();
-        }
-        self.known.extend(tree.into_iter().cloned());
+        self.last.clone_from(&count.messages);
     }
 }
 

@@ -2,55 +2,47 @@
 //! names finds what is known of a directory.
 
 use std::cmp::Ordering;
+use std::io;
 
 use super::{Damaged, Reader, Record, Writer};
 
-/// A walk's view of both snapshots, either of which may be missing.
+/// Both snapshots at the place of a walk. Either may be missing.
 #[derive(Debug)]
 pub struct Join {
-    old: Option<Reader>,
-    new: Option<Writer>,
+    /// At its start.
+    pub old: Option<Reader>,
+    /// At its start.
+    pub new: Option<Writer>,
 }
 
 impl Join {
-    /// Joins the two, both at their start.
-    pub fn new(old: Option<Reader>, new: Option<Writer>) -> Self {
-        Self { old, new }
-    }
-
-    /// Takes the record of the whisper directory.
-    pub fn take_root(&mut self) -> Result<Option<Record>, Damaged> {
-        self.take_at(0)
-    }
-
-    /// Takes the next known directory at `depth`, the children of an unchanged one.
-    pub fn take_child(&mut self, depth: u16) -> Result<Option<Record>, Damaged> {
-        self.take_at(depth)
+    /// Takes the next known directory if it is at `depth`: the whisper directory, or a child of an unchanged one.
+    pub fn take_next(&mut self, depth: u16) -> Result<Option<Record>, Damaged> {
+        let Some(old) = &mut self.old else {
+            return Ok(None);
+        };
+        if old.next().is_none_or(|next| next.depth != depth) {
+            return Ok(None);
+        }
+        old.take()?;
+        Ok(Some(old.current().record))
     }
 
     /// Takes what is known of the directory `name` (with NUL) at `depth`. Those before it in the order of names are no
     /// longer there; adds their number to `removed`.
-    pub fn find_child(
-        &mut self,
-        depth: u16,
-        name: &[u8],
-        removed: &mut u64,
-    ) -> Result<Option<Record>, Damaged> {
-        loop {
-            let next = self.old.as_ref().and_then(Reader::next);
-            let order = next
-                .filter(|entry| entry.depth == depth)
-                .map(|entry| entry.name.as_slice().cmp(name));
-            match order {
-                None | Some(Ordering::Greater) => return Ok(None),
-                Some(Ordering::Equal) => return self.take_child(depth),
-                Some(Ordering::Less) => {
-                    self.remove_next()?;
-                    self.remove_below(depth)?;
-                    *removed += 1;
-                }
+    pub fn find(&mut self, depth: u16, name: &[u8], removed: &mut u64) -> Result<Option<Record>, Damaged> {
+        while let Some(next) = self.old.as_ref().and_then(Reader::next)
+            && next.depth == depth
+        {
+            match next.name.as_slice().cmp(name) {
+                Ordering::Greater => return Ok(None),
+                Ordering::Equal => return self.take_next(depth),
+                Ordering::Less => *removed += 1,
             }
+            self.remove_next()?;
+            self.remove_below(depth)?;
         }
+        Ok(None)
     }
 
     /// The name, with NUL, of the directory that was taken last.
@@ -62,6 +54,12 @@ impl Join {
     pub fn has_children(&self) -> bool {
         let next = |old: &Reader| old.next().is_some_and(|next| next.depth > old.current().depth);
         self.old.as_ref().is_some_and(next)
+    }
+
+    /// Drops the directory at `depth` that was taken last, and all below it.
+    pub fn remove(&mut self, depth: u16) -> Result<(), Damaged> {
+        self.start();
+        self.remove_below(depth).map(|_| ())
     }
 
     /// Drops the next records that are deeper than `depth`. Returns how many of them are at `depth + 1`.
@@ -76,39 +74,20 @@ impl Join {
         Ok(children)
     }
 
-    /// Drops the directory that was taken last.
-    pub fn remove(&mut self) {
-        self.start();
-    }
-
     /// Records a directory of the new snapshot, which is `known` if its old record was taken last.
     pub fn record(&mut self, depth: u16, name: &[u8], record: &Record, known: Option<&Record>) {
-        let Some(new) = &mut self.new else {
-            return;
-        };
-        if let (Some(old), true) = (&self.old, known == Some(record))
-            && new.keep(old)
+        let is_same = known == Some(record);
+        if let Some(new) = &mut self.new
+            && !(is_same && self.old.as_ref().is_some_and(|old| new.keep(old)))
         {
-            return;
+            new.start(self.old.as_ref());
+            new.write(depth, name, record);
         }
-        new.start(self.old.as_ref());
-        new.write(depth, name, record);
     }
 
     /// Replaces the old snapshot by the new one if they differ.
-    pub fn finish(self) -> std::io::Result<()> {
+    pub fn finish(self) -> io::Result<()> {
         self.new.map_or(Ok(()), Writer::finish)
-    }
-
-    fn take_at(&mut self, depth: u16) -> Result<Option<Record>, Damaged> {
-        let Some(old) = &mut self.old else {
-            return Ok(None);
-        };
-        if old.next().is_none_or(|next| next.depth != depth) {
-            return Ok(None);
-        }
-        old.take()?;
-        Ok(Some(old.current().record))
     }
 
     fn remove_next(&mut self) -> Result<(), Damaged> {

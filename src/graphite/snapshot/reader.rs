@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter};
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Take};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Take};
 use std::mem;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -12,11 +12,10 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::{
-    BUFFER_BYTES, CHECKSUM_BYTES, Checked, HAS_DEVICE, HEADER_BYTES, Header, MAGIC, RECORD_BYTES, Record,
-    STATE_MASK, Stamp, State,
+    BUFFER_BYTES, CHECKSUM_BYTES, Checked, DEPTH_BITS, FIXED_BYTES, HAS_DEVICE, MAGIC, Record, Stamp, State,
 };
 
-/// The reason why the rest of a snapshot cannot be used. Nothing that was read from it before can be trusted either.
+/// The reason why a snapshot cannot be used. Nothing that was read from it before can be trusted either.
 #[derive(Debug)]
 pub struct Damaged(String);
 
@@ -28,13 +27,20 @@ impl Display for Damaged {
 
 impl std::error::Error for Damaged {}
 
-impl From<std::io::Error> for Damaged {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for Damaged {
+    fn from(error: io::Error) -> Self {
         match error.kind() {
-            ErrorKind::UnexpectedEof => Self("the file is truncated".into()),
+            ErrorKind::UnexpectedEof => Self("it is truncated".into()),
+            _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+                Self("it is a symbolic link".into())
+            }
             _ => Self(error.to_string()),
         }
     }
+}
+
+fn damaged<T>(reason: impl Into<String>) -> Result<T, Damaged> {
+    Err(Damaged(reason.into()))
 }
 
 /// A directory in the snapshot.
@@ -48,17 +54,6 @@ pub struct Entry {
     pub record: Record,
     /// Offset of the next record in the file.
     pub end: u64,
-}
-
-impl Entry {
-    fn before_the_first(end: u64) -> Self {
-        Self {
-            depth: 0,
-            name: vec![0],
-            record: Record::UNREADABLE,
-            end,
-        }
-    }
 }
 
 /// An open snapshot.
@@ -81,36 +76,37 @@ impl Reader {
     /// snapshot made with these `settings` and before `now_ns`.
     pub fn open(path: &Path, settings: &[u8], now_ns: i64) -> Result<Option<Self>, Damaged> {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let opened = OpenOptions::new()
+        let mut options = OpenOptions::new();
+        let file = match options
             .read(true)
             .custom_flags(flags.bits().cast_signed())
-            .open(path);
-        let file = match opened {
+            .open(path)
+        {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
-                return Err(Damaged("it is a symbolic link".into()));
-            }
             opened => opened?,
         };
         let payload_bytes = check_file(&file)?;
         let mut input = BufReader::with_capacity(BUFFER_BYTES, Checked::new(file.take(payload_bytes)));
-        let header = read_header(&mut input, settings)?;
-        if header.written_ns > now_ns || header.last_full_scan_ns > header.written_ns {
-            return Err(Damaged("it is dated in the future".into()));
-        }
-        let header_bytes = (HEADER_BYTES + settings.len()) as u64;
+        let last_full_scan_ns = read_header(&mut input, settings, now_ns)?;
+        let header_bytes = (FIXED_BYTES + settings.len()) as u64;
+        let before_the_first = || Entry {
+            depth: 0,
+            name: vec![0],
+            record: Record::UNREADABLE,
+            end: header_bytes,
+        };
         let mut reader = Self {
             input,
-            last_full_scan_ns: header.last_full_scan_ns,
+            last_full_scan_ns,
             header_bytes,
-            current: Entry::before_the_first(header_bytes),
-            next: Entry::before_the_first(header_bytes),
+            current: before_the_first(),
+            next: before_the_first(),
             is_at_end: false,
         };
         reader.load()?;
-        match reader.next() {
-            Some(root) if root.name == [0] => Ok(Some(reader)),
-            _ => Err(Damaged("it does not begin with the whisper directory".into())),
+        match reader.is_at_end {
+            true => damaged("it is empty"),
+            false => Ok(Some(reader)),
         }
     }
 
@@ -124,7 +120,7 @@ impl Reader {
         &self.current
     }
 
-    /// The record that will be taken next; `None` at the end, whose checksum is then verified.
+    /// The record that will be taken next; `None` at the end, whose checksum was then verified.
     pub fn next(&self) -> Option<&Entry> {
         (!self.is_at_end).then_some(&self.next)
     }
@@ -140,116 +136,99 @@ impl Reader {
             self.is_at_end = true;
             return self.verify();
         }
-        let mut fixed = [0; RECORD_BYTES];
-        self.input.read_exact(&mut fixed)?;
-        let mut fields = &fixed[..];
-        let entry = &mut self.next;
-        entry.depth = u16::from_le_bytes(take_field(&mut fields));
-        let name_bytes = usize::from(u16::from_le_bytes(take_field(&mut fields)));
-        let [flags] = take_field(&mut fields);
-        entry.record.metrics = u32::from_le_bytes(take_field(&mut fields));
-        entry.record.stamp = Stamp {
-            inode: u64::from_le_bytes(take_field(&mut fields)),
-            device: None,
-            modified_ns: i64::from_le_bytes(take_field(&mut fields)),
-            changed_ns: i64::from_le_bytes(take_field(&mut fields)),
+        let [first, inode, modified, changed] = read_words(&mut self.input)?;
+        let depth = first as u16 & ((1 << DEPTH_BITS) - 1);
+        let flags = first >> DEPTH_BITS & 0b1111;
+        let name_bytes = usize::from((first >> 16) as u16);
+        let device = match flags & HAS_DEVICE {
+            0 => None,
+            _ => Some(read_words::<1>(&mut self.input)?[0]),
         };
-        entry.record.state = match flags & STATE_MASK {
+        let state = match flags & !HAS_DEVICE {
             0 => State::Unsettled,
             1 => State::Settled,
             2 => State::Unreadable,
-            _ => return Err(malformed()),
+            _ => return damaged("a record is malformed"),
         };
-        entry.end = self.current.end + (RECORD_BYTES + name_bytes) as u64;
-        if flags & HAS_DEVICE != 0 {
-            let mut device = [0; 8];
-            self.input.read_exact(&mut device)?;
-            entry.record.stamp.device = Some(u64::from_le_bytes(device));
-            entry.end += device.len() as u64;
-        }
+        let entry = &mut self.next;
+        entry.depth = depth;
+        entry.record = Record {
+            state,
+            stamp: Stamp {
+                inode,
+                device,
+                modified_ns: modified.cast_signed(),
+                changed_ns: changed.cast_signed(),
+            },
+            metrics: (first >> 32) as u32,
+        };
+        entry.end = self.current.end + (FIXED_BYTES + device.map_or(0, |_| 8) + name_bytes) as u64;
+        entry.name.clear();
         entry.name.resize(name_bytes + 1, 0);
-        self.input.read_exact(&mut entry.name[..name_bytes])?;
-        entry.name[name_bytes] = 0;
+        let name = &mut entry.name[..name_bytes];
+        self.input.read_exact(name)?;
         let is_first = self.current.end == self.header_bytes;
-        let is_placed = match entry.depth {
-            0 => is_first && name_bytes == 0,
-            depth => !is_first && depth <= self.current.depth + 1 && is_name(&entry.name[..name_bytes]),
-        };
-        match is_placed && flags & !(STATE_MASK | HAS_DEVICE) == 0 {
-            true => Ok(()),
-            false => Err(malformed()),
+        match is_first {
+            true if depth == 0 && name.is_empty() => Ok(()),
+            false if (1..=self.current.depth + 1).contains(&depth) && is_name(name) => Ok(()),
+            _ => damaged("a record is malformed"),
         }
     }
 
     fn verify(&self) -> Result<(), Damaged> {
-        let checked = self.input.get_ref();
-        let mut stored = [0; CHECKSUM_BYTES as usize];
+        let mut stored = [0; CHECKSUM_BYTES];
         self.file().read_exact_at(&mut stored, self.current.end)?;
-        match stored == checked.checksum() {
+        match stored == self.input.get_ref().checksum() {
             true => Ok(()),
-            false => Err(Damaged("its checksum does not match".into())),
+            false => damaged("its checksum does not match"),
         }
     }
 }
 
-/// Returns the size without the checksum of a file that nobody else could have written.
+/// Returns the size, without the checksum, of a file that nobody else could have written.
 fn check_file(file: &File) -> Result<u64, Damaged> {
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(Damaged("it is not a regular file".into()));
-    }
     let owner = metadata.uid();
-    if owner != 0 && owner != geteuid().as_raw() {
-        return Err(Damaged(format!("it belongs to user {owner}")));
+    if !metadata.is_file() {
+        damaged("it is not a regular file")
+    } else if owner != 0 && owner != geteuid().as_raw() {
+        damaged(format!("it belongs to user {owner}"))
+    } else if metadata.mode() & 0o022 != 0 {
+        damaged("other users can write it")
+    } else {
+        Ok(metadata.len().saturating_sub(CHECKSUM_BYTES as u64))
     }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(Damaged("other users can write it".into()));
-    }
-    Ok(metadata.len().saturating_sub(CHECKSUM_BYTES))
 }
 
-fn read_header(input: &mut impl Read, settings: &[u8]) -> Result<Header, Damaged> {
-    let mut fixed = [0; HEADER_BYTES];
-    input.read_exact(&mut fixed)?;
-    let mut fields = &fixed[..];
-    let magic: [u8; 8] = take_field(&mut fields);
-    if magic[..7] != MAGIC[..7] {
-        return Err(Damaged("it is not a snapshot".into()));
+/// Returns the time of the last full scan.
+fn read_header(input: &mut impl Read, settings: &[u8], now_ns: i64) -> Result<i64, Damaged> {
+    let [magic, written, last_full_scan, settings_bytes] = read_words(input)?;
+    if magic << 8 != MAGIC << 8 {
+        return damaged("it is not a snapshot");
     }
     if magic != MAGIC {
-        return Err(Damaged(format!("its format is version {}", magic[7])));
+        return damaged(format!("its format is version {}", magic >> 56));
     }
-    let header = Header {
-        written_ns: i64::from_le_bytes(take_field(&mut fields)),
-        last_full_scan_ns: i64::from_le_bytes(take_field(&mut fields)),
-        settings: settings.into(),
-    };
     let mut found = vec![0; settings.len()];
-    let has_length = u32::from_le_bytes(take_field(&mut fields)) as usize == settings.len();
-    if has_length {
+    if settings_bytes == settings.len() as u64 {
         input.read_exact(&mut found)?;
     }
-    match has_length && found == settings {
-        true => Ok(header),
-        false => Err(Damaged(
-            "it was made for another whisper directory or other exclude patterns".into(),
-        )),
+    if found != settings {
+        return damaged("it was made for another whisper directory or other exclude patterns");
     }
+    match last_full_scan.cast_signed().max(written.cast_signed()) > now_ns {
+        true => damaged("it is dated in the future"),
+        false => Ok(last_full_scan.cast_signed()),
+    }
+}
+
+fn read_words<const WORDS: usize>(input: &mut impl Read) -> io::Result<[u64; WORDS]> {
+    let mut words = [[0; 8]; WORDS];
+    input.read_exact(words.as_flattened_mut())?;
+    Ok(words.map(u64::from_le_bytes))
 }
 
 /// Whether `name` can be a directory entry, so that nothing outside of the tree is ever opened.
 fn is_name(name: &[u8]) -> bool {
-    !name.is_empty() && !matches!(name, b"." | b"..") && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
-}
-
-fn malformed() -> Damaged {
-    Damaged("a record is malformed".into())
-}
-
-fn take_field<const BYTES: usize>(fields: &mut &[u8]) -> [u8; BYTES] {
-    let (field, rest) = fields
-        .split_first_chunk()
-        .expect("the sum of the fields is constant");
-    *fields = rest;
-    *field
+    !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
 }
