@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use rustix::process::Pid;
 
 use crate::config::{Config, ConfigError};
+use crate::lock::{self, AlreadyRunning};
 use crate::report::to_line;
 use crate::vmware::helper;
 use crate::{check, child, daemon, once, output, reader, status, worker};
@@ -47,6 +48,9 @@ enum Command {
     /// Print what packaging installs: the init script, the manual pages, the completions,
     /// a drop-in for the sandbox
     Generate(GenerateArgs),
+    /// Removes what a killed daemon left. For the unit and the init script, so it is not in the help.
+    #[command(skip)]
+    CleanUp,
 }
 
 /// Options of `once`.
@@ -79,8 +83,12 @@ struct GenerateArgs {
 const GENERATOR: &str = "shinken-gatherer-generate";
 const GENERATOR_FOLDER: &str = "/usr/libexec/shinken-gatherer";
 
-/// Runs the command line `args`, whose first is the program's name, and returns the exit code: 0, 1 when something
-/// failed, 2 for bad usage or configuration. A check's is 0 to 3, and 3 for all of that.
+/// Exit code of `run` if the daemon runs already: EX_TEMPFAIL, a later try may succeed.
+const ALREADY_RUNNING: u8 = 75;
+
+/// Runs the command line `args`, whose first is the program's name, and returns the exit code: 0, 1 if something
+/// failed, 2 for bad usage or configuration, 75 if `run` finds a running daemon. A check's is 0 to 3, and 3 for any
+/// error.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     if let Some((parent, libraries)) = helper::arguments(&args) {
@@ -96,7 +104,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if is_check {
         check::guard::answer_panics();
     }
-    let cli = match plain_run(&args).map_or_else(|| Cli::try_parse_from(&args), Ok) {
+    let cli = match without_clap(&args).map_or_else(|| Cli::try_parse_from(&args), Ok) {
         Ok(cli) => cli,
         Err(usage) if is_check => return check::guard::refuse(&usage),
         Err(usage) if usage.use_stderr() => {
@@ -108,9 +116,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    let is_run = matches!(cli.command, Command::Run);
     run(cli.command, cli.config.as_deref(), &args).unwrap_or_else(|error| {
         output::complain(format_args!("{error:#}"));
-        ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+        ExitCode::from(match is_run && error.is::<AlreadyRunning>() {
+            true => ALREADY_RUNNING,
+            false if error.is::<ConfigError>() => 2,
+            false => 1,
+        })
     })
 }
 
@@ -123,6 +136,8 @@ fn run(command: Command, config_path: Option<&Path>, command_line: &[OsString]) 
         Command::Check(args) => Ok(check::run(&args, config(), command_line)),
         // The program that generates reads the configuration itself if it needs it.
         Command::Generate(args) => generate(&args, config_path),
+        // A daemon that was killed may have had another configuration than the one that is rejected now.
+        Command::CleanUp => lock::clean_up(&config().unwrap_or_default()).map(|()| ExitCode::SUCCESS),
     }
 }
 
@@ -159,20 +174,20 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Recognises `run` and `--config FILE run` without clap. What clap would touch stays in the daemon's memory for as
-/// long as it runs: some 250 KB, for the two words that the unit passes.
-fn plain_run(args: &[OsString]) -> Option<Cli> {
-    match args {
-        [_, run] if run == "run" => Some(Cli {
-            config: None,
-            command: Command::Run,
-        }),
-        [_, option, file, run] if option == "--config" && run == "run" => Some(Cli {
-            config: Some(file.into()),
-            command: Command::Run,
-        }),
-        _ => None,
-    }
+/// Recognises `run` and `clean-up`, with or without `--config FILE` before them. What clap would touch stays in the
+/// daemon's memory for as long as it runs: some 250 KB, for the two words that the unit passes.
+fn without_clap(args: &[OsString]) -> Option<Cli> {
+    let (config, command) = match args {
+        [_, command] => (None, command),
+        [_, option, file, command] if option == "--config" => (Some(file.into()), command),
+        _ => return None,
+    };
+    let command = match command.to_str()? {
+        "run" => Command::Run,
+        "clean-up" => Command::CleanUp,
+        _ => return None,
+    };
+    Some(Cli { config, command })
 }
 
 fn parse_window(text: &str) -> Result<Duration, String> {

@@ -38,6 +38,11 @@ impl Config {
         }
     }
 
+    /// Returns the file that must not outlive the daemon: the disk file, if it is published.
+    pub fn short_lived(&self) -> Option<&Path> {
+        self.disks.enabled.then_some(self.disks.output.as_path())
+    }
+
     /// Parses and checks `text`. `file` appears in errors, and no path that is written may be the same.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let parsed = Document::parse(text).and_then(|document| {

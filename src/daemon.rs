@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::config::Config;
+use crate::lock::Lock;
 use crate::logging::Log;
 use crate::notify::Notifier;
 use crate::output;
@@ -27,9 +28,14 @@ use feed::FeedTask;
 /// Set to 1, it forces the log to DEBUG whatever the configuration says.
 const DEBUG_VARIABLE: &str = "GATHERER_DEBUG";
 
-/// Runs until SIGTERM or SIGINT. Fails only where the daemon can't be set up at all.
+/// Runs until SIGTERM or SIGINT. Fails if the daemon can't be set up, with `AlreadyRunning` if another one runs: that
+/// one's files are then not touched, its log included.
 pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
+    // The signals first: whoever sees that the lock is held may signal its holder.
     let signals = Signals::catch()?;
+    let Some(lock) = Lock::exclusive(&config, || signals.stop())? else {
+        return Ok(());
+    };
     let mut log = Log::open(log_level(&config), config.log_file.as_deref());
     let version = env!("CARGO_PKG_VERSION");
     log.info(
@@ -37,6 +43,8 @@ pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
         format_args!("started, version {version}"),
         &[("version", &version)],
     );
+    warn_if_failed(lock.remove_recorded(), &mut log);
+    warn_if_failed(lock.record(config.short_lived()), &mut log);
     remove_on_panic(&config);
     let now = Instant::now();
     let collectors = Collectors::new(&config, now, &mut log);
@@ -51,6 +59,7 @@ pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
         notifier,
         collectors,
         feed,
+        lock,
     };
     daemon.run()
 }
@@ -63,6 +72,8 @@ struct Daemon {
     notifier: Notifier,
     collectors: Collectors,
     feed: Option<FeedTask>,
+    /// Held until everything above has ended.
+    lock: Lock,
 }
 
 impl Daemon {
@@ -120,8 +131,14 @@ impl Daemon {
             Ok(config) => {
                 self.log.reopen(log_level(&config), config.log_file.as_deref());
                 self.log.info("daemon", "reloaded", &[]);
+                // Until the reload is complete, either file may exist.
+                let files = [&self.config, &config]
+                    .into_iter()
+                    .filter_map(Config::short_lived);
+                warn_if_failed(self.lock.record(files), &mut self.log);
                 self.collectors
                     .reload(&self.config, &config, Instant::now(), &mut self.log);
+                warn_if_failed(self.lock.record(config.short_lived()), &mut self.log);
                 remove_on_panic(&config);
                 if config.carbon != self.config.carbon {
                     self.feed = FeedTask::new(&config.carbon, Instant::now());
@@ -150,7 +167,7 @@ impl Drop for Daemon {
 
 /// A panic aborts at once, but not without taking the disks' values away.
 fn remove_on_panic(config: &Config) {
-    let disks = config.disks.enabled.then(|| config.disks.output.clone());
+    let disks = config.short_lived().map(Path::to_path_buf);
     std::panic::set_hook(Box::new(move |panic| {
         if let Some(path) = &disks {
             // What is wrong with the file matters less than the panic itself.
@@ -158,6 +175,13 @@ fn remove_on_panic(config: &Config) {
         }
         output::complain(panic);
     }));
+}
+
+/// Logs why the lock file can't be read or written, which is no reason to stop.
+fn warn_if_failed(result: Result<()>, log: &mut Log) {
+    if let Err(error) = result {
+        log.warn("daemon", format_args!("{error:#}"), &[("error", &error)]);
+    }
 }
 
 fn log_level(config: &Config) -> LevelFilter {

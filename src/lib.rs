@@ -16,8 +16,8 @@
 //! that is wanted. `once` does the same work one time and prints it. The other way round, `published` reads the files
 //! back, distrusting them, for `check` (a monitoring plugin) and `status` (for people). `kernel` reads procfs and sysfs,
 //! `open` opens files that others may have replaced, `trusted_users` tells whose documents to trust, `plain` makes names
-//! fit for a line, `gate` asks journald and systemd whether they would listen. Collectors neither sleep nor write nor
-//! log; roots (`/proc`, `/sys`) and times are passed in.
+//! fit for a line, `gate` asks journald and systemd whether they would listen, `lock` lets one daemon run at a time.
+//! Collectors neither sleep nor write nor log; roots (`/proc`, `/sys`) and times are passed in.
 
 mod carbon;
 pub mod check;
@@ -30,6 +30,7 @@ mod exclude;
 mod gate;
 pub mod graphite;
 mod kernel;
+mod lock;
 mod logging;
 mod notify;
 mod once;

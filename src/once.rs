@@ -15,6 +15,7 @@ use crate::config::{Config, GraphiteConfig, WhisperPaths, protected_folder};
 use crate::disks::Disks;
 use crate::disks::backing::Device;
 use crate::graphite::{self, CountSettings};
+use crate::lock::Lock;
 use crate::output;
 use crate::publish::{self, Durability};
 use crate::report::{DisksReport, GraphiteReport, VmwareReport, to_line};
@@ -35,7 +36,8 @@ pub(crate) struct Gathered {
     vmware: Option<VmwareReport>,
 }
 
-/// Gathers, prints, and publishes with `--write`. Exit code 1 when an enabled collector failed.
+/// Gathers, prints, and publishes with `--write`. Exit code 1 if an enabled collector failed. Fails with
+/// `AlreadyRunning` if a daemon runs that would publish the same files.
 pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
     if let Some(directory) = &args.whisper_dir {
         let absolute = std::path::absolute(directory).with_context(|| format!("finding {directory:?}"))?;
@@ -52,6 +54,10 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
             paths.output
         ));
         return Ok(ExitCode::from(2));
+    }
+    if args.write {
+        // Refused before the work, and released: a daemon that is started meanwhile must not wait for a count.
+        Lock::shared(&config)?;
     }
     let mut gathered = Gathered::default();
     let mut worked = true;
@@ -85,6 +91,7 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
         note(count(&config.graphite, &paths.whisper_dir).map(|report| gathered.graphite = Some(report)));
     }
     if args.write {
+        let _lock = Lock::shared(&config)?;
         note(write(&gathered.graphite, &paths.output, Durability::Synced));
         note(write(&gathered.disks, &config.disks.output, Durability::Volatile));
         note(write(

@@ -36,6 +36,16 @@ pub fn for_appending(path: &Path) -> Result<File> {
     open(path, Links::Reject, &mut options)
 }
 
+/// Opens a regular file to lock it and to write its text. If it does not exist, creates it with mode 0600: whoever can
+/// open it can lock it.
+///
+/// Returns the same errors as [`for_reading`]; links are rejected.
+pub fn for_locking(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o600);
+    open(path, Links::Reject, &mut options)
+}
+
 /// Reads a file to its end. Returns an error if it is larger than `max_bytes`, without reading more of it.
 pub fn read_all(file: &File, max_bytes: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();

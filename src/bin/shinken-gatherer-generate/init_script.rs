@@ -23,6 +23,7 @@ pub fn init_script() -> String {
         ("@STOP_SECONDS@", unit::seconds("TimeoutStopSec").into()),
         ("@UMASK@", unit::last_word("UMask").into()),
         ("@DISKS_FILE@", unit::last_word("ExecStopPost").into()),
+        ("@RUN_FOLDER@", unit::last_word("RuntimeDirectory").into()),
         ("@DEBUG_FILE@", unit::last_word("EnvironmentFile").into()),
     ]
     .iter()

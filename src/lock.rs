@@ -1,0 +1,258 @@
+//! One daemon at a time: a lock on a file, whose text names the files that must not outlive the daemon.
+//!
+//! The daemon holds the lock exclusively until it ends. `once --write` and `clean-up` share it for the moment in which
+//! they write or remove. The exclusive holder in /proc/locks is therefore the daemon, and any user can see it there: no
+//! PID file is needed, which could be wrong. Descriptors are close-on-exec, so that no child process keeps the lock.
+//!
+//! Whoever can open the file can lock it and so block the daemon: it is mode 0600.
+
+use std::fmt::{self, Display};
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use rustix::fs::{FlockOperation, flock, major, minor};
+use rustix::io::Errno;
+
+use crate::config::Config;
+use crate::open;
+use crate::publish;
+use crate::trusted_users::TrustedUsers;
+
+/// The lock's folder in `host.run`, which the service manager or the init script creates for the service's user.
+const FOLDER: &str = "shinken-gatherer";
+const FILE: &str = "lock";
+/// The kernel's list of locks. That of this process, also if `host.proc` is the procfs of another machine.
+const PROC_LOCKS: &str = "/proc/locks";
+/// Longest text of a lock file that is read, in bytes: two paths and their escapes.
+const MAX_TEXT_BYTES: u64 = 64 * 1024;
+/// Longest wait for `once --write` or `clean-up` to release the lock, and how often it is tried.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// The error that the daemon runs already, or that another command keeps the lock.
+#[derive(Debug)]
+pub struct AlreadyRunning {
+    path: PathBuf,
+    pid: Option<u32>,
+}
+
+impl Display for AlreadyRunning {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let path = &self.path;
+        match self.pid {
+            Some(pid) => write!(f, "already running (pid {pid}, which holds the lock {path:?})"),
+            None => write!(f, "already running (another process holds the lock {path:?})"),
+        }
+    }
+}
+
+impl std::error::Error for AlreadyRunning {}
+
+/// A lock that is held until this is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock for the daemon. Waits while another command shares it; `None` if `is_stopping` meanwhile.
+    ///
+    /// Fails with [`AlreadyRunning`] if a daemon holds it, and if no lock file can be opened.
+    pub fn exclusive(config: &Config, is_stopping: impl Fn() -> bool) -> Result<Option<Self>> {
+        let (file, path) = open_first(config)?;
+        let deadline = Instant::now() + MAX_WAIT;
+        while !is_stopping() {
+            if try_flock(&file, FlockOperation::NonBlockingLockExclusive)? {
+                return Ok(Some(Self { file }));
+            }
+            // It can be shared unless a daemon holds it.
+            let shared = try_flock(&file, FlockOperation::NonBlockingLockShared)?;
+            if !shared || Instant::now() >= deadline {
+                return Err(already_running(&file, path));
+            }
+            flock(&file, FlockOperation::Unlock)?;
+            sleep(RETRY_PAUSE);
+        }
+        Ok(None)
+    }
+
+    /// Takes the lock for a command that publishes or removes what the daemon would.
+    ///
+    /// Fails with [`AlreadyRunning`] if a daemon holds it, and if no lock file can be opened.
+    pub fn shared(config: &Config) -> Result<Self> {
+        let (file, path) = open_first(config)?;
+        match try_flock(&file, FlockOperation::NonBlockingLockShared)? {
+            true => Ok(Self { file }),
+            false => Err(already_running(&file, path)),
+        }
+    }
+
+    /// Records the files that must be removed if this process is killed. The list of an earlier holder is replaced.
+    pub fn record<'a>(&self, files: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+        let files: Vec<_> = files.into_iter().collect();
+        let text = serde_json::to_string(&files)? + "\n";
+        // In this order: at any moment the first line is a whole list.
+        self.file
+            .write_all_at(text.as_bytes(), 0)
+            .and_then(|()| self.file.set_len(text.len() as u64))
+            .context("writing the lock file")
+    }
+
+    /// The files that were recorded last. Empty if the lock file belongs to a user who could not remove them: root
+    /// must not do it for the service's user.
+    fn recorded(&self) -> Vec<PathBuf> {
+        let us = rustix::process::geteuid().as_raw();
+        let is_ours = |metadata: Metadata| [0, us].contains(&metadata.uid());
+        let mut text = Vec::new();
+        let read = (&self.file).take(MAX_TEXT_BYTES).read_to_end(&mut text);
+        if !self.file.metadata().is_ok_and(is_ours) || read.is_err() {
+            return Vec::new();
+        }
+        let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        serde_json::from_slice(line).unwrap_or_default()
+    }
+
+    /// Removes the recorded files, but no folder in their place. Call it once, after the lock was taken.
+    pub fn remove_recorded(&self) -> Result<()> {
+        let removed: Vec<_> = self.recorded().iter().map(|file| publish::remove(file)).collect();
+        removed.into_iter().collect()
+    }
+}
+
+/// Removes what a daemon left that was killed: the files recorded in the lock file, and the configured disk file. Does
+/// nothing if a daemon runs.
+pub fn clean_up(config: &Config) -> Result<()> {
+    let lock = match Lock::shared(config) {
+        Err(error) if error.is::<AlreadyRunning>() => return Ok(()),
+        lock => lock?,
+    };
+    let recorded = lock.remove_recorded();
+    config.short_lived().map_or(Ok(()), publish::remove)?;
+    recorded
+}
+
+/// The lock files to try, the first one that can be opened counts: the service's, and those for a daemon that an
+/// ordinary user runs.
+fn candidates(config: &Config) -> Vec<PathBuf> {
+    let disks = &config.disks.output;
+    let hidden = disks
+        .file_name()
+        .map(|name| disks.with_file_name(format!(".{}.{FILE}", name.display())));
+    [Some(config.host.run.join(FOLDER).join(FILE))]
+        .into_iter()
+        .chain([config.state_dir.as_ref().map(|folder| folder.join(FILE)), hidden])
+        .flatten()
+        .collect()
+}
+
+fn open_first(config: &Config) -> Result<(File, PathBuf)> {
+    create_folder(&config.host.run.join(FOLDER));
+    let mut errors = Vec::new();
+    for path in candidates(config) {
+        match open(&path) {
+            Ok(file) => return Ok((file, path)),
+            Err(error) => match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+                Some(
+                    ErrorKind::NotFound
+                    | ErrorKind::NotADirectory
+                    | ErrorKind::PermissionDenied
+                    | ErrorKind::ReadOnlyFilesystem,
+                ) => {
+                    // It may be the service's, which this user can't open but see.
+                    if let Some(pid) = fs::metadata(&path).ok().and_then(|file| daemon_pid(&file)) {
+                        let pid = Some(pid);
+                        return Err(AlreadyRunning { path, pid }.into());
+                    }
+                    errors.push(format!("{path:?}: {error:#}"));
+                }
+                _ => return Err(error.context(format!("opening the lock file {path:?}"))),
+            },
+        }
+    }
+    bail!("no lock file can be opened: {}", errors.join("; "))
+}
+
+/// Creates the lock's folder if it does not exist. If that fails, opening the lock file fails too.
+fn create_folder(folder: &Path) {
+    if !folder.exists() && DirBuilder::new().recursive(true).create(folder).is_ok() {
+        // Whatever the umask: others may see the lock file, but not open it.
+        let _ = fs::set_permissions(folder, Permissions::from_mode(0o755));
+    }
+}
+
+/// Opens or creates a lock file, which may be in a folder that other users write to.
+fn open(path: &Path) -> Result<File> {
+    let opened = open::for_locking(path);
+    // The reason why it can't be opened may be that another user created it.
+    let metadata = match &opened {
+        Ok(file) => file.metadata(),
+        Err(_) => fs::symlink_metadata(path),
+    };
+    if let Ok(metadata) = metadata {
+        ensure!(metadata.is_file(), "not a regular file");
+        TrustedUsers::load().check(metadata.uid()).map_err(Error::msg)?;
+    }
+    Ok(opened?)
+}
+
+/// Whether the lock was taken; false if another process holds it.
+fn try_flock(file: &File, operation: FlockOperation) -> Result<bool> {
+    match flock(file, operation) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(anyhow!(errno).context("locking the lock file")),
+    }
+}
+
+fn already_running(file: &File, path: PathBuf) -> Error {
+    let pid = file.metadata().ok().and_then(|file| daemon_pid(&file));
+    AlreadyRunning { path, pid }.into()
+}
+
+/// The pid of the daemon that holds the lock file.
+fn daemon_pid(lock_file: &Metadata) -> Option<u32> {
+    let device = lock_file.dev();
+    let (major, minor) = (major(device), minor(device));
+    let identity = format!("{major:02x}:{minor:02x}:{}", lock_file.ino());
+    exclusive_holder(&fs::read_to_string(PROC_LOCKS).ok()?, &identity)
+}
+
+/// The pid that holds an exclusive flock, in the text of /proc/locks. The file's identity there is MAJOR:MINOR:INODE,
+/// the first two hexadecimal. A line that begins with "->" after its number is of a process that waits.
+fn exclusive_holder(proc_locks: &str, identity: &str) -> Option<u32> {
+    proc_locks.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_ascii_whitespace().collect();
+        match fields[..] {
+            [_, "FLOCK", _, "WRITE", pid, file, ..] if file == identity => pid.parse().ok(),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exclusive_holder;
+
+    const PROC_LOCKS: &str = "\
+        1: POSIX  ADVISORY  WRITE 11 00:19:567 0 EOF\n\
+        2: FLOCK  ADVISORY  READ 12 00:19:567 0 EOF\n\
+        3: FLOCK  ADVISORY  WRITE 13 08:01:567 0 EOF\n\
+        4: FLOCK  ADVISORY  WRITE 14 00:19:568 0 EOF\n\
+        4: -> FLOCK  ADVISORY  WRITE 15 00:19:567 0 EOF\n\
+        5: OFDLCK ADVISORY  WRITE -1 00:19:567 0 EOF\n";
+
+    #[test]
+    fn proc_locks_names_the_exclusive_holder_of_this_file() {
+        assert_eq!(exclusive_holder(PROC_LOCKS, "00:19:567"), None);
+        let held = format!("{PROC_LOCKS}6: FLOCK  ADVISORY  WRITE 4711 00:19:567 0 EOF\n");
+        assert_eq!(exclusive_holder(&held, "00:19:567"), Some(4711));
+        assert_eq!(exclusive_holder(&held, "08:01:567"), Some(13));
+        assert_eq!(exclusive_holder("", "00:19:567"), None);
+        assert_eq!(exclusive_holder("1: FLOCK\nnonsense\n", "00:19:567"), None);
+    }
+}
