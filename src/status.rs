@@ -7,6 +7,7 @@ mod table;
 mod watch;
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -15,6 +16,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, WhisperPaths};
+use crate::lock;
 use crate::output;
 use crate::published::{self, Age, Document, Unread};
 use crate::reader::Reader;
@@ -155,7 +157,18 @@ impl Status {
 pub fn read_count(config: &Config) -> Entry<GraphiteReport> {
     let graphite = &config.graphite;
     let path = WhisperPaths::choose(graphite).output;
-    Entry::read(graphite.enabled, &path, &TrustedUsers::load(), SystemTime::now())
+    let mut entry = Entry::read(graphite.enabled, &path, &TrustedUsers::load(), SystemTime::now());
+    if let (false, Some(reason)) = (entry.state.is_fine(), &mut entry.reason)
+        && let Some(pid) = config.state_dir.as_deref().and_then(running_worker)
+    {
+        *reason += &format!("; a count is running (pid {pid})");
+    }
+    entry
+}
+
+/// Returns the pid of the count worker, which holds a lock on the state folder.
+fn running_worker(state_dir: &Path) -> Option<u32> {
+    lock::holder(&fs::metadata(state_dir).ok()?)
 }
 
 /// Reads the entry of the count in a child process.

@@ -57,6 +57,13 @@ fn frozen_worker_is_reported_once_and_not_replaced() {
         "WARN graphite: the count worker (pid {}) has not responded for 5s",
         worker.as_raw_pid()
     ));
+    let status = place.command().arg("status").output().unwrap();
+    let running = format!("; a count is running (pid {})", worker.as_raw_pid());
+    assert!(
+        text(&status.stdout).contains(&running),
+        "{}",
+        text(&status.stdout)
+    );
     let watch = Watch::replaced(&place.path(""));
     watch.wait_for("disks.tmp", 10);
     assert_eq!(workers_of(daemon.child.id()).len(), 1);
