@@ -12,16 +12,21 @@ mod perfdata;
 pub mod range;
 mod vmware;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::config::{Config, ConfigError};
 use crate::output;
 use crate::plain::is_harmless;
+use crate::reader::Reader;
 use crate::trusted_users::TrustedUsers;
 use args::{CheckArgs, Subject};
 use perfdata::{Figure, Thresholds};
+
+/// How long reading the published count may take. Counting has a timeout of its own.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The state of a service, with its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,11 +90,35 @@ impl Answer {
     }
 }
 
-/// Answers about one subject. The exit code is that of the state.
-pub fn run(args: &CheckArgs, config: Result<Config, ConfigError>) -> ExitCode {
-    let (line, code) = answer(args, config, &TrustedUsers::load(), SystemTime::now());
+/// Answers about one subject. `command_line` is what `args` and `config` come from. The exit code is that of the state.
+pub fn run(args: &CheckArgs, config: Result<Config, ConfigError>, command_line: &[OsString]) -> ExitCode {
+    let (line, code) = match (&args.subject, &config) {
+        (Subject::Graphite(graphite), Ok(_)) => read_elsewhere(graphite.timeout, &command_line[1..])
+            .unwrap_or_else(|reason| as_printed(args, &Answer::unknown(reason))),
+        _ => answer_now(args, config),
+    };
     output::print(&line);
     ExitCode::from(code)
+}
+
+/// Answers in a child process: the storage of the tree may hang, and this process would hang with it.
+fn read_elsewhere(timeout: Duration, command_line: &[OsString]) -> Result<(String, u8), String> {
+    let timeout = timeout + READ_TIMEOUT;
+    match Reader::new(command_line.to_vec()).read(timeout) {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => {
+            let timeout = humantime::format_duration(timeout);
+            Err(format!(
+                "the storage of the whisper tree has not responded for {timeout}"
+            ))
+        }
+        Err(error) => Err(format!("{error:#}")),
+    }
+}
+
+/// Returns the line that is printed, and the exit code, as of now.
+pub fn answer_now(args: &CheckArgs, config: Result<Config, ConfigError>) -> (String, u8) {
+    answer(args, config, &TrustedUsers::load(), SystemTime::now())
 }
 
 /// The line that is printed, and the exit code, 0 to 3.
@@ -107,6 +136,10 @@ pub fn answer(
             Subject::Vmware(args) => vmware::answer(args, &config, trusted, now),
         },
     };
+    as_printed(args, &answer)
+}
+
+fn as_printed(args: &CheckArgs, answer: &Answer) -> (String, u8) {
     (answer.line(args.subject.service()), answer.state as u8)
 }
 

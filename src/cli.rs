@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use rustix::process::Pid;
 
 use crate::config::{Config, ConfigError};
 use crate::lock::{self, AlreadyRunning};
+use crate::report::to_line;
 use crate::vmware::helper;
-use crate::{check, daemon, once, output, status};
+use crate::{check, child, daemon, once, output, reader, status, worker};
 
 /// Gathers in the background what a Shinken monitoring server's checks need: how many hosts and metrics Graphite
 /// holds, how busy each disk is, and how much CPU time VMware withholds from this machine.
@@ -92,6 +94,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some((parent, libraries)) = helper::arguments(&args) {
         return helper::run(parent, &libraries);
     }
+    if let Some(parent) = worker::arguments(&args) {
+        return worker::run(parent);
+    }
+    if let Some((parent, args)) = child::arguments(&args, reader::SUBCOMMAND) {
+        return read_storage(parent, args).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let is_check = check::guard::is_check(&args);
     if is_check {
         check::guard::answer_panics();
@@ -109,7 +117,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let is_run = matches!(cli.command, Command::Run);
-    run(cli.command, cli.config.as_deref()).unwrap_or_else(|error| {
+    run(cli.command, cli.config.as_deref(), &args).unwrap_or_else(|error| {
         output::complain(format_args!("{error:#}"));
         ExitCode::from(if error.is::<ConfigError>() {
             2
@@ -121,18 +129,31 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-fn run(command: Command, config_path: Option<&Path>) -> Result<ExitCode> {
+fn run(command: Command, config_path: Option<&Path>, command_line: &[OsString]) -> Result<ExitCode> {
     let config = || Config::load(config_path);
     match command {
         Command::Run => daemon::run(config_path, config()?).map(|()| ExitCode::SUCCESS),
         Command::Once(args) => once::run(&args, config()?),
-        Command::Status(args) => status::run(&args, &config()?),
-        Command::Check(args) => Ok(check::run(&args, config())),
+        Command::Status(args) => status::run(&args, config_path, &config()?),
+        Command::Check(args) => Ok(check::run(&args, config(), command_line)),
         // The program that generates reads the configuration itself if it needs it.
         Command::Generate(args) => generate(&args, config_path),
         // A daemon that was killed may have had another configuration than the one that is rejected now.
         Command::CleanUp => lock::clean_up(&config().unwrap_or_default()).map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// Answers a command line of [`reader`] on stdout: the part of it that reads the storage of the tree.
+fn read_storage(parent: Pid, args: &[OsString]) -> Result<()> {
+    child::tie_to_parent(parent)?;
+    let name = OsString::from(env!("CARGO_PKG_NAME"));
+    let cli = Cli::try_parse_from([&[name], args].concat())?;
+    let answer = match (cli.command, Config::load(cli.config.as_deref())) {
+        (Command::Check(args), config) => to_line(&check::answer_now(&args, config)),
+        (Command::Status(_), config) => to_line(&status::read_count(&config?)),
+        _ => bail!("nothing to read"),
+    };
+    output::try_print(&answer).map(drop)
 }
 
 /// Becomes the program that generates, which is no part of the daemon. Returns only where that fails.

@@ -47,7 +47,7 @@ pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
     warn_if_failed(lock.record(config.short_lived()), &mut log);
     remove_on_panic(&config);
     let now = Instant::now();
-    let collectors = Collectors::new(&config, now, &mut log)?;
+    let collectors = Collectors::new(&config, now, &mut log);
     let feed = FeedTask::new(&config.carbon, now);
     let notifier = Notifier::new(now);
     let config_path = config_path.map(Path::to_path_buf);
@@ -81,7 +81,7 @@ impl Daemon {
         self.notifier.ready();
         while !self.signals.stop() {
             let now = Instant::now();
-            let next = self.collectors.turn(now, SystemTime::now(), &mut self.log);
+            let next = self.collectors.run_due(now, SystemTime::now(), &mut self.log);
             let measured = self.collectors.take_measured();
             if let Some(feed) = &mut self.feed {
                 feed.turn(measured, now, &mut self.log);
@@ -90,7 +90,7 @@ impl Daemon {
             self.wait(next)?;
             if self.signals.take_child_ended() {
                 self.collectors
-                    .children_ended(Instant::now(), SystemTime::now(), &mut self.log);
+                    .reap_children(Instant::now(), SystemTime::now(), &mut self.log);
             }
             if self.signals.take_reload() {
                 self.reload();
@@ -99,8 +99,8 @@ impl Daemon {
         Ok(())
     }
 
-    /// Sleeps until a signal, the next deadline of the collectors or the feed, the next heartbeat, or until the
-    /// helper of VMware's samples wrote something or carbon is ready for more.
+    /// Sleeps until a signal, the next deadline of the collectors or the feed, the next heartbeat, or until a child
+    /// process wrote something or carbon accepts more.
     fn wait(&mut self, next: Option<Instant>) -> Result<()> {
         let feed_due = self.feed.as_ref().and_then(FeedTask::due);
         let deadline = next
@@ -110,8 +110,8 @@ impl Daemon {
             .min();
         let timeout = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
         let mut waiting = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        let pipe = self.collectors.pipe();
-        waiting.extend(pipe.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
+        let pipes = self.collectors.pipes();
+        waiting.extend(pipes.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
         if let Some((socket, flags)) = self.feed.as_ref().and_then(FeedTask::waits_for) {
             waiting.push(PollFd::from_borrowed_fd(socket, flags));
         }
@@ -136,16 +136,8 @@ impl Daemon {
                     .into_iter()
                     .filter_map(Config::short_lived);
                 warn_if_failed(self.lock.record(files), &mut self.log);
-                let reloaded = self
-                    .collectors
+                self.collectors
                     .reload(&self.config, &config, Instant::now(), &mut self.log);
-                if let Err(error) = reloaded {
-                    self.log.error(
-                        "daemon",
-                        format_args!("reloading: {error:#}"),
-                        &[("error", &error)],
-                    );
-                }
                 warn_if_failed(self.lock.record(config.short_lived()), &mut self.log);
                 remove_on_panic(&config);
                 if config.carbon != self.config.carbon {

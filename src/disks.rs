@@ -10,7 +10,7 @@ pub mod physical;
 pub mod rates;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use crate::config::{DisksConfig, HostConfig};
 use crate::kernel;
 use crate::report::{DisksReport, Rounded, SCHEMA, Seconds, unix_seconds};
+use backing::Device;
 use diskstats::{Counters, Malformed};
 use history::{History, Members};
 use physical::Kind;
@@ -33,7 +34,7 @@ pub struct Disks {
     host: HostConfig,
     interval: Duration,
     window: Duration,
-    whisper_dir: Option<PathBuf>,
+    whisper_device: Option<Device>,
     histories: BTreeMap<String, History>,
 }
 
@@ -55,14 +56,15 @@ impl Disks {
             host: host.clone(),
             interval: config.interval,
             window: config.window,
-            whisper_dir: None,
+            whisper_device: None,
             histories: BTreeMap::new(),
         }
     }
 
-    /// Tells where the whisper tree is; which disks are under it is looked up at each sample.
-    pub fn set_whisper_dir(&mut self, whisper_dir: Option<&Path>) {
-        self.whisper_dir = whisper_dir.map(Path::to_path_buf);
+    /// Sets the device of the whisper tree's file system; `None` if it is unknown. Which disks are under it is looked
+    /// up at each sample.
+    pub fn set_whisper_device(&mut self, device: Option<Device>) {
+        self.whisper_device = device;
     }
 
     /// The physical disks that the last sample saw.
@@ -136,10 +138,10 @@ impl Disks {
     }
 
     fn whisper_disks(&self) -> Vec<String> {
-        let Some(directory) = &self.whisper_dir else {
+        let Some(device) = self.whisper_device else {
             return Vec::new();
         };
-        let under = backing::disks_under(&self.host.sys, directory);
+        let under = backing::disks_of_device(&self.host.sys, device);
         under
             .into_iter()
             .filter(|name| self.histories.contains_key(name))

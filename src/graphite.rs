@@ -1,258 +1,260 @@
-//! How many hosts and metrics the whisper tree holds.
+//! Counts the hosts and metrics of the whisper tree: a pure function of the tree and of the snapshot of the last count.
 //!
-//! `walk` goes through the tree in small steps, `read` says which entries of a directory count, `children` which
-//! directories it still has, `tree` remembers the directories between two counts. This file puts a count together from
-//! that.
+//! `walk` goes through the tree, `directory` reads one directory, `snapshot` has what the last count found and takes
+//! what this one finds, `exclude` decides what is not counted, `pace` keeps the count to its share of the time.
 
-mod children;
-mod levels;
-mod read;
-pub mod tree;
-pub mod walk;
+mod directory;
+mod pace;
+mod snapshot;
+mod walk;
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, anyhow};
-use rustix::io::Errno;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::config::GraphiteConfig;
 use crate::exclude::Exclude;
+use crate::plain;
 use crate::report::{GraphiteReport, Rounded, SCHEMA, Seconds, unix_seconds};
-use tree::Tree;
-use walk::{Totals, Walk};
+use pace::Pace;
+pub use pace::Progress;
+use snapshot::{Damaged, Join, Reader, Writer, header, settings_key};
+use walk::Walk;
 
-/// A wall clock set back by more than this makes times that were seen before the change come again.
-const CLOCK_SET_BACK: i128 = 1_000_000_000;
+/// A directory changed less than this before it was read may change again without a new time: file systems round
+/// times to as much as 2 s (FAT), and the kernel's own clock ticks every few milliseconds.
+const SETTLING_TIME: Duration = Duration::from_secs(2);
 
-/// The collector of the count: what to count, and what the last count saw.
-#[derive(Debug)]
-pub struct Graphite {
-    whisper_dir: PathBuf,
-    host_depth: u32,
-    interval: Duration,
-    full_scan_interval: Duration,
-    exclude: Exclude,
-    tree: Tree,
-    running: Option<Running>,
-    last_full: Option<Instant>,
-    clock: Option<ClockOffset>,
+/// The settings that a count depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountSettings {
+    /// The directory that is counted; may be a symbolic link.
+    pub whisper_dir: PathBuf,
+    /// Depth below it at which directories are hosts, 1 or more.
+    pub host_depth: u32,
+    /// Gitignore patterns, relative to it, of what is not counted.
+    pub exclude: Vec<String>,
+    /// Largest share of the time that the count works, from 1 to 100 (no pauses).
+    pub max_busy_percent: u32,
+    /// Every directory is read at least this often.
+    pub full_scan_interval: Duration,
+    /// A directory changed less than this before the count is read again by the next one.
+    pub settling_time: Duration,
 }
 
-#[derive(Debug)]
-struct Running {
-    walk: Walk,
-    started: Instant,
-    everything: bool,
-    slices: u32,
-    busy: Duration,
-    longest_slice: Duration,
+impl CountSettings {
+    /// Returns the settings of `config` for this directory.
+    pub fn new(config: &GraphiteConfig, whisper_dir: &Path) -> Self {
+        Self {
+            whisper_dir: whisper_dir.to_path_buf(),
+            host_depth: config.host_depth,
+            exclude: config.exclude.clone(),
+            max_busy_percent: config.max_busy_percent,
+            full_scan_interval: config.full_scan_interval,
+            settling_time: SETTLING_TIME,
+        }
+    }
+}
+
+/// The numbers of a count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Directories at the depth of hosts.
+    pub hosts: u64,
+    /// `*.wsp` entries.
+    pub metrics: u64,
+    /// Directories that cannot be read.
+    pub unreadable: u64,
+    /// Directories visited, the whisper directory included.
+    pub directories: u64,
+    /// Those of them whose entries were read.
+    pub directories_read: u64,
+    /// Metrics and directories found to differ though the stamp of their directory is unchanged.
+    pub differences: u64,
+}
+
+/// The reason why every directory was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FullScan {
+    /// The caller asked for it.
+    Requested,
+    /// There is no snapshot yet.
+    NoSnapshot,
+    /// There is one that cannot be used; a message gives the reason.
+    UnusableSnapshot,
+    /// The last full scan was `full_scan_interval` ago.
+    Interval,
 }
 
 /// A finished count.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// The document to publish.
-    pub report: GraphiteReport,
-    /// What the walk went through.
+    /// The result.
     pub totals: Totals,
     /// From start to end, pauses included.
     pub duration: Duration,
     /// Time spent working.
     pub busy: Duration,
-    /// Pieces the work was done in.
-    pub slices: u32,
-    /// The longest of them.
-    pub longest_slice: Duration,
-    /// Whether every directory was read though caches might have done.
-    pub everything: bool,
-    /// Directories that turned unreadable since the last count.
-    pub newly_unreadable: u64,
-    /// The first few of them with the reasons.
-    pub reported: Vec<(PathBuf, Errno)>,
+    /// Set if every directory was read.
+    pub full_scan: Option<FullScan>,
+    /// Warnings for the log, one line each: the snapshot cannot be used or written, directories became unreadable, a
+    /// full scan found differences.
+    pub messages: Vec<String>,
 }
 
-/// How a slice of a count ended.
-#[derive(Debug)]
-pub enum Progress {
-    /// There is more to do.
-    Running,
-    /// The count is complete.
-    Done(Box<Count>),
-}
-
-/// The wall clock against the monotonic one, to notice when it is set back.
-#[derive(Debug, Clone, Copy)]
-struct ClockOffset {
-    monotonic: Instant,
-    wall_ns: i128,
-}
-
-impl Graphite {
-    /// Returns a collector that has not counted `whisper_dir` yet.
-    pub fn new(config: &GraphiteConfig, whisper_dir: &Path) -> Result<Self> {
-        Ok(Self {
-            whisper_dir: whisper_dir.to_path_buf(),
-            host_depth: config.host_depth,
-            interval: config.interval,
-            full_scan_interval: config.full_scan_interval,
-            exclude: Exclude::new(&config.exclude)?,
-            tree: Tree::new(),
-            running: None,
-            last_full: None,
-            clock: None,
-        })
-    }
-
-    /// The directory that is counted.
-    pub fn whisper_dir(&self) -> &Path {
-        &self.whisper_dir
-    }
-
-    /// Whether a count is under way.
-    pub fn is_running(&self) -> bool {
-        self.running.is_some()
-    }
-
-    /// What the count under way has found so far.
-    pub fn so_far(&self) -> Option<Totals> {
-        self.running.as_ref().map(|running| running.walk.totals)
-    }
-
-    /// Works on the count, starting one where none is under way, for at most `slice` but for the system call it is
-    /// in. An error ends the count without a result: what was published before stays.
-    pub fn work(&mut self, now: Instant, wall: SystemTime, slice: Duration) -> Result<Progress> {
-        let wall_ns = wall
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_nanos() as i64);
-        self.watch_clock(now, wall_ns);
-        let running = match self.running.take() {
-            Some(running) => running,
-            None => self.start(now, wall_ns)?,
-        };
-        let result = self.slice(running, now, wall, wall_ns, slice);
-        if result.is_err() {
-            // A walk that ended half-way leaves a half-linked tree.
-            self.tree = Tree::new();
-            self.last_full = None;
+impl Count {
+    /// Returns the document to publish. `interval` is that between counts, `now` the end of this one.
+    pub fn report(&self, interval: Duration, now: SystemTime) -> GraphiteReport {
+        GraphiteReport {
+            schema: SCHEMA,
+            updated_at: unix_seconds(now),
+            interval_seconds: Seconds(interval),
+            hosts: self.totals.hosts,
+            metrics: self.totals.metrics,
+            unreadable: self.totals.unreadable,
+            scan_seconds: Rounded::microseconds(self.duration),
         }
-        result
     }
+}
 
-    fn slice(
-        &mut self,
-        mut running: Running,
-        now: Instant,
-        wall: SystemTime,
-        wall_ns: i64,
-        slice: Duration,
-    ) -> Result<Progress> {
-        let finished = loop {
-            let finished = running
-                .walk
-                .step(&mut self.tree, &self.exclude, wall_ns)
-                .with_context(|| format!("counting {:?}", self.whisper_dir))?;
-            if finished || now.elapsed() >= slice {
-                break finished;
-            }
-        };
-        let worked = now.elapsed();
-        running.slices += 1;
-        running.busy += worked;
-        running.longest_slice = running.longest_slice.max(worked);
-        if !finished {
-            self.running = Some(running);
-            return Ok(Progress::Running);
-        }
-        self.finish(running, wall + worked)
-            .map(|count| Progress::Done(Box::new(count)))
-    }
+/// Counts the whisper tree. Reads the old snapshot at `snapshot` and replaces it by the new one; `None`: neither.
+///
+/// `use_old = false` ignores the old snapshot, for a full scan. A snapshot that cannot be used or written is a message,
+/// never an error. An error (no whisper directory, too few file descriptors, or one of `progress`) leaves no result and
+/// the old snapshot as it is. At most one count at a time may use the same snapshot.
+pub fn count(
+    settings: &CountSettings,
+    snapshot: Option<&Path>,
+    use_old: bool,
+    progress: &mut Progress<'_>,
+) -> Result<Count> {
+    count_at(settings, snapshot, use_old, SystemTime::now(), progress)
+}
 
-    fn start(&mut self, now: Instant, wall_ns: i64) -> Result<Running> {
-        let everything = self
-            .last_full
-            .is_none_or(|last| now.duration_since(last) >= self.full_scan_interval);
+/// As [`count`], with `wall` as the current time, which decides whether a directory is settled and a full scan due.
+pub fn count_at(
+    settings: &CountSettings,
+    snapshot: Option<&Path>,
+    use_old: bool,
+    wall: SystemTime,
+    progress: &mut Progress<'_>,
+) -> Result<Count> {
+    let started = Instant::now();
+    let exclude = Exclude::new(&settings.exclude)?;
+    let mut plan = Plan::new(settings, snapshot, use_old, wall);
+    let mut pace = Pace::new(settings.max_busy_percent, progress);
+    let (totals, mut messages, join) = loop {
+        let join = plan.join(snapshot);
         let walk = Walk::start(
-            &mut self.tree,
-            &self.whisper_dir,
-            self.host_depth,
-            everything,
-            wall_ns,
-        )
-        .with_context(|| format!("opening the whisper directory {:?}", self.whisper_dir))?;
-        if everything {
-            self.last_full = Some(now);
+            settings,
+            &exclude,
+            plan.full_scan.is_some(),
+            plan.now_ns,
+            join,
+            &mut pace,
+        );
+        let error = match walk.and_then(Walk::finish) {
+            Ok(walked) => break walked,
+            Err(error) => error.downcast::<Damaged>(),
+        };
+        plan.reject(error.map_err(|error| error.context(format!("counting {:?}", settings.whisper_dir)))?);
+    };
+    let written = join.finish();
+    messages.extend(snapshot.and_then(|path| snapshot_message(path, plan.rejected, written.err())));
+    if totals.differences > 0 {
+        messages.push(format!(
+            "full scan found {} entries that changed without a directory timestamp change",
+            totals.differences
+        ));
+    }
+    Ok(Count {
+        totals,
+        duration: started.elapsed(),
+        busy: pace.busy(),
+        full_scan: plan.full_scan,
+        messages,
+    })
+}
+
+/// How to count: with which snapshot, and whether to read every directory.
+struct Plan {
+    now_ns: i64,
+    settings_key: Vec<u8>,
+    old: Option<Reader>,
+    full_scan: Option<FullScan>,
+    rejected: Option<Damaged>,
+}
+
+impl Plan {
+    fn new(settings: &CountSettings, snapshot: Option<&Path>, use_old: bool, wall: SystemTime) -> Self {
+        let since_1970 = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now_ns = i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX);
+        let mut plan = Self {
+            now_ns,
+            settings_key: settings_key(&settings.whisper_dir, &settings.exclude),
+            old: None,
+            full_scan: Some(FullScan::NoSnapshot),
+            rejected: None,
+        };
+        if !use_old {
+            plan.full_scan = Some(FullScan::Requested);
+            return plan;
         }
-        Ok(Running {
-            walk,
-            started: now,
-            everything,
-            slices: 0,
-            busy: Duration::ZERO,
-            longest_slice: Duration::ZERO,
-        })
+        let opened = snapshot.map(|path| Reader::open(path, &plan.settings_key, now_ns));
+        match opened.transpose().map(Option::flatten) {
+            Ok(None) => {}
+            Ok(Some(old)) => {
+                let since_full_scan_ns = now_ns.saturating_sub(old.last_full_scan_ns);
+                let is_due = i128::from(since_full_scan_ns) >= settings.full_scan_interval.as_nanos() as i128;
+                plan.full_scan = is_due.then_some(FullScan::Interval);
+                plan.old = Some(old);
+            }
+            Err(damaged) => plan.reject(damaged),
+        }
+        plan
     }
 
-    fn finish(&mut self, running: Running, wall: SystemTime) -> Result<Count> {
-        let Running {
-            walk,
-            started,
-            everything,
-            slices,
-            busy,
-            longest_slice,
-        } = running;
-        if !walk.is_still_at(&self.whisper_dir) {
-            return Err(anyhow!(
-                "{:?} was replaced while it was counted",
-                self.whisper_dir
-            ));
-        }
-        self.tree.tidy();
-        let duration = started.elapsed();
-        let totals = walk.totals;
-        let path_of = |path: &[u8]| self.whisper_dir.join(OsStr::from_bytes(path));
-        Ok(Count {
-            report: GraphiteReport {
-                schema: SCHEMA,
-                updated_at: unix_seconds(wall),
-                interval_seconds: Seconds(self.interval),
-                hosts: totals.hosts,
-                metrics: totals.metrics,
-                unreadable: totals.unreadable,
-                scan_seconds: Rounded::microseconds(duration),
-            },
-            totals,
-            duration,
-            busy,
-            slices,
-            longest_slice,
-            everything,
-            newly_unreadable: walk.newly_unreadable,
-            reported: walk
-                .reported
-                .iter()
-                .map(|unreadable| (path_of(&unreadable.path), unreadable.errno))
-                .collect(),
-        })
+    /// Decides not to use the old snapshot.
+    fn reject(&mut self, damaged: Damaged) {
+        self.full_scan = Some(FullScan::UnusableSnapshot);
+        self.rejected = Some(damaged);
     }
 
-    /// Forgets all that earlier counts saw when the wall clock went back: a directory could be changed at the very
-    /// time that it was already changed at before, and keep its stamp.
-    fn watch_clock(&mut self, now: Instant, wall_ns: i64) {
-        let wall_ns = i128::from(wall_ns);
-        let set_back = self.clock.is_some_and(|clock| {
-            let expected = clock.wall_ns + now.duration_since(clock.monotonic).as_nanos() as i128;
-            wall_ns < expected - CLOCK_SET_BACK
+    /// Joins the old snapshot, which is then no longer part of the plan, with a new one.
+    fn join(&mut self, path: Option<&Path>) -> Join {
+        let old = self.old.take();
+        let last_full_scan = old.as_ref().filter(|_| self.full_scan.is_none());
+        let last_full_scan_ns = last_full_scan.map_or(self.now_ns, |old| old.last_full_scan_ns);
+        let new = path.map(|path| {
+            let header = header(self.now_ns, last_full_scan_ns, &self.settings_key);
+            let mut new = Writer::new(path, header, old.as_ref());
+            if self.full_scan.is_some() {
+                // The header differs.
+                new.start(old.as_ref());
+            }
+            new
         });
-        if set_back {
-            self.last_full = None;
-        }
-        self.clock = Some(ClockOffset {
-            monotonic: now,
-            wall_ns,
-        });
+        Join { old, new }
+    }
+}
+
+fn snapshot_message(
+    path: &Path,
+    rejected: Option<Damaged>,
+    not_written: Option<io::Error>,
+) -> Option<String> {
+    let path = plain::path(path);
+    match (rejected, not_written) {
+        (None, None) => None,
+        (Some(reason), None) => Some(format!(
+            "cannot use snapshot {path}, reading all directories: {reason}"
+        )),
+        (None, Some(reason)) => Some(format!("cannot write snapshot {path}: {reason}")),
+        (Some(unusable), Some(reason)) => Some(format!(
+            "cannot use snapshot {path} ({unusable}), cannot replace it: {reason}"
+        )),
     }
 }

@@ -21,6 +21,7 @@
 
 mod carbon;
 pub mod check;
+mod child;
 pub mod cli;
 pub mod config;
 mod daemon;
@@ -38,9 +39,11 @@ pub mod output;
 mod plain;
 pub mod publish;
 pub mod published;
+mod reader;
 pub mod report;
 mod scheduler;
 mod signals;
 mod status;
 pub mod trusted_users;
 pub mod vmware;
+pub mod worker;

@@ -164,7 +164,7 @@ fn open_first(config: &Config) -> Result<(File, PathBuf)> {
                     | ErrorKind::ReadOnlyFilesystem,
                 ) => {
                     // It may be the service's, which this user can't open but see.
-                    if let Some(pid) = fs::metadata(&path).ok().and_then(|file| daemon_pid(&file)) {
+                    if let Some(pid) = fs::metadata(&path).ok().and_then(|file| holder(&file)) {
                         let pid = Some(pid);
                         return Err(AlreadyRunning { path, pid }.into());
                     }
@@ -209,12 +209,12 @@ fn try_flock(file: &File, operation: FlockOperation) -> Result<bool> {
 }
 
 fn already_running(file: &File, path: PathBuf) -> Error {
-    let pid = file.metadata().ok().and_then(|file| daemon_pid(&file));
+    let pid = file.metadata().ok().and_then(|file| holder(&file));
     AlreadyRunning { path, pid }.into()
 }
 
-/// The pid of the daemon that holds the lock file.
-fn daemon_pid(lock_file: &Metadata) -> Option<u32> {
+/// Returns the pid of the process that holds an exclusive flock on a file or folder.
+pub fn holder(lock_file: &Metadata) -> Option<u32> {
     let device = lock_file.dev();
     let (major, minor) = (major(device), minor(device));
     let identity = format!("{major:02x}:{minor:02x}:{}", lock_file.ino());

@@ -13,10 +13,10 @@ use serde::Serialize;
 use crate::cli::OnceArgs;
 use crate::config::{Config, GraphiteConfig, WhisperPaths, protected_folder};
 use crate::disks::Disks;
-use crate::graphite::{Count, Graphite, Progress};
+use crate::disks::backing::Device;
+use crate::graphite::{self, CountSettings};
 use crate::lock::Lock;
 use crate::output;
-use crate::plain;
 use crate::publish::{self, Durability};
 use crate::report::{DisksReport, GraphiteReport, VmwareReport, to_line};
 use crate::vmware::detect::detect;
@@ -24,7 +24,7 @@ use crate::vmware::probe::Probe;
 use crate::vmware::{Sample, Vmware};
 
 /// A count that takes longer than this shows how far it is.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PROGRESS_DELAY: Duration = Duration::from_secs(1);
 /// How often the progress line changes.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -165,7 +165,7 @@ impl VmwareSamples {
 
 fn watch_disks(config: &Config, whisper_dir: &Path, window: Duration) -> Result<DisksReport> {
     let mut disks = Disks::new(&config.disks, &config.host);
-    disks.set_whisper_dir(config.graphite.enabled.then_some(whisper_dir));
+    disks.set_whisper_device(Device::under(whisper_dir));
     disks.sample(Instant::now(), SystemTime::now())?;
     sleep(window);
     let sample = disks.sample(Instant::now(), SystemTime::now())?;
@@ -178,42 +178,31 @@ fn watch_disks(config: &Config, whisper_dir: &Path, window: Duration) -> Result<
 }
 
 fn count(config: &GraphiteConfig, whisper_dir: &Path) -> Result<GraphiteReport> {
-    let mut graphite = Graphite::new(config, whisper_dir)?;
+    let settings = CountSettings {
+        max_busy_percent: 100,
+        ..CountSettings::new(config, whisper_dir)
+    };
     let started = Instant::now();
+    let mut shown = started;
     let mut progress = output::Progress::new();
-    loop {
-        let done = graphite.work(Instant::now(), SystemTime::now(), PROGRESS_INTERVAL)?;
-        if let Progress::Done(count) = done {
-            drop(progress);
-            complain_unreadable(&count);
-            return Ok(count.report);
-        }
-        if started.elapsed() > PATIENCE
-            && let Some(totals) = graphite.so_far()
-        {
+    // No snapshot: one that root leaves could not be read by the service.
+    let count = graphite::count(&settings, None, false, &mut |totals| {
+        if started.elapsed() > PROGRESS_DELAY && shown.elapsed() > PROGRESS_INTERVAL {
+            shown = Instant::now();
             let seconds = started.elapsed().as_secs();
             progress.show(&format!(
                 "counting: {} hosts, {} metrics in {seconds}s …",
                 totals.hosts, totals.metrics
             ));
         }
+        Ok(())
+    });
+    drop(progress);
+    let count = count?;
+    for message in &count.messages {
+        output::complain(message);
     }
-}
-
-fn complain_unreadable(count: &Count) {
-    for (path, errno) in &count.reported {
-        let reason = std::io::Error::from(*errno);
-        output::complain(format_args!(
-            "{} can't be read and is not counted: {reason}",
-            plain::path(path)
-        ));
-    }
-    match count.newly_unreadable.saturating_sub(count.reported.len() as u64) {
-        0 => {}
-        more => output::complain(format_args!(
-            "{more} more directories can't be read and are not counted"
-        )),
-    }
+    Ok(count.report(config.interval, SystemTime::now()))
 }
 
 fn write(report: &Option<impl Serialize>, path: &Path, durability: Durability) -> Result<()> {

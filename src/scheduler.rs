@@ -1,20 +1,8 @@
-//! When what is due: deadlines on the monotonic clock, without a clock of its own.
-//!
-//! The short collectors (disks, VMware) come first. A count works in slices with pauses between them, so that it
-//! delays neither them nor the heartbeat, and takes at most its share of the time.
+//! When each task is due: deadlines on the monotonic clock, passed in by the caller.
 
 use std::time::{Duration, Instant};
 
-/// Work on a count ends after this long. It is promised to take 20 ms at most: the rest is for the system call that
-/// a slice is in at its end.
-pub const SLICE: Duration = Duration::from_millis(15);
-/// Shortest piece that is still worth starting when another deadline is near.
-const SHORTEST_SLICE: Duration = Duration::from_millis(1);
-/// A slice is taken to have worked at most this long.
-const LONGEST_CHARGED: Duration = Duration::from_secs(1);
-/// Who has waited this long is no longer put off by those that come first.
-const LONGEST_WAIT: Duration = Duration::from_millis(250);
-/// The first values come after this long, where the interval is longer.
+/// If the interval is longer than this, the second sample follows the first one after this time.
 const FIRST_WINDOW: Duration = Duration::from_secs(1);
 
 /// What the daemon does next.
@@ -22,15 +10,15 @@ const FIRST_WINDOW: Duration = Duration::from_secs(1);
 pub enum Due {
     /// Sample the disks.
     Disks,
-    /// Sample VMware's figures.
+    /// Sample %ready.
     Vmware,
-    /// Work on the count for at most this long.
-    Count(Duration),
-    /// Nothing before this time; `None` for nothing ever.
+    /// Start a count, or act on one that is overdue.
+    Count,
+    /// Nothing before this time; `None` if nothing is scheduled.
     Nothing(Option<Instant>),
 }
 
-/// Deadlines at start + n × interval, whatever each turn took.
+/// Deadlines at start + n × interval, however long each run takes.
 #[derive(Debug, Clone, Copy)]
 struct Periodic {
     start: Instant,
@@ -47,76 +35,63 @@ impl Periodic {
         }
     }
 
-    /// Moves on to the first deadline after `now`: turns missed while the process was stopped are not made up for.
+    /// Moves on to the first deadline after `now`. Deadlines missed while the process was stopped are skipped.
     fn done(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.start);
         let since_deadline_ns = passed.as_nanos() % self.interval.as_nanos();
-        // The remainder of an interval is below the interval, which is at most a year.
+        // The remainder is shorter than the interval, which is at most a year.
         self.next = now + self.interval - Duration::from_nanos(since_deadline_ns as u64);
     }
 }
 
-/// All deadlines of the daemon but the heartbeat's, which any turn serves.
-#[derive(Debug)]
+/// All deadlines of the daemon except that of the heartbeat.
+#[derive(Debug, Default)]
 pub struct Scheduler {
     disks: Option<Periodic>,
     vmware: Option<Periodic>,
     count: Option<Instant>,
-    max_busy_percent: u32,
 }
 
 impl Scheduler {
-    /// A scheduler with nothing to do.
+    /// Returns a scheduler with nothing to do.
     pub fn new() -> Self {
-        Self {
-            disks: None,
-            vmware: None,
-            count: None,
-            max_busy_percent: 100,
-        }
+        Self::default()
     }
 
-    /// Samples the disks from `start` on; `None` for not at all.
+    /// Samples the disks from `start` on; `None` disables it.
     pub fn set_disks(&mut self, start: Option<Instant>, interval: Duration) {
         self.disks = start.map(|start| Periodic::new(start, interval));
     }
 
-    /// Samples VMware's figures from `start` on; `None` for not at all.
+    /// Samples %ready from `start` on; `None` disables it.
     pub fn set_vmware(&mut self, start: Option<Instant>, interval: Duration) {
         self.vmware = start.map(|start| Periodic::new(start, interval));
     }
 
-    /// Counts from `start` on, working at most this share of the time; `None` for not at all.
-    pub fn set_count(&mut self, start: Option<Instant>, max_busy_percent: u32) {
-        self.count = start;
-        self.max_busy_percent = max_busy_percent.clamp(1, 100);
+    /// Sets the next deadline of the count; `None` for none.
+    pub fn set_count(&mut self, deadline: Option<Instant>) {
+        self.count = deadline;
     }
 
-    /// What is due at `now`.
+    /// Returns the task whose deadline passed first, so that no task can starve another.
     pub fn due(&self, now: Instant) -> Due {
-        let is_due = |deadline: &Instant| *deadline <= now;
-        let disks = self.disks.map(|periodic| periodic.next);
-        let vmware = self.vmware.map(|periodic| periodic.next);
-        let next_sample = disks.into_iter().chain(vmware).min();
-        let has_waited = |deadline: &Instant| now.saturating_duration_since(*deadline) >= LONGEST_WAIT;
-        let free = next_sample.map_or(SLICE, |next| next.saturating_duration_since(now));
-        let count = Due::Count(free.clamp(SHORTEST_SLICE, SLICE));
-        if vmware.as_ref().is_some_and(has_waited) {
-            Due::Vmware
-        } else if self.count.as_ref().is_some_and(has_waited) {
-            count
-        } else if disks.as_ref().is_some_and(is_due) {
-            Due::Disks
-        } else if vmware.as_ref().is_some_and(is_due) {
-            Due::Vmware
-        } else if self.count.as_ref().is_some_and(is_due) {
-            count
-        } else {
-            Due::Nothing(next_sample.into_iter().chain(self.count).min())
+        let deadlines = [
+            (self.disks.map(|disks| disks.next), Due::Disks),
+            (self.vmware.map(|vmware| vmware.next), Due::Vmware),
+            (self.count, Due::Count),
+        ];
+        let first = deadlines
+            .into_iter()
+            .filter_map(|(deadline, due)| Some((deadline?, due)))
+            // Of equal deadlines, the first in the list.
+            .min_by_key(|(deadline, _)| *deadline);
+        match first {
+            Some((deadline, due)) if deadline <= now => due,
+            first => Due::Nothing(first.map(|(deadline, _)| deadline)),
         }
     }
 
-    /// The disks were sampled. The first time, the next sample follows soon, to have a first value.
+    /// The disks were sampled. The second sample follows soon after the first one, to have a first value.
     pub fn disks_done(&mut self, now: Instant, first: bool) {
         if let Some(disks) = &mut self.disks {
             disks.done(now);
@@ -126,37 +101,18 @@ impl Scheduler {
         }
     }
 
-    /// VMware's figures were sampled.
+    /// %ready was sampled.
     pub fn vmware_done(&mut self, now: Instant) {
         if let Some(vmware) = &mut self.vmware {
             vmware.done(now);
         }
     }
 
-    /// VMware's window begins with the sample of `now`: the next one follows soon, to have a first value.
+    /// The window of %ready starts with the sample of `now`: the next one follows soon, to have a first value.
     pub fn vmware_soon(&mut self, now: Instant) {
         if let Some(vmware) = &mut self.vmware {
             vmware.next = vmware.next.min(now + FIRST_WINDOW);
         }
-    }
-
-    /// A slice of the count ended at `now` after `worked`, with more to do: it pauses for its share of the time.
-    pub fn count_pauses(&mut self, now: Instant, worked: Duration) {
-        // A slice that was stopped, or hung in a system call, was not busy all that time.
-        let worked = worked.min(LONGEST_CHARGED);
-        let pause = worked * (100 - self.max_busy_percent) / self.max_busy_percent;
-        self.count = self.count.map(|_| now + pause);
-    }
-
-    /// The count ended, or failed: the next one starts after `interval`.
-    pub fn count_done(&mut self, now: Instant, interval: Duration) {
-        self.count = self.count.map(|_| now + interval);
-    }
-}
-
-impl Default for Scheduler {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -167,7 +123,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn deadlines_do_not_drift_and_missed_ones_are_not_made_up_for() {
+    fn deadlines_do_not_drift_and_missed_ones_are_skipped() {
         let start = Instant::now();
         let mut scheduler = Scheduler::new();
         scheduler.set_disks(Some(start), 10 * SECOND);
@@ -191,23 +147,26 @@ mod tests {
     }
 
     #[test]
-    fn samples_come_before_the_count_and_its_slices_end_before_them() {
+    fn earliest_deadline_comes_first_and_disks_before_others() {
         let start = Instant::now();
         let mut scheduler = Scheduler::new();
+        scheduler.set_count(Some(start));
         scheduler.set_vmware(Some(start), 10 * SECOND);
-        scheduler.set_disks(Some(start), 10 * SECOND);
-        scheduler.set_count(Some(start), 50);
+        scheduler.set_disks(Some(start), SECOND);
         assert_eq!(scheduler.due(start), Due::Disks);
         scheduler.disks_done(start, false);
         assert_eq!(scheduler.due(start), Due::Vmware);
         scheduler.vmware_done(start);
-        assert_eq!(scheduler.due(start), Due::Count(SLICE));
-        let near = start + 10 * SECOND - Duration::from_millis(5);
-        assert_eq!(scheduler.due(near), Due::Count(Duration::from_millis(5)));
+        assert_eq!(scheduler.due(start), Due::Count);
+        scheduler.set_count(None);
+        assert_eq!(scheduler.due(start), Due::Nothing(Some(start + SECOND)));
+        // The disks are due again, but what has waited longer is not put off.
+        scheduler.set_count(Some(start + SECOND / 2));
+        assert_eq!(scheduler.due(start + SECOND), Due::Count);
     }
 
     #[test]
-    fn a_window_that_begins_has_its_second_sample_soon() {
+    fn started_window_has_its_second_sample_soon() {
         let start = Instant::now();
         let mut scheduler = Scheduler::new();
         scheduler.set_vmware(Some(start), 10 * SECOND);
@@ -219,16 +178,5 @@ mod tests {
             scheduler.due(start + 2 * SECOND),
             Due::Nothing(Some(start + 10 * SECOND))
         );
-    }
-
-    #[test]
-    fn a_count_pauses_for_its_share_of_the_time() {
-        let start = Instant::now();
-        let mut scheduler = Scheduler::new();
-        scheduler.set_count(Some(start), 20);
-        scheduler.count_pauses(start, SLICE);
-        assert_eq!(scheduler.due(start), Due::Nothing(Some(start + 4 * SLICE)));
-        scheduler.count_done(start, 900 * SECOND);
-        assert_eq!(scheduler.due(start), Due::Nothing(Some(start + 900 * SECOND)));
     }
 }

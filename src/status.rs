@@ -6,20 +6,27 @@ mod screen;
 mod table;
 mod watch;
 
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, WhisperPaths};
+use crate::lock;
 use crate::output;
 use crate::published::{self, Age, Document, Unread};
+use crate::reader::Reader;
 use crate::report::{DisksReport, GraphiteReport, Seconds, VmwareReport, to_line};
 use crate::trusted_users::TrustedUsers;
 use crate::vmware::detect::detect;
 use args::StatusArgs;
+
+/// How long reading the published count may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// All there is to tell.
 #[derive(Debug, Serialize)]
@@ -30,7 +37,7 @@ struct Status {
 }
 
 /// Whether a published file is as it should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum State {
     /// The document holds.
@@ -65,8 +72,8 @@ impl State {
 }
 
 /// One published file.
-#[derive(Debug, Serialize)]
-struct Entry<T> {
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Entry<T> {
     state: State,
     path: PathBuf,
     /// Seconds since the document was measured; negative where it is dated ahead of the clock.
@@ -79,17 +86,20 @@ struct Entry<T> {
 }
 
 impl<T: Document> Entry<T> {
-    fn read(enabled: bool, path: &Path, trusted: &TrustedUsers, now: SystemTime) -> Self {
-        let mut entry = Self {
-            state: State::Disabled,
+    fn without_document(state: State, path: &Path, reason: impl Into<String>) -> Self {
+        Self {
+            state,
             path: path.to_path_buf(),
             age_seconds: None,
             max_age_seconds: None,
-            reason: None,
+            reason: Some(reason.into()),
             document: None,
-        };
+        }
+    }
+
+    fn read(enabled: bool, path: &Path, trusted: &TrustedUsers, now: SystemTime) -> Self {
+        let mut entry = Self::without_document(State::Disabled, path, "not enabled in the configuration");
         if !enabled {
-            entry.reason = Some("not enabled in the configuration".into());
             return entry;
         }
         match published::read::<T>(path, trusted) {
@@ -119,11 +129,10 @@ impl<T: Document> Entry<T> {
 }
 
 impl Status {
-    fn read(config: &Config, trusted: &TrustedUsers, now: SystemTime) -> Self {
-        let (graphite, disks, vmware) = (&config.graphite, &config.disks, &config.vmware);
-        let counted = WhisperPaths::choose(graphite).output;
+    fn read(config: &Config, reader: &mut Reader, trusted: &TrustedUsers, now: SystemTime) -> Self {
+        let (disks, vmware) = (&config.disks, &config.vmware);
         let mut status = Self {
-            graphite: Entry::read(graphite.enabled, &counted, trusted, now),
+            graphite: read_elsewhere(config, reader),
             disks: Entry::read(disks.enabled, &disks.output, trusted, now),
             vmware: Entry::read(vmware.enabled, &vmware.output, trusted, now),
         };
@@ -144,10 +153,43 @@ impl Status {
     }
 }
 
+/// Reads the entry of the count. It may hang with the storage of the tree.
+pub fn read_count(config: &Config) -> Entry<GraphiteReport> {
+    let graphite = &config.graphite;
+    let path = WhisperPaths::choose(graphite).output;
+    let mut entry = Entry::read(graphite.enabled, &path, &TrustedUsers::load(), SystemTime::now());
+    if let (false, Some(reason)) = (entry.state.is_fine(), &mut entry.reason)
+        && let Some(pid) = config.state_dir.as_deref().and_then(running_worker)
+    {
+        *reason += &format!("; a count is running (pid {pid})");
+    }
+    entry
+}
+
+/// Returns the pid of the count worker, which holds a lock on the state folder.
+fn running_worker(state_dir: &Path) -> Option<u32> {
+    lock::holder(&fs::metadata(state_dir).ok()?)
+}
+
+/// Reads the entry of the count in a child process.
+fn read_elsewhere(config: &Config, reader: &mut Reader) -> Entry<GraphiteReport> {
+    let reason = match reader.read(READ_TIMEOUT) {
+        Ok(Some(entry)) => return entry,
+        Ok(None) => "its storage does not respond".into(),
+        Err(error) => format!("{error:#}"),
+    };
+    // Without looking for the directory, only a configured path is known.
+    let configured = config.graphite.output.as_deref();
+    Entry::without_document(State::Unreadable, configured.unwrap_or(Path::new("")), reason)
+}
+
 /// Prints the status, once or again and again. Exit code 1 when something enabled is outdated, absent or unreadable.
-pub fn run(args: &StatusArgs, config: &Config) -> Result<ExitCode> {
+pub fn run(args: &StatusArgs, config_path: Option<&Path>, config: &Config) -> Result<ExitCode> {
     let trusted = TrustedUsers::load();
-    let read = || Status::read(config, &trusted, SystemTime::now());
+    let option = config_path.map(|path| [OsString::from("--config"), path.into()]);
+    let command_line = option.into_iter().flatten().chain([OsString::from("status")]);
+    let mut reader = Reader::new(command_line.collect());
+    let mut read = || Status::read(config, &mut reader, &trusted, SystemTime::now());
     if let Some(interval) = args.watch {
         return watch::run(interval, args.json, read);
     }

@@ -9,7 +9,6 @@ pub mod detect;
 mod guestlib;
 pub mod helper;
 pub mod probe;
-pub mod process;
 pub mod window;
 
 use std::path::{Path, PathBuf};

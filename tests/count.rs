@@ -122,17 +122,31 @@ fn deep_tree(top: &Path, levels: usize) {
 }
 
 #[test]
-fn trees_of_two_thousand_levels_count_with_few_descriptors_and_little_stack() {
+fn tree_of_2100_levels_counts_to_2047_with_little_stack() {
     let place = Place::new();
-    deep_tree(&place.path("whisper"), 2500);
-    let command = format!(
-        "ulimit -n 64 -s 256; exec {} --config {} once --json --window 10ms",
-        env!("CARGO_BIN_EXE_shinken-gatherer"),
-        place.path("gatherer.toml").display()
-    );
-    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    deep_tree(&place.path("whisper"), 2100);
+    let once = |limits: &str| {
+        let command = format!(
+            "ulimit {limits}; exec {} --config {} once --json --window 10ms",
+            env!("CARGO_BIN_EXE_shinken-gatherer"),
+            place.path("gatherer.toml").display()
+        );
+        Command::new("sh").args(["-c", &command]).output().unwrap()
+    };
+    let output = once("-n 4096 -s 256");
     let document = json_of(&output);
-    assert_eq!(figures(&document["graphite"]), (1, 2500));
+    assert_eq!(figures(&document["graphite"]), (1, 2047));
+    assert_eq!(document["graphite"]["unreadable"], 1);
+    let said = stderr_of(&output);
+    assert!(
+        said.contains(", not counted: more than 2047 levels deep"),
+        "{said}"
+    );
+    // Every level stays open: the error names the limit.
+    let output = once("-n 64");
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr_of(&output);
+    assert!(said.contains("LimitNOFILE=, ulimit -n"), "{said}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 use shinken_gatherer::config::{DisksConfig, HostConfig};
 use shinken_gatherer::disks::Disks;
-use shinken_gatherer::disks::backing::disks_of_device;
+use shinken_gatherer::disks::backing::{Device, disks_of_device};
 
 const ELAPSED: Duration = Duration::from_secs(10);
 
@@ -76,11 +76,11 @@ fn disks_under_stacked_devices_are_found() {
         let expected: BTreeMap<String, Vec<String>> = serde_json::from_slice(&text).unwrap();
         for (device, disks) in expected {
             let (major, minor) = device.split_once(':').unwrap();
-            let found = disks_of_device(
-                &case.join("t1/sys"),
-                major.parse().unwrap(),
-                minor.parse().unwrap(),
-            );
+            let device_number = Device {
+                major: major.parse().unwrap(),
+                minor: minor.parse().unwrap(),
+            };
+            let found = disks_of_device(&case.join("t1/sys"), device_number);
             assert_eq!(
                 found.into_iter().collect::<Vec<_>>(),
                 disks,

@@ -5,12 +5,10 @@ mod common;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use common::{Daemon, Place, skip, stderr_of, wait_for};
 use rustix::process::Signal;
-use shinken_gatherer::config::GraphiteConfig;
-use shinken_gatherer::graphite::{Graphite, Progress};
 
 const FAST: &str = "interval = \"20ms\"\nwindow = \"1s\"";
 
@@ -142,51 +140,6 @@ fn a_full_disk_is_said_once_and_ends_by_itself() {
     });
     assert!(Command::new("umount").arg(&small).status().unwrap().success());
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-}
-
-#[test]
-fn a_deep_branch_moved_away_twice_during_a_count_is_left_alone() {
-    let place = Place::new();
-    let deep = format!("host/{}", "a/".repeat(60));
-    place.metrics([format!("{deep}m.wsp")]);
-    // Before and behind it, whatever the order of the entries, others that are gone into.
-    place.metrics((0..40).map(|number| format!("other{number}/check/n.wsp")));
-    let whisper = place.path("whisper");
-    let config = GraphiteConfig::default();
-    for steps in (1..600).step_by(3) {
-        let mut graphite = Graphite::new(&config, &whisper).unwrap();
-        let step = |graphite: &mut Graphite| {
-            graphite
-                .work(Instant::now(), SystemTime::now(), Duration::ZERO)
-                .unwrap()
-        };
-        let mut done = (0..steps).any(|_| matches!(step(&mut graphite), Progress::Done(_)));
-        fs::rename(
-            whisper.join(format!("host/{}", "a/".repeat(30))),
-            place.path("moved"),
-        )
-        .unwrap();
-        fs::rename(whisper.join("host"), whisper.join("renamed")).unwrap();
-        while !done {
-            done = matches!(step(&mut graphite), Progress::Done(_));
-        }
-        let settled = loop {
-            if let Progress::Done(count) = step(&mut graphite) {
-                break count;
-            }
-        };
-        assert_eq!(
-            (settled.report.hosts, settled.report.metrics),
-            (41, 40),
-            "after {steps} steps"
-        );
-        fs::rename(whisper.join("renamed"), whisper.join("host")).unwrap();
-        fs::rename(
-            place.path("moved"),
-            whisper.join(format!("host/{}", "a/".repeat(30))),
-        )
-        .unwrap();
-    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use common::tree::Numbers;
 use common::{Daemon, skip, text, wait_for};
 use machine::{COUNT, DISKS, Machine, READY, assert_published, is_right};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const KILLS: usize = 1000;
@@ -126,6 +127,16 @@ fn is_named_by_a_process(argument: &str) -> bool {
     })
 }
 
+/// Kills the processes that this one has started.
+fn kill_children(process: &std::process::Child) {
+    let pid = process.id();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    for child in children.split_whitespace() {
+        let child = Pid::from_raw(child.parse().unwrap()).unwrap();
+        kill_process(child, Signal::KILL).unwrap();
+    }
+}
+
 #[test]
 fn a_kill_at_each_step_of_publishing_leaves_what_the_next_run_sweeps() {
     let name = "a_kill_at_each_step_of_publishing_leaves_what_the_next_run_sweeps";
@@ -139,9 +150,15 @@ fn a_kill_at_each_step_of_publishing_leaves_what_the_next_run_sweeps() {
         for step in ["fchmod", "/^rename"] {
             let machine = Machine::new(DIRECTORIES);
             machine.configure(&[which], 50, [10, 10, 10]);
+            // Without a snapshot, which would be replaced first.
+            let file = machine.place.path("gatherer.toml");
+            let state = format!("{:?}", machine.place.path("state"));
+            let config = fs::read_to_string(&file).unwrap();
+            assert!(config.contains(&state));
+            fs::write(&file, config.replace(&state, "\"\"")).unwrap();
             let mut command = Command::new("strace");
             command
-                .args(["-qq", "-o"])
+                .args(["-qq", "-f", "-o"])
                 .arg(machine.place.path("trace"))
                 .args(["-e", &format!("trace={step}")])
                 .args(["-e", &format!("inject={step}:error=EIO:signal=KILL")])
@@ -150,6 +167,13 @@ fn a_kill_at_each_step_of_publishing_leaves_what_the_next_run_sweeps() {
                 .arg(machine.place.path("gatherer.toml"))
                 .arg("run");
             let mut daemon = Daemon::spawn(&mut command, None);
+            if which == COUNT {
+                // Its worker is killed, and would be again and again.
+                wait_for("the worker to be killed", || {
+                    machine.log().contains("the count worker died").then_some(())
+                });
+                kill_children(&daemon.child);
+            }
             wait_for("the daemon to be killed", || daemon.child.try_wait().unwrap());
             let left = machine.beside(which);
             assert_eq!(left.len(), 1, "{step}: {left:?}");

@@ -9,6 +9,8 @@ mod diskstats;
 mod documents;
 #[path = "../fuzz/properties/ranges.rs"]
 mod ranges;
+#[path = "../fuzz/properties/snapshot.rs"]
+mod snapshot;
 
 use std::fs;
 use std::path::Path;
@@ -53,6 +55,11 @@ fn the_corpus_of_documents_holds() {
 #[test]
 fn the_corpus_of_ranges_holds() {
     replay("ranges", ranges::hold);
+}
+
+#[test]
+fn snapshot_corpus_passes() {
+    replay("snapshot", snapshot::hold);
 }
 
 /// Found by the target `diskstats`: all of such a column went into the log.

@@ -1,10 +1,11 @@
 //! How the time for a directory, and the memory it takes, grow with the tree.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::daemon::{Daemon, LONGEST_COUNT};
-use crate::{Cost, collector, count, floor, median, timed, tree};
+use crate::cost::{self, Cost, median};
+use crate::ours::Ours;
+use crate::{floor, tree};
 
 /// Hosts of the trees: 10,011, 100,023 and 1,000,013 directories.
 const HOSTS: [usize; 3] = [385, 3847, 38_462];
@@ -17,7 +18,10 @@ const WARMERS: usize = 32;
 struct Grown {
     directories: usize,
     metrics: usize,
+    /// Most private memory of a count.
+    peak_kib: u64,
     whisper: PathBuf,
+    ours: Ours,
     known: floor::Known,
     /// First count, bare getdents, a pass, bare fstatat.
     costs: [Vec<Cost>; 4],
@@ -32,7 +36,9 @@ pub fn run(rounds: usize) {
             directories: tree::directories(hosts),
             metrics: hosts * tree::CHECKS * METRICS,
             known: floor::learn(&whisper),
+            ours: Ours::new(&whisper, hosts * tree::CHECKS * METRICS),
             whisper,
+            peak_kib: 0,
             costs: Default::default(),
         }
     });
@@ -49,41 +55,60 @@ pub fn run(rounds: usize) {
             }
         }
     }
-    println!("microseconds a directory, warm, medians of {rounds} rounds; memory of the daemon at its peak");
     println!(
-        "{:>11}{:>14}{:>15}{:>8}{:>15}{:>16}{:>18}",
+        "microseconds a directory, warm, medians of {rounds} rounds; private memory of the count at its peak"
+    );
+    println!(
+        "{:>11}{:>14}{:>15}{:>18}{:>15}{:>12}{:>18}",
         "directories",
         "first count",
         "bare getdents",
-        "a pass",
+        "nothing changed",
         "bare fstatat",
         "memory",
-        "bytes a directory"
+        "snapshot"
     );
-    let empty = tempfile::tempdir().expect("a directory");
-    let without = peak_bytes(empty.path());
     for tree in &trees {
-        let [first, bare_first, pass, bare_pass] = tree
+        let [first, bare_first, unchanged, bare_pass] = tree
             .costs
             .each_ref()
             .map(|costs| median(costs, |cost| cost.cpu) * 1e6 / tree.directories as f64);
-        let peak = peak_bytes(&tree.whisper);
         println!(
-            "{:>11}{first:>14.2}{bare_first:>15.2}{pass:>8.2}{bare_pass:>15.2}{:>13.1} MB{:>18.1}",
+            "{:>11}{first:>14.2}{bare_first:>15.2}{unchanged:>18.2}{bare_pass:>15.2}{:>8} KiB{:>9.1} bytes each",
             tree.directories,
-            peak as f64 / 1e6,
-            peak.saturating_sub(without) as f64 / tree.directories as f64
+            tree.peak_kib,
+            tree.ours.snapshot_bytes() as f64 / tree.directories as f64
         );
     }
+    wide();
 }
 
-fn measure(tree: &Grown) -> [Cost; 4] {
-    let mut ours = collector(&tree.whisper);
-    let first = timed(|| count(&mut ours, tree.metrics));
-    let bare_first = timed(|| floor::read_all(&tree.whisper, tree.metrics));
-    let pass = timed(|| count(&mut ours, tree.metrics));
-    let bare_pass = timed(|| floor::look_at_all(&tree.whisper, &tree.known));
-    [first, bare_first, pass, bare_pass]
+/// A count of each kind. The bare loops follow the counts that make the same system calls.
+fn measure(tree: &mut Grown) -> [Cost; 4] {
+    tree.ours.forget();
+    let first = tree.ours.count(0);
+    tree.peak_kib = tree.ours.anonymous_kib().max(tree.peak_kib);
+    let bare_first = cost::of_call(|| floor::read_all(&tree.whisper, tree.metrics));
+    let unchanged = tree.ours.count(0);
+    tree.peak_kib = tree.ours.anonymous_kib().max(tree.peak_kib);
+    let bare_pass = cost::of_call(|| floor::look_at_all(&tree.whisper, &tree.known));
+    [first, bare_first, unchanged, bare_pass]
+}
+
+/// A directory with a million subdirectories, in memory: all their names are sorted at once.
+fn wide() {
+    let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
+    let whisper = folder.path().join("whisper");
+    for number in 0..1_000_000 {
+        std::fs::create_dir_all(whisper.join(format!("{number}"))).expect("making a directory");
+    }
+    let ours = Ours::new(&whisper, 0);
+    let cost = ours.count(0);
+    println!(
+        "a directory of 1,000,000 directories: {:.2} s of CPU, private memory {} KiB",
+        cost.cpu.as_secs_f64(),
+        ours.anonymous_kib()
+    );
 }
 
 /// Reads the tree with many threads, as one alone may be slower than a kernel that lets go of what nobody used lately.
@@ -95,23 +120,4 @@ fn warm(whisper: &Path) {
             scope.spawn(|| hosts.iter().for_each(|host| drop(floor::learn(host))));
         }
     });
-}
-
-/// The most memory that the daemon had resident up to its first count's end.
-fn peak_bytes(whisper: &Path) -> usize {
-    let daemon = Daemon::start(whisper, 100);
-    let started = Instant::now();
-    while daemon.said("reads saved; ").is_none() {
-        assert!(
-            started.elapsed() < LONGEST_COUNT,
-            "no count within {LONGEST_COUNT:?}"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let status = daemon.proc("status");
-    let kilobytes = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"))
-        .and_then(|number| number.trim().parse::<usize>().ok());
-    kilobytes.expect("VmHWM in kB") * 1024
 }

@@ -5,39 +5,46 @@
 //!     cargo bench --bench count -- polite                  (the daemon counting from a cold disk, as root)
 //!
 //! Makes HOSTS × 25 checks × 10 empty metrics once under target/bench-count, or in the folder that BENCH_TREES names,
-//! then runs all rivals in turn, round by round, and prints medians and ratios. As root it also compares the reads from
-//! the disk after dropping the page cache.
+//! then runs all rivals in turn, round by round, and prints medians and ratios. The count and its rivals run as
+//! processes whose start is included, the bare loops run in this one. As root it also compares the reads from the disk
+//! after dropping the page cache.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its table")]
 
+mod cost;
 mod daemon;
 mod floor;
 mod growth;
+mod ours;
 mod polite;
 mod tree;
 
+use std::cell::Cell;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-use shinken_gatherer::config::GraphiteConfig;
-use shinken_gatherer::graphite::{Graphite, Progress};
+use cost::{Cost, median};
+use ours::Ours;
 
 /// Metrics of a check.
 const METRICS: usize = 10;
+/// A directory changed less than 2 s before a count is read again by the next one.
+const SETTLING: Duration = Duration::from_millis(2200);
+/// Directories that change, with two new metrics each.
+const CHANGED: usize = 500;
+/// Rows that the ratios refer to.
+const FIRST: usize = 0;
+const UNCHANGED: usize = 6;
 
-/// Something that counts the tree; `None` where it is not installed.
+/// Something that counts the tree; `None` if it is not installed.
 type Rival<'a> = Box<dyn FnMut() -> Option<Cost> + 'a>;
 
-/// What one run of a rival took.
-#[derive(Clone, Copy)]
-struct Cost {
-    wall: Duration,
-    cpu: Duration,
-}
-
 fn main() {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().is_some_and(|first| first == ours::ARGUMENT) {
+        return ours::main(arguments);
+    }
     let mut numbers = std::env::args()
         .skip(1)
         .filter_map(|argument| argument.parse::<usize>().ok());
@@ -51,39 +58,66 @@ fn main() {
         return polite::run(&whisper);
     }
     let known = floor::learn(&whisper);
-    // Directories that were changed a moment ago are read again: let them settle.
-    std::thread::sleep(Duration::from_secs(3));
-    let mut ours = collector(&whisper);
-    count(&mut ours, metrics);
+    tree::change(&whisper, CHANGED, false);
+    std::thread::sleep(SETTLING);
+    let (first, ours) = (Ours::new(&whisper, metrics), Ours::new(&whisper, metrics));
+    ours.count(0);
 
     let python = "import os, sys\nsys.exit(sum(name.endswith('.wsp') for _, _, names in os.walk(sys.argv[1]) for name in names) < 0)";
     let path = whisper.to_str().expect("a path in UTF-8");
-    let find = || run(Command::new("find").args([path, "-name", "*.wsp"]));
+    let find = || cost::of_process(Command::new("find").args([path, "-name", "*.wsp"]));
+    let database = tempfile::tempdir().expect("a folder");
+    let updatedb = |name: &str| cost::of_process(&mut updatedb(path, &database.path().join(name)));
+    updatedb("kept");
+    let is_changed = Cell::new(false);
+    let change = |changed: bool| {
+        is_changed.set(changed);
+        tree::change(&whisper, CHANGED, changed);
+        std::thread::sleep(SETTLING);
+    };
     let mut rivals: Vec<(&str, Rival)> = vec![
         (
             "first count",
-            Box::new(|| Some(timed(|| count(&mut collector(&whisper), metrics)))),
+            Box::new(|| {
+                first.forget();
+                Some(first.count(0))
+            }),
         ),
         (
             "bare getdents loop",
-            Box::new(|| Some(timed(|| floor::read_all(&whisper, metrics)))),
+            Box::new(|| Some(cost::of_call(|| floor::read_all(&whisper, metrics)))),
         ),
         ("find -name '*.wsp'", Box::new(find)),
         (
+            "updatedb, no database",
+            Box::new(|| {
+                let _ = std::fs::remove_file(database.path().join("new"));
+                updatedb("new")
+            }),
+        ),
+        (
             "fd -j1 -u -e wsp",
-            Box::new(|| run(Command::new(fd()).args(["-j1", "-u", "-e", "wsp", ".", path]))),
+            Box::new(|| cost::of_process(Command::new(fd()).args(["-j1", "-u", "-e", "wsp", ".", path]))),
         ),
         (
             "python3 os.walk",
-            Box::new(|| run(Command::new("python3").args(["-c", python, path]))),
+            Box::new(|| cost::of_process(Command::new("python3").args(["-c", python, path]))),
         ),
-        (
-            "pass over the unchanged",
-            Box::new(|| Some(timed(|| count(&mut ours, metrics)))),
-        ),
+        ("nothing changed", Box::new(|| Some(ours.count(0)))),
         (
             "bare fstatat loop",
-            Box::new(|| Some(timed(|| floor::look_at_all(&whisper, &known)))),
+            Box::new(|| Some(cost::of_call(|| floor::look_at_all(&whisper, &known)))),
+        ),
+        ("updatedb, its database", Box::new(|| updatedb("kept"))),
+        (
+            "1,000 new in 500",
+            Box::new(|| {
+                change(true);
+                let cost = ours.count(2 * CHANGED);
+                change(false);
+                ours.count(0);
+                Some(cost)
+            }),
         ),
     ];
     let mut costs: Vec<Vec<Cost>> = vec![Vec::new(); rivals.len()];
@@ -99,7 +133,21 @@ fn main() {
     let names: Vec<_> = rivals.iter().map(|(name, _)| *name).collect();
     drop(rivals);
     print_table(&names, &costs, hosts);
-    print_reads(&whisper, &mut ours, metrics, &find);
+    let directories = tree::directories(hosts) as f64;
+    println!(
+        "private memory of a count: {} KiB; snapshot: {:.1} bytes a directory",
+        ours.anonymous_kib(),
+        ours.snapshot_bytes() as f64 / directories
+    );
+    let pass = || Some(cost::of_call(|| floor::look_at_all(&whisper, &known)));
+    print_reads(
+        &whisper,
+        &[
+            ("count", &|| Some(ours.count(0))),
+            ("bare fstatat loop", &pass),
+            ("find", &find),
+        ],
+    );
 }
 
 fn print_table(names: &[&str], costs: &[Vec<Cost>], hosts: usize) {
@@ -110,8 +158,8 @@ fn print_table(names: &[&str], costs: &[Vec<Cost>], hosts: usize) {
         costs[0].len()
     );
     println!(
-        "{:24}{:>8}{:>8}{:>20}{:>19}{:>14}",
-        "", "wall s", "CPU s", "wall / first count", "CPU / first count", "CPU / a pass"
+        "{:24}{:>8}{:>8}{:>20}{:>19}{:>23}",
+        "", "wall s", "CPU s", "wall / first count", "CPU / first count", "CPU / nothing changed"
     );
     let wall_of = |index: usize| median(&costs[index], |cost| cost.wall);
     let cpu_of = |index: usize| median(&costs[index], |cost| cost.cpu);
@@ -122,108 +170,52 @@ fn print_table(names: &[&str], costs: &[Vec<Cost>], hosts: usize) {
         }
         let (wall, cpu) = (wall_of(index), cpu_of(index));
         println!(
-            "{name:24}{wall:>8.3}{cpu:>8.3}{:>20.2}{:>19.2}{:>14.2}",
-            wall / wall_of(0),
-            cpu / cpu_of(0),
-            cpu / cpu_of(5)
+            "{name:24}{wall:>8.3}{cpu:>8.3}{:>20.2}{:>19.2}{:>23.2}",
+            wall / wall_of(FIRST),
+            cpu / cpu_of(FIRST),
+            cpu / cpu_of(UNCHANGED)
         );
     }
 }
 
-/// Requests read from the disk after dropping the page cache: a pass beside find.
-fn print_reads(whisper: &Path, ours: &mut Graphite, metrics: usize, find: &dyn Fn() -> Option<Cost>) {
-    let Some(before) = tree::cold_reads(whisper) else {
-        println!("reads from the disk: only root can drop the page cache");
-        return;
-    };
-    let pass_cost = timed(|| count(ours, metrics));
-    let pass = tree::reads(whisper).saturating_sub(before);
-    let before = tree::cold_reads(whisper).unwrap_or(0);
-    let find_cost = find();
-    let find = tree::reads(whisper).saturating_sub(before);
-    println!(
-        "reads from the disk, cold: a pass {pass}, find {find}: {:.1} times fewer",
-        find as f64 / pass.max(1) as f64
-    );
-    if let Some(find_cost) = find_cost {
-        println!(
-            "time, cold: a pass {:.2} s, find {:.2} s",
-            pass_cost.wall.as_secs_f64(),
-            find_cost.wall.as_secs_f64()
-        );
+/// Prints the requests read from the disk, each after dropping the page cache: as after a reboot.
+fn print_reads(whisper: &Path, rivals: &[(&str, &dyn Fn() -> Option<Cost>)]) {
+    for (name, rival) in rivals {
+        let Some(before) = tree::cold_reads(whisper) else {
+            println!("reads from the disk: only root can drop the page cache");
+            return;
+        };
+        let wall = rival().map_or(f64::NAN, |cost| cost.wall.as_secs_f64());
+        let reads = tree::reads(whisper).saturating_sub(before);
+        println!("cold: {name:20}{reads:>9} reads from the disk,{wall:>7.2} s");
     }
 }
 
-fn collector(whisper: &Path) -> Graphite {
-    Graphite::new(&GraphiteConfig::default(), whisper).expect("the default configuration")
-}
-
-fn count(graphite: &mut Graphite, metrics: usize) {
-    loop {
-        let slice = Duration::from_millis(15);
-        match graphite
-            .work(Instant::now(), SystemTime::now(), slice)
-            .expect("counting")
-        {
-            Progress::Running => {}
-            Progress::Done(count) => return assert_eq!(count.report.metrics, metrics as u64),
-        }
-    }
-}
-
-fn timed(work: impl FnOnce()) -> Cost {
-    let cpu = || {
-        let now = clock_gettime(ClockId::ProcessCPUTime);
-        Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
-    };
-    let (wall, before) = (Instant::now(), cpu());
-    work();
-    Cost {
-        wall: wall.elapsed(),
-        cpu: cpu() - before,
-    }
-}
-
-/// Runs another program; its CPU time is what this process's ended children grew by. `None` where it is missing.
-fn run(command: &mut Command) -> Option<Cost> {
-    let children = || {
-        let text = std::fs::read_to_string("/proc/self/stat").expect("/proc/self/stat");
-        let fields: Vec<u64> = text
-            .rsplit(')')
-            .next()?
-            .split_ascii_whitespace()
-            .map(|field| field.parse().unwrap_or(0))
-            .collect();
-        Some(Duration::from_millis((fields[13] + fields[14]) * 10))
-    };
-    let (wall, before) = (Instant::now(), children()?);
-    let status = command.stdout(Stdio::null()).status().ok()?;
-    status.success().then(|| {
-        Some(Cost {
-            wall: wall.elapsed(),
-            cpu: children()? - before,
-        })
-    })?
+/// plocate's updatedb on this tree alone, with a database of its own and nothing left out.
+fn updatedb(path: &str, database: &Path) -> Command {
+    let mut command = Command::new("updatedb.plocate");
+    command.args([
+        "-l",
+        "no",
+        "--prunefs",
+        "",
+        "--prunepaths",
+        "",
+        "--prunenames",
+        "",
+    ]);
+    command
+        .args(["--prune-bind-mounts", "no", "-U", path, "-o"])
+        .arg(database);
+    command
 }
 
 fn fd() -> &'static str {
     // Debian's package calls it fdfind.
-    if Command::new("fdfind")
+    let is_fdfind = Command::new("fdfind")
         .arg("--version")
         .stdout(Stdio::null())
         .status()
-        .is_ok()
-    {
-        "fdfind"
-    } else {
-        "fd"
-    }
-}
-
-fn median(costs: &[Cost], of: impl Fn(&Cost) -> Duration) -> f64 {
-    let mut values: Vec<_> = costs.iter().map(of).collect();
-    values.sort_unstable();
-    values
-        .get(values.len() / 2)
-        .map_or(f64::NAN, Duration::as_secs_f64)
+        .is_ok();
+    if is_fdfind { "fdfind" } else { "fd" }
 }

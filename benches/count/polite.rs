@@ -64,7 +64,7 @@ fn watch(daemon: &Daemon) -> Seen {
             samples.push(Instant::now());
         }
         if looks % 100 == 0
-            && let Some(slices) = daemon.said("reads saved; ")
+            && let Some(slices) = daemon.said(" unchanged; ")
         {
             return Seen {
                 counted: daemon.said("hosts, ").unwrap_or_default(),

@@ -38,6 +38,21 @@ pub fn make(hosts: usize, metrics: usize) -> PathBuf {
     whisper
 }
 
+/// Adds two metrics to each of the first directories of checks, spread over hosts, or removes them.
+pub fn change(whisper: &Path, directories: usize, add: bool) {
+    for number in 0..directories {
+        let directory = whisper.join(format!("host{:04}/check{:02}", number / 5, number % 5 * 5));
+        for name in ["new1.wsp", "new2.wsp"] {
+            let path = directory.join(name);
+            match add {
+                true => drop(File::create(path).expect("making a metric")),
+                // Also those of a run that was interrupted.
+                false => drop(fs::remove_file(path)),
+            }
+        }
+    }
+}
+
 /// Drops the page cache and returns the reads completed so far; `None` where that is not allowed.
 pub fn cold_reads(whisper: &Path) -> Option<u64> {
     rustix::fs::sync();

@@ -6,17 +6,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use anyhow::ensure;
+
 use super::args::GraphiteArgs;
 use super::perfdata::{Figure, Thresholds, Unit};
 use super::{Answer, State, judge};
 use crate::config::{Config, GraphiteConfig, WhisperPaths};
-use crate::graphite::{Graphite, Progress};
+use crate::graphite::{self, CountSettings};
 use crate::published::{self, Age, Unread};
 use crate::report::GraphiteReport;
 use crate::trusted_users::TrustedUsers;
-
-/// How long the count works between two looks at the clock.
-const SLICE: Duration = Duration::from_millis(50);
 
 pub fn answer(args: &GraphiteArgs, config: &Config, trusted: &TrustedUsers, now: SystemTime) -> Answer {
     let config = &config.graphite;
@@ -86,20 +85,21 @@ fn judged(args: &GraphiteArgs, report: &GraphiteReport, remark: &str, age: Figur
 
 /// Counts at full speed, for at most `timeout`.
 fn count(config: &GraphiteConfig, whisper_dir: &Path, timeout: Duration) -> Result<GraphiteReport, String> {
-    let said = |error: anyhow::Error| format!("{error:#}");
-    let mut graphite = Graphite::new(config, whisper_dir).map_err(said)?;
+    let settings = CountSettings {
+        max_busy_percent: 100,
+        ..CountSettings::new(config, whisper_dir)
+    };
     let started = Instant::now();
-    loop {
-        match graphite
-            .work(Instant::now(), SystemTime::now(), SLICE)
-            .map_err(said)?
-        {
-            Progress::Done(count) => return Ok(count.report),
-            Progress::Running if started.elapsed() < timeout => {}
-            Progress::Running => {
-                let timeout = humantime::format_duration(timeout);
-                return Err(format!("it takes more than {timeout}"));
-            }
-        }
+    let count = graphite::count(&settings, None, false, &mut |_| {
+        ensure!(
+            started.elapsed() < timeout,
+            "timed out after {}",
+            humantime::format_duration(timeout)
+        );
+        Ok(())
+    });
+    match count {
+        Ok(count) => Ok(count.report(config.interval, SystemTime::now())),
+        Err(error) => Err(format!("{error:#}")),
     }
 }

@@ -1,24 +1,22 @@
-//! The collectors of the daemon and what is due of them.
+//! The collectors of the daemon: runs what is due, and passes on what the child processes wrote.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Instant, SystemTime};
 
-use anyhow::Result;
-
-use super::count::{CountTask, Next};
+use super::count::{CountTask, Event};
 use super::disks::DisksTask;
 use super::vmware::VmwareTask;
 use crate::carbon::lines::Measured;
+use crate::child::reap_ended;
 use crate::config::Config;
 use crate::logging::Log;
 use crate::scheduler::{Due, Scheduler};
-use crate::vmware::process::reap;
 
-/// The enabled collectors, their deadlines and their latest figures.
+/// The enabled collectors, their deadlines and their latest values.
 #[derive(Debug)]
 pub struct Collectors {
     scheduler: Scheduler,
-    count: Option<CountTask>,
+    count: CountTask,
     disks: Option<DisksTask>,
     vmware: Option<VmwareTask>,
     status: String,
@@ -27,31 +25,32 @@ pub struct Collectors {
 
 impl Collectors {
     /// Sets up what is enabled. The first samples and the first count are due at `now`.
-    pub fn new(config: &Config, now: Instant, log: &mut Log) -> Result<Self> {
+    pub fn new(config: &Config, now: Instant, log: &mut Log) -> Self {
         let mut collectors = Self {
             scheduler: Scheduler::new(),
-            count: None,
+            count: CountTask::new(config, now),
             disks: None,
             vmware: None,
             status: String::new(),
             measured: None,
         };
-        collectors.set_up_count(config, now, log)?;
         collectors.set_up_disks(config, false, now, log);
         collectors.set_up_vmware(config, now, log);
-        collectors.share_whisper_dir();
-        Ok(collectors)
+        collectors.update_count();
+        collectors
     }
 
-    /// Takes what the helper of VMware's samples wrote, does the one thing that is due most, and returns when the next
-    /// one is; `None` for never.
-    pub fn turn(&mut self, now: Instant, wall: SystemTime, log: &mut Log) -> Option<Instant> {
+    /// Takes what the child processes wrote, runs the task that is due first, and returns when the next one is due;
+    /// `None` for never.
+    pub fn run_due(&mut self, now: Instant, wall: SystemTime, log: &mut Log) -> Option<Instant> {
         if let Some(vmware) = &mut self.vmware
             && vmware.receive(now, wall, log)
         {
             self.scheduler.vmware_soon(now);
         }
-        match self.scheduler.due(now) {
+        self.count.handle(&Event::Wakeup, now, wall, log);
+        self.update_count();
+        let next = match self.scheduler.due(now) {
             Due::Disks => {
                 let first = self
                     .disks
@@ -60,6 +59,7 @@ impl Collectors {
                 let report = self.disks.as_mut().and_then(DisksTask::take_report);
                 self.measured = report.map(Measured::Disks);
                 self.scheduler.disks_done(now, first);
+                Some(now)
             }
             Due::Vmware => {
                 self.scheduler.vmware_done(now);
@@ -68,63 +68,54 @@ impl Collectors {
                 {
                     self.scheduler.vmware_soon(now);
                 }
+                Some(now)
             }
-            Due::Count(slice) => {
-                let next = self.count.as_mut().map(|count| count.work(now, wall, slice, log));
-                match next {
-                    Some(Next::Pause(worked)) => self.scheduler.count_pauses(Instant::now(), worked),
-                    Some(Next::After(interval)) => {
-                        self.scheduler.count_done(Instant::now(), interval);
-                        let report = self.count.as_mut().and_then(CountTask::take_report);
-                        self.measured = report.map(Measured::Graphite);
-                        self.share_whisper_dir();
-                    }
-                    None => self.scheduler.set_count(None, 100),
-                }
-            }
+            // It became due by what it was just told: a retry at once.
+            Due::Count => Some(now),
             Due::Nothing(next) => {
-                self.update_status();
-                let deadline = self.waits_for().and_then(|(_, deadline)| deadline);
-                return next.into_iter().chain(deadline).min();
+                let deadline = self.vmware.as_ref().and_then(VmwareTask::waits_for);
+                let deadline = deadline.and_then(|(_, deadline)| deadline);
+                next.into_iter().chain(deadline).min()
             }
-        }
+        };
         self.update_status();
-        Some(now)
+        next
     }
 
-    /// The pipe to wait for beside the deadlines.
-    pub fn pipe(&self) -> Option<BorrowedFd<'_>> {
-        self.waits_for().map(|(pipe, _)| pipe)
+    /// The pipes of the child processes, to wait for beside the deadlines.
+    pub fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let vmware = self.vmware.as_ref().and_then(VmwareTask::waits_for);
+        vmware.map(|(pipe, _)| pipe).into_iter().chain(self.count.pipe())
     }
 
-    /// Child processes ended: waits for them, which does not block, and draws the conclusions.
-    pub fn children_ended(&mut self, now: Instant, wall: SystemTime, log: &mut Log) {
-        for ended in reap() {
+    /// Reaps the child processes that have ended, which does not block.
+    pub fn reap_children(&mut self, now: Instant, wall: SystemTime, log: &mut Log) {
+        for (pid, status) in reap_ended() {
             if let Some(vmware) = &mut self.vmware {
-                vmware.ended(ended, now, wall, log);
+                vmware.ended((pid, status), now, wall, log);
             }
+            self.count.handle(&Event::Reaped(pid, status), now, wall, log);
         }
     }
 
-    /// The document that the last turn measured, if it did, for whoever wants its figures besides its readers.
+    /// The latest document, once, for other consumers of its values.
     pub fn take_measured(&mut self) -> Option<Measured> {
-        // VMware's comes when its helper answers, which may be in a turn that measured something else.
+        // Those of the child processes arrive in turns that may have measured something else.
         let vmware = |task: &mut VmwareTask| task.take_report().map(Measured::Vmware);
         self.measured
             .take()
+            .or_else(|| self.count.take_report().map(Measured::Graphite))
             .or_else(|| self.vmware.as_mut().and_then(vmware))
     }
 
-    /// The latest figures in words, for `systemctl status`.
+    /// The latest values, for `systemctl status`.
     pub fn status(&self) -> &str {
         &self.status
     }
 
-    /// Takes up a new configuration: what did not change keeps its samples, caches and deadlines.
-    pub fn reload(&mut self, old: &Config, new: &Config, now: Instant, log: &mut Log) -> Result<()> {
-        if new.graphite != old.graphite {
-            self.set_up_count(new, now, log)?;
-        }
+    /// Applies a new configuration: what did not change keeps its samples and deadlines.
+    pub fn reload(&mut self, old: &Config, new: &Config, now: Instant, log: &mut Log) {
+        self.count.reload(new, now);
         if (&new.disks, &new.host) != (&old.disks, &old.host) {
             let same_file = new.disks.output == old.disks.output && new.disks.enabled && old.disks.enabled;
             if !same_file {
@@ -132,44 +123,31 @@ impl Collectors {
             }
             self.set_up_disks(new, same_file, now, log);
         }
-        self.share_whisper_dir();
         if (&new.vmware, &new.host) != (&old.vmware, &old.host) {
             if new.vmware.output != old.vmware.output {
-                // Nothing replaces it any more. Where sampling just ends the file stays, as it does when the daemon
-                // ends: without it readers would say that this is no VMware machine.
+                // Nothing replaces it any more. If sampling just ends, the file stays, as it does when the daemon
+                // ends: without it, its consumers would report that this is not a VMware VM.
                 self.vmware.iter_mut().for_each(|vmware| vmware.remove(log));
             }
             self.set_up_vmware(new, now, log);
         }
+        self.update_count();
         self.update_status();
-        Ok(())
     }
 
-    /// The daemon ends: the disks' values must not outlive it, the other files stay.
+    /// Ends everything: removes the disks file, which must not outlive its samples, and kills the child processes.
     pub fn end(&mut self, log: &mut Log) {
         self.end_disks(log);
         if let Some(vmware) = &mut self.vmware {
             vmware.end();
         }
+        self.count.end();
     }
 
     fn end_disks(&mut self, log: &mut Log) {
         if let Some(disks) = &mut self.disks {
             disks.end(log);
         }
-    }
-
-    fn set_up_count(&mut self, config: &Config, now: Instant, log: &mut Log) -> Result<()> {
-        self.count = config
-            .graphite
-            .enabled
-            .then(|| CountTask::new(&config.graphite, log))
-            .transpose()?;
-        self.scheduler.set_count(
-            self.count.is_some().then_some(now),
-            config.graphite.max_busy_percent,
-        );
-        Ok(())
     }
 
     fn set_up_disks(&mut self, config: &Config, keep_file: bool, now: Instant, log: &mut Log) {
@@ -191,29 +169,22 @@ impl Collectors {
             .set_vmware(self.vmware.is_some().then_some(now), config.vmware.interval);
     }
 
-    fn waits_for(&self) -> Option<(BorrowedFd<'_>, Option<Instant>)> {
-        self.vmware.as_ref()?.waits_for()
-    }
-
-    /// Tells the disks where the tree is, to find those under it.
-    fn share_whisper_dir(&mut self) {
+    /// Passes on what the count task has learned: its next deadline and the device of the tree.
+    fn update_count(&mut self) {
+        self.scheduler.set_count(self.count.due());
         if let Some(disks) = &mut self.disks {
-            disks.set_whisper_dir(self.count.as_ref().map(|count| count.collector().whisper_dir()));
+            disks.set_whisper_device(self.count.device());
         }
     }
 
     fn update_status(&mut self) {
-        let count = self
-            .count
-            .as_ref()
-            .map(|count| count.status().unwrap_or("first count under way".into()));
         let disks = self.disks.as_ref().and_then(DisksTask::status).map(String::from);
         let vmware = self
             .vmware
             .as_ref()
             .and_then(VmwareTask::status)
             .map(String::from);
-        self.status = [count, disks, vmware]
+        self.status = [self.count.status(), disks, vmware]
             .into_iter()
             .flatten()
             .collect::<Vec<_>>()

@@ -1,11 +1,11 @@
 //! The daemon's side of the disks' activity.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use super::outlet::{Health, Outlet};
 use crate::config::Config;
+use crate::disks::backing::Device;
 use crate::disks::{Disks, Sample};
 use crate::logging::Log;
 use crate::publish::Durability;
@@ -62,9 +62,9 @@ impl DisksTask {
         }
     }
 
-    /// Tells where the whisper tree is.
-    pub fn set_whisper_dir(&mut self, whisper_dir: Option<&Path>) {
-        self.collector.set_whisper_dir(whisper_dir);
+    /// Sets the device of the whisper tree's file system; `None` if it is unknown.
+    pub fn set_whisper_device(&mut self, device: Option<Device>) {
+        self.collector.set_whisper_device(device);
     }
 
     /// Takes a sample and publishes what the window gives. True for the first sample.

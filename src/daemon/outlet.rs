@@ -42,7 +42,7 @@ impl Health {
     }
 
     /// As [`Health::fails`], for errors that are the same problem where `problem` is the same.
-    fn fails_as(&mut self, problem: String, log: &mut Log, collector: &'static str, error: &Error) {
+    pub fn fails_as(&mut self, problem: String, log: &mut Log, collector: &'static str, error: &Error) {
         if self.said.as_ref() != Some(&problem)
             && let Some(remark) = self.may_say()
         {

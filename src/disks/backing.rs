@@ -5,21 +5,35 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// A file system on more devices than this is none that a machine has.
 const MAX_DEVICES: usize = 10_000;
 
-/// The whole block devices under the file system of `directory`, by the names /proc/diskstats gives them. Empty
-/// where that can't be known: no such directory, a network or virtual file system.
-pub fn disks_under(sys: &Path, directory: &Path) -> BTreeSet<String> {
-    let Ok(metadata) = fs::metadata(directory) else {
-        return BTreeSet::new();
-    };
-    let device = metadata.dev();
-    disks_of_device(sys, rustix::fs::major(device), rustix::fs::minor(device))
+/// The number of a block device, as in `/sys/dev/block/MAJOR:MINOR`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// The number of its driver.
+    pub major: u32,
+    /// The number among the devices of the driver.
+    pub minor: u32,
 }
 
-/// The whole block devices that make up the block device `major:minor`.
-pub fn disks_of_device(sys: &Path, major: u32, minor: u32) -> BTreeSet<String> {
+impl Device {
+    /// Returns the device of the file system that `path` is on. `None` if there is no such file.
+    pub fn under(path: &Path) -> Option<Self> {
+        let device = fs::metadata(path).ok()?.dev();
+        Some(Self {
+            major: rustix::fs::major(device),
+            minor: rustix::fs::minor(device),
+        })
+    }
+}
+
+/// Returns the whole block devices that make up a device, by the names that /proc/diskstats gives them. Empty if it
+/// is not a block device: that of a network or virtual file system.
+pub fn disks_of_device(sys: &Path, device: Device) -> BTreeSet<String> {
+    let Device { major, minor } = device;
     let mut disks = BTreeSet::new();
     // The directory of the device itself: its parent is the whole disk when it is a partition.
     if let Ok(device) = fs::canonicalize(sys.join(format!("dev/block/{major}:{minor}"))) {

@@ -1,284 +1,380 @@
-//! One pass over the whisper tree, done in small steps that the daemon's loop can stop between.
+//! One depth-first walk over the whisper tree, beside the snapshot of the last one.
 //!
-//! A directory whose stamp is unchanged has the same entries: it is not read, only looked at, and the walk goes on to
-//! its subdirectories. All others are read. Nothing is recursive, and `stat` is called for no file.
+//! A directory whose stamp is unchanged has the same entries: it is only checked, and the walk goes on to the
+//! subdirectories that the snapshot has for it. All others are read. No file is ever checked with `stat`.
 
+use std::ffi::{CStr, OsStr};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat};
+use anyhow::{Context, Result, anyhow};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
-use super::levels::{Levels, is_ours, look, stamp_of};
-use super::read::{Buffer, Reading, note_unreadable};
-use super::tree::{DirId, Stamp, State, Tree};
+use super::directory::{Buffer, Entries, Names, Step};
+use super::pace::Pace;
+use super::snapshot::{Join, Record, Stamp, State};
+use super::{CountSettings, Totals};
 use crate::exclude::Exclude;
+use crate::plain;
 
+/// Levels below the whisper directory. Each stays open, and a path of 4,096 bytes cannot have more.
+const MAX_DEPTH: usize = 2047;
+/// Unreadable directories that are reported by path; the others are only counted.
+const MAX_REPORTED: usize = 20;
 const READ_FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC)
     .union(OFlags::NONBLOCK);
-/// Unreadable directories reported by path in one pass; the others are only counted.
-const MAX_REPORTED: usize = 20;
-/// Removed directories whose space is given back in one step.
-const REAPED_PER_STEP: usize = 1000;
+/// Enough to look up names below a directory and to read its stamp, even if it cannot be listed.
+const PATH_FLAGS: OFlags = OFlags::PATH
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
-/// What a pass found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Directories at the depth of hosts.
-    pub hosts: u64,
-    /// `*.wsp` entries.
-    pub metrics: u64,
-    /// Directories that can't be read.
-    pub unreadable: u64,
-    /// Directories visited, the whisper directory included.
-    pub directories: u64,
-    /// Those of them whose entries were read.
-    pub directories_read: u64,
-    /// Metrics and directories found to differ though the directory's stamp had not changed.
-    pub differences: u64,
+/// An open directory on the path from the whisper directory to the one that is visited.
+struct Level {
+    fd: OwnedFd,
+    /// The subdirectories that were read; `None` if the directory is unchanged and they are in the snapshot.
+    names: Option<Names>,
+    /// Whether the old snapshot has the directory.
+    is_known: bool,
+    /// Whether the old snapshot has the same stamp for it: other entries are then a difference.
+    is_promised: bool,
+    /// Length of the path to its parent.
+    parent_path_bytes: usize,
 }
 
-/// A directory that can't be read, seen for the first time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Relative to the whisper directory; empty for the whisper directory itself.
-    pub path: Vec<u8>,
-    /// Why.
-    pub errno: Errno,
-}
-
-/// A pass that is under way.
-#[derive(Debug)]
-pub struct Walk {
-    levels: Levels,
-    reading: Option<Reading>,
-    buffer: Buffer,
-    root: Stamp,
-    host_depth: usize,
-    /// Whether directories are read though their stamp is unchanged.
-    everything: bool,
-    /// Whether reading still leaves access times alone.
-    keep_access_times: bool,
-    /// What was found so far.
-    pub totals: Totals,
-    /// Directories that turned unreadable.
-    pub newly_unreadable: u64,
-    /// The first few of them.
-    pub reported: Vec<Unreadable>,
-}
-
-/// What became of a directory that was looked at.
-enum Seen {
-    /// It is no longer there, or no longer a directory.
+/// The result of checking a directory.
+enum DirState {
+    /// It does not exist any more, or is not a directory.
     Gone,
-    Unreadable(Errno),
-    /// Unchanged, with no subdirectories to visit.
-    Unchanged,
-    /// Unchanged; its subdirectories are to be visited through this descriptor.
-    UnchangedAbove(OwnedFd),
+    Unreadable(String),
+    /// Unchanged, and open if it has subdirectories.
+    Unchanged(Option<OwnedFd>),
     /// Open, to be read.
     ToRead(OwnedFd, Stamp),
 }
 
-impl Walk {
-    /// Opens the whisper directory, which may itself be a symbolic link.
+/// A walk that is under way.
+pub struct Walk<'a, 'b> {
+    settings: &'a CountSettings,
+    exclude: &'a Exclude,
+    full_scan: bool,
+    /// Directories that were changed at this time or later are not settled.
+    settled_before_ns: i64,
+    root: Stat,
+    levels: Vec<Level>,
+    /// Relative to the whisper directory.
+    path: Vec<u8>,
+    /// With NUL.
+    name: Vec<u8>,
+    buffer: Buffer,
+    /// Whether reading can still leave access times as they are.
+    keep_access_times: bool,
+    join: Join,
+    pace: &'a mut Pace<'b>,
+    totals: Totals,
+    messages: Vec<String>,
+    newly_unreadable: u64,
+}
+
+impl<'a, 'b> Walk<'a, 'b> {
+    /// Opens the whisper directory, which may be a symbolic link. `started_ns` is the wall clock.
     pub fn start(
-        tree: &mut Tree,
-        whisper_dir: &Path,
-        host_depth: u32,
-        everything: bool,
-        wall_ns: i64,
-    ) -> Result<Self, Errno> {
-        let fd = openat(
-            CWD,
-            whisper_dir,
-            READ_FLAGS.difference(OFlags::NOFOLLOW),
-            Mode::empty(),
-        )?;
-        let root = stamp_of(&fstat(&fd)?);
+        settings: &'a CountSettings,
+        exclude: &'a Exclude,
+        full_scan: bool,
+        started_ns: i64,
+        join: Join,
+        pace: &'a mut Pace<'b>,
+    ) -> Result<Self> {
+        let flags = READ_FLAGS.difference(OFlags::NOFOLLOW);
+        let opened = openat(CWD, &settings.whisper_dir, flags, Mode::empty());
+        let (fd, root) = opened
+            .and_then(|fd| fstat(&fd).map(|stat| (fd, stat)))
+            .with_context(|| format!("opening the whisper directory {:?}", settings.whisper_dir))?;
+        let settling_ns = i64::try_from(settings.settling_time.as_nanos()).unwrap_or(i64::MAX);
         let mut walk = Self {
-            levels: Levels::default(),
-            reading: None,
-            buffer: Buffer::new(),
+            settings,
+            exclude,
+            full_scan,
+            settled_before_ns: started_ns.saturating_sub(settling_ns),
             root,
-            host_depth: host_depth as usize,
-            everything,
+            levels: Vec::new(),
+            path: Vec::new(),
+            name: vec![0],
+            buffer: Buffer::new(),
             keep_access_times: true,
-            totals: Totals {
-                directories: 1,
-                ..Totals::default()
-            },
+            join,
+            pace,
+            totals: Totals::default(),
+            messages: Vec::new(),
             newly_unreadable: 0,
-            reported: Vec::new(),
         };
-        if !everything && tree.state(Tree::ROOT) == State::Settled && tree.stamp(Tree::ROOT) == root {
-            walk.totals.metrics = u64::from(tree.metrics(Tree::ROOT));
-            walk.levels.enter(tree, Tree::ROOT, fd);
-        } else {
-            walk.reading = Some(Reading::start(tree, Tree::ROOT, fd, root, wall_ns));
-        }
+        walk.enter_root(fd)?;
         Ok(walk)
     }
 
-    /// Whether `whisper_dir` still is the directory that this walk goes through.
-    pub fn is_still_at(&self, whisper_dir: &Path) -> bool {
-        statat(CWD, whisper_dir, AtFlags::empty())
-            .is_ok_and(|stat| stamp_of(&stat).is_same_directory(&self.root))
-    }
-
-    /// One step: a system call or a few. `Ok(true)` at the end of the pass; an error ends it without a result.
-    ///
-    /// `wall_ns` is a wall clock time at or a little before now.
-    pub fn step(&mut self, tree: &mut Tree, exclude: &Exclude, wall_ns: i64) -> Result<bool, Errno> {
-        let reaped = tree.reap(REAPED_PER_STEP);
-        if self.reading.is_none() {
-            let Some(top) = self.levels.top() else {
-                return Ok(reaped);
-            };
-            match top.next {
-                Some(child) => {
-                    top.next = tree.next_sibling(child);
-                    self.visit(tree, child, wall_ns)?;
-                }
-                None => self.levels.leave(tree)?,
+    /// Walks to the end. Returns the totals, the directories that became unreadable, and both snapshots.
+    pub fn finish(mut self) -> Result<(Totals, Vec<String>, Join)> {
+        while !self.levels.is_empty() {
+            match self.next_child()? {
+                Some(known) => self.visit_child(known)?,
+                None => self.leave()?,
             }
         }
-        if let Some(reading) = &mut self.reading {
-            let exclude = exclude.concerns(reading.dir == Tree::ROOT).then_some(exclude);
-            let path = exclude.map_or_else(Vec::new, |_| self.levels.child_path(tree.name(reading.dir)));
-            match reading.step(tree, exclude, &path, &mut self.buffer) {
-                Ok(false) => {}
-                Ok(true) => self.finish_reading(tree),
-                Err(errno) => self.fail_reading(tree, errno)?,
-            }
+        let whisper_dir = &self.settings.whisper_dir;
+        let is_same = |stat: Stat| (stat.st_dev, stat.st_ino) == (self.root.st_dev, self.root.st_ino);
+        if !statat(CWD, whisper_dir, AtFlags::empty()).is_ok_and(is_same) {
+            return Err(anyhow!("{whisper_dir:?} was replaced during the count"));
         }
-        Ok(false)
+        match self.newly_unreadable - self.messages.len() as u64 {
+            0 => {}
+            more => self
+                .messages
+                .push(format!("{more} more unreadable directories not counted")),
+        }
+        Ok((self.totals, self.messages, self.join))
     }
 
-    fn visit(&mut self, tree: &mut Tree, child: DirId, wall_ns: i64) -> Result<(), Errno> {
-        let depth = self.levels.depth();
-        let seen = self.see(tree, child)?;
-        if let Seen::Gone = seen {
-            if let Some(top) = self.levels.top() {
-                tree.link(top.dir, top.previous, top.next);
-            }
-            tree.remove(child);
+    fn enter_root(&mut self, fd: OwnedFd) -> Result<()> {
+        let known = self.join.take_next(0)?;
+        let stamp = Stamp::new(&self.root, self.root.st_dev);
+        self.totals.directories = 1;
+        match known {
+            Some(known) if !self.full_scan && known.is_valid(&stamp) => self.keep(&known, Some(fd), 0),
+            known => self.read(known, fd, stamp, 0)?,
+        }
+        Ok(())
+    }
+
+    /// Moves on to the next subdirectory of the deepest open directory. Returns what is known of it; `None` after the
+    /// last one.
+    fn next_child(&mut self) -> Result<Option<Option<Record>>> {
+        let depth = self.depth();
+        let Some(level) = self.levels.last_mut() else {
+            return Ok(None);
+        };
+        let Some(names) = &mut level.names else {
+            let known = self.join.take_next(depth)?;
+            self.name.clear();
+            self.name.extend_from_slice(self.join.name());
+            return Ok(known.map(Some));
+        };
+        let Some(name) = names.next() else {
+            return Ok(None);
+        };
+        self.name.clear();
+        self.name.extend_from_slice(name);
+        if !level.is_known {
+            return Ok(Some(None));
+        }
+        let mut removed = 0;
+        let known = self.join.find(depth, &self.name, &mut removed)?;
+        if level.is_promised {
+            self.totals.differences += removed + u64::from(known.is_none());
+        }
+        Ok(Some(known))
+    }
+
+    /// Goes back up from a directory whose subdirectories were all visited.
+    fn leave(&mut self) -> Result<()> {
+        let Some(level) = self.levels.pop() else {
             return Ok(());
+        };
+        self.path.truncate(level.parent_path_bytes);
+        if level.is_known {
+            self.remove_below(level.is_promised)?;
         }
-        if let Some(top) = self.levels.top() {
-            top.previous = Some(child);
+        Ok(())
+    }
+
+    /// Drops all that is known below the directory that was visited last.
+    fn remove_below(&mut self, is_promised: bool) -> Result<()> {
+        let removed = self.join.remove_below(self.depth())?;
+        if is_promised {
+            self.totals.differences += removed;
+        }
+        Ok(())
+    }
+
+    fn visit_child(&mut self, known: Option<Record>) -> Result<()> {
+        self.pace.step(&self.totals)?;
+        let (depth, parent_path_bytes) = (self.levels.len(), self.path.len());
+        let state = match depth {
+            0..=MAX_DEPTH => self.check_directory(known.as_ref())?,
+            _ => DirState::Unreadable(format!("more than {MAX_DEPTH} levels deep")),
+        };
+        if let DirState::Gone = state {
+            return known.map_or(Ok(()), |_| Ok(self.join.remove(self.depth())?));
         }
         self.totals.directories += 1;
-        self.totals.hosts += u64::from(depth == self.host_depth);
-        match seen {
-            Seen::Gone => {}
-            Seen::Unreadable(errno) => {
-                let path = self.levels.child_path(tree.name(child));
-                self.report_unreadable(tree, child, path, errno);
-                note_unreadable(tree, child, tree.stamp(child));
-            }
-            Seen::Unchanged => self.totals.metrics += u64::from(tree.metrics(child)),
-            Seen::UnchangedAbove(fd) => {
-                self.totals.metrics += u64::from(tree.metrics(child));
-                self.levels.enter(tree, child, fd);
-            }
-            Seen::ToRead(fd, stamp) => {
-                self.reading = Some(Reading::start(tree, child, fd, stamp, wall_ns));
-            }
+        self.totals.hosts += u64::from(depth == self.settings.host_depth as usize);
+        if depth > 1 {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(&self.name[..self.name.len() - 1]);
+        match (state, known) {
+            (DirState::Unchanged(fd), Some(known)) => self.keep(&known, fd, parent_path_bytes),
+            (DirState::ToRead(fd, stamp), known) => self.read(known, fd, stamp, parent_path_bytes)?,
+            (DirState::Unreadable(reason), known) => self.skip_unreadable(known, reason)?,
+            (DirState::Unchanged(_), None) | (DirState::Gone, _) => {}
+        }
+        if self.levels.len() == depth {
+            self.path.truncate(parent_path_bytes);
         }
         Ok(())
     }
 
-    /// Looks at a child of the directory the walk is in; opens it where that is needed.
-    fn see(&mut self, tree: &Tree, child: DirId) -> Result<Seen, Errno> {
-        let parent = self.levels.top_fd().ok_or(Errno::BADF)?;
-        match see(parent, tree, child, self.everything, &mut self.keep_access_times) {
-            Err(errno) if is_ours(errno) => Err(errno),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(Seen::Gone),
-            Err(errno) => Ok(Seen::Unreadable(errno)),
-            seen => seen,
+    /// Checks a subdirectory of the deepest open directory, and opens it if that is needed. Fails if this process
+    /// lacks resources.
+    fn check_directory(&mut self, known: Option<&Record>) -> Result<DirState> {
+        match self.try_check(known) {
+            Err(errno) if is_resource_error(errno) => Err(resource_error(errno)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(DirState::Gone),
+            Err(errno) => Ok(DirState::Unreadable(io::Error::from(errno).to_string())),
+            Ok(state) => Ok(state),
         }
     }
 
-    fn finish_reading(&mut self, tree: &mut Tree) {
-        let Some(reading) = self.reading.take() else {
-            return;
-        };
-        self.totals.differences += reading.finish(tree);
-        self.totals.metrics += u64::from(tree.metrics(reading.dir));
+    fn try_check(&mut self, known: Option<&Record>) -> Result<DirState, Errno> {
+        let parent = self.levels.last().ok_or(Errno::BADF)?.fd.as_fd();
+        let name = CStr::from_bytes_with_nul(&self.name).map_err(|_| Errno::INVAL)?;
+        let stamp_of = |stat: &Stat| Stamp::new(stat, self.root.st_dev);
+        let known = known.filter(|known| !self.full_scan && known.state == State::Settled);
+        if let Some(known) = known
+            && self.join.has_children()
+        {
+            let fd = openat(parent, name, PATH_FLAGS, Mode::empty())?;
+            let stamp = stamp_of(&fstat(&fd)?);
+            if known.is_valid(&stamp) {
+                return Ok(DirState::Unchanged(Some(fd)));
+            }
+            let fd = open_to_read(fd.as_fd(), c".", &mut self.keep_access_times)?;
+            return Ok(DirState::ToRead(fd, stamp));
+        } else if let Some(known) = known {
+            let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                return Ok(DirState::Gone);
+            }
+            if known.is_valid(&stamp_of(&stat)) {
+                return Ok(DirState::Unchanged(None));
+            }
+        }
+        let fd = open_to_read(parent, name, &mut self.keep_access_times)?;
+        let stamp = stamp_of(&fstat(&fd)?);
+        Ok(DirState::ToRead(fd, stamp))
+    }
+
+    /// Counts an unchanged directory. `fd` is open if it has subdirectories.
+    fn keep(&mut self, known: &Record, fd: Option<OwnedFd>, parent_path_bytes: usize) {
+        self.totals.metrics += u64::from(known.metrics);
+        self.record(known, Some(known));
+        if let Some(fd) = fd {
+            self.levels.push(Level {
+                fd,
+                names: None,
+                is_known: true,
+                is_promised: false,
+                parent_path_bytes,
+            });
+        }
+    }
+
+    /// Reads a directory whose stamp was taken before, and counts it.
+    fn read(
+        &mut self,
+        known: Option<Record>,
+        fd: OwnedFd,
+        stamp: Stamp,
+        parent_path_bytes: usize,
+    ) -> Result<()> {
+        let mut entries = Entries::default();
+        if let Err(errno) = self.read_entries(&fd, &mut entries)? {
+            // The whisper directory itself is the condition for any result.
+            if is_resource_error(errno) || self.levels.is_empty() {
+                return Err(resource_error(errno));
+            }
+            return self.skip_unreadable(known, io::Error::from(errno).to_string());
+        }
+        let promised = known.filter(|known| known.is_valid(&stamp));
+        self.totals.differences += promised.map_or(0, |known| known.metrics.abs_diff(entries.metrics).into());
         self.totals.directories_read += 1;
-        if tree.first_child(reading.dir).is_some() {
-            self.levels.enter(tree, reading.dir, reading.fd);
-        }
-    }
-
-    fn fail_reading(&mut self, tree: &mut Tree, errno: Errno) -> Result<(), Errno> {
-        let Some(reading) = self.reading.take() else {
-            return Ok(());
+        self.totals.metrics += u64::from(entries.metrics);
+        let is_settled = stamp.modified_ns.max(stamp.changed_ns) < self.settled_before_ns;
+        let record = Record {
+            state: if is_settled {
+                State::Settled
+            } else {
+                State::Unsettled
+            },
+            stamp,
+            metrics: entries.metrics,
         };
-        // Without the whisper directory itself there is nothing to tell.
-        if is_ours(errno) || reading.dir == Tree::ROOT {
-            return Err(errno);
+        self.record(&record, known.as_ref());
+        if !entries.directories.is_empty() {
+            self.levels.push(Level {
+                fd,
+                names: Some(entries.directories),
+                is_known: known.is_some(),
+                is_promised: promised.is_some(),
+                parent_path_bytes,
+            });
+            return Ok(());
         }
-        let path = self.levels.child_path(tree.name(reading.dir));
-        self.report_unreadable(tree, reading.dir, path, errno);
-        reading.fail(tree);
-        Ok(())
+        match known {
+            Some(_) => self.remove_below(promised.is_some()),
+            None => Ok(()),
+        }
     }
 
-    fn report_unreadable(&mut self, tree: &Tree, dir: DirId, path: Vec<u8>, errno: Errno) {
-        self.totals.unreadable += 1;
-        if tree.state(dir) != State::Unreadable {
-            self.newly_unreadable += 1;
-            if self.reported.len() < MAX_REPORTED {
-                self.reported.push(Unreadable { path, errno });
+    fn read_entries(&mut self, fd: &OwnedFd, entries: &mut Entries) -> Result<Result<(), Errno>> {
+        let exclude = Some(self.exclude).filter(|exclude| exclude.concerns(self.levels.is_empty()));
+        loop {
+            match entries.read(fd.as_fd(), exclude, &self.path, &mut self.buffer) {
+                Ok(Step::Done) => return Ok(Ok(())),
+                Ok(Step::More) => self.pace.step(&self.totals)?,
+                Err(errno) => return Ok(Err(errno)),
             }
         }
     }
+
+    /// Counts a directory as unreadable, with nothing in or below it.
+    fn skip_unreadable(&mut self, known: Option<Record>, reason: String) -> Result<()> {
+        self.totals.unreadable += 1;
+        if known.is_none_or(|known| known.state != State::Unreadable) {
+            self.newly_unreadable += 1;
+            if self.messages.len() < MAX_REPORTED {
+                let path = plain::path(&self.settings.whisper_dir.join(OsStr::from_bytes(&self.path)));
+                self.messages
+                    .push(format!("cannot read {path}, not counted: {reason}"));
+            }
+        }
+        self.record(&Record::UNREADABLE, known.as_ref());
+        if known.is_some() {
+            self.join.remove_below(self.depth())?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record, known: Option<&Record>) {
+        let name = &self.name[..self.name.len() - 1];
+        self.join.record(self.depth(), name, record, known);
+    }
+
+    /// The depth of the visited directory: that of the whisper directory is 0.
+    fn depth(&self) -> u16 {
+        // At most MAX_DEPTH levels are open.
+        self.levels.len() as u16
+    }
 }
 
-fn see(
-    parent: BorrowedFd<'_>,
-    tree: &Tree,
-    child: DirId,
-    everything: bool,
-    keep_access_times: &mut bool,
-) -> Result<Seen, Errno> {
-    let name = tree.name(child);
-    let known = tree.stamp(child);
-    if everything || tree.state(child) != State::Settled {
-        let fd = open_to_read(parent, name, keep_access_times)?;
-        let stamp = stamp_of(&fstat(&fd)?);
-        return Ok(Seen::ToRead(fd, stamp));
-    }
-    if tree.first_child(child).is_none() {
-        let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return Ok(Seen::Gone);
-        }
-        if stamp_of(&stat) == known {
-            return Ok(Seen::Unchanged);
-        }
-        let fd = open_to_read(parent, name, keep_access_times)?;
-        let stamp = stamp_of(&fstat(&fd)?);
-        return Ok(Seen::ToRead(fd, stamp));
-    }
-    let (fd, stamp) = look(parent, name)?;
-    if stamp == known {
-        return Ok(Seen::UnchangedAbove(fd));
-    }
-    Ok(Seen::ToRead(
-        open_to_read(fd.as_fd(), b".", keep_access_times)?,
-        stamp,
-    ))
-}
-
-/// Opens a directory for reading, if possible without leaving an access time behind: those would be written to the
-/// disk. The kernel allows that to the directory's owner and to processes with CAP_FOWNER.
-fn open_to_read(parent: BorrowedFd<'_>, name: &[u8], keep_access_times: &mut bool) -> Result<OwnedFd, Errno> {
+/// Opens a directory for reading, if possible without a new access time, which would be written to the disk. The
+/// kernel allows that to the directory's owner and to processes with CAP_FOWNER.
+fn open_to_read(parent: BorrowedFd<'_>, name: &CStr, keep_access_times: &mut bool) -> Result<OwnedFd, Errno> {
     if *keep_access_times {
         match openat(parent, name, READ_FLAGS | OFlags::NOATIME, Mode::empty()) {
             Err(Errno::PERM) => *keep_access_times = false,
@@ -286,4 +382,19 @@ fn open_to_read(parent: BorrowedFd<'_>, name: &[u8], keep_access_times: &mut boo
         }
     }
     openat(parent, name, READ_FLAGS, Mode::empty())
+}
+
+/// Whether an error is about this process and not about the directory.
+fn is_resource_error(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+}
+
+fn resource_error(errno: Errno) -> anyhow::Error {
+    let error = anyhow::Error::from(io::Error::from(errno));
+    match errno {
+        Errno::MFILE => error.context(
+            "every level of the tree stays open, raise the limit of open files (LimitNOFILE=, ulimit -n)",
+        ),
+        _ => error.context("reading directories"),
+    }
 }

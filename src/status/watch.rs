@@ -83,7 +83,7 @@ impl Histories {
 
 /// Shows the status every `interval` until SIGINT, SIGTERM, SIGHUP or until nobody reads it any more. The exit code
 /// is that of the last status.
-pub fn run(interval: Duration, json: bool, read: impl Fn() -> Status) -> Result<ExitCode> {
+pub fn run(interval: Duration, json: bool, mut read: impl FnMut() -> Status) -> Result<ExitCode> {
     let mut signals = Signals::catch()?;
     let mut histories = Histories::default();
     let mut drawn = Drawn::default();

@@ -1,15 +1,18 @@
 //! What the helper gives up before it loads the guest library.
 
-use anyhow::{Context, Result, ensure};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, Result};
 use rustix::fs::{Gid, Uid};
-use rustix::process::{
-    DumpableBehavior, Pid, Resource, Rlimit, Signal, geteuid, getppid, set_dumpable_behavior,
-    set_parent_process_death_signal, setrlimit,
-};
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, geteuid, set_dumpable_behavior, setrlimit};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities,
-    set_name, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_ambient_set, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_name, set_no_new_privs, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
 };
+
+use crate::child;
 
 /// The user and group "nobody": the kernel's own number for whoever owns nothing.
 const NOBODY: u32 = 65534;
@@ -25,12 +28,7 @@ pub fn confine(parent: Pid) -> Result<()> {
     let _ = set_name(c"guest-library");
     let held = capabilities(None).context("reading the capabilities")?.permitted;
     if held.contains(CapabilitySet::SETPCAP) {
-        // Bit by bit: also those that are newer than this program.
-        for bit in (0..u64::BITS)
-            .map(|bit| 1 << bit)
-            .filter(|bit| held.bits() & bit != 0)
-        {
-            let capability = CapabilitySet::from_bits_retain(bit);
+        for capability in one_by_one(held) {
             remove_capability_from_bounding_set(capability).context("dropping capabilities")?;
         }
     }
@@ -61,10 +59,35 @@ pub fn confine(parent: Pid) -> Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("disabling core dumps")?;
     limit(Resource::Core, 0);
     limit(Resource::As, MOST_MEMORY);
-    // Last, because a change of user would take it back. The parent may have ended before it.
-    set_parent_process_death_signal(Some(Signal::KILL)).context("tying the helper to the daemon")?;
-    ensure!(getppid() == Some(parent), "the daemon has ended");
-    Ok(())
+    // Last, because a change of user would undo it.
+    child::tie_to_parent(parent)
+}
+
+/// Starts this program again without ambient capabilities if it has any. Returns if it has none.
+///
+/// The service manager gives its user capabilities as ambient ones, and the service's system call filter forbids
+/// capset(). A process that executes a program without ambient capabilities loses the others, too.
+pub fn drop_ambient_capabilities() -> Result<()> {
+    let held = capabilities(None).context("reading the capabilities")?.permitted;
+    // A kernel that does not know a capability has none of it to drop.
+    let is_ambient = |capability| capability_is_in_ambient_set(capability).unwrap_or(false);
+    if !one_by_one(held).any(is_ambient) {
+        return Ok(());
+    }
+    clear_ambient_capability_set().context("dropping ambient capabilities")?;
+    let mut args = std::env::args_os();
+    let mut command = Command::new("/proc/self/exe");
+    if let Some(name) = args.next() {
+        command.arg0(name);
+    }
+    Err(command.args(args).exec()).context("starting the helper again without capabilities")
+}
+
+/// The single capabilities of a set, including those that are newer than this program.
+fn one_by_one(set: CapabilitySet) -> impl Iterator<Item = CapabilitySet> {
+    let bits = (0..u64::BITS).map(|bit| 1 << bit);
+    bits.filter(move |bit| set.bits() & bit != 0)
+        .map(CapabilitySet::from_bits_retain)
 }
 
 fn limit(resource: Resource, most: u64) {

@@ -13,22 +13,18 @@ use rustix::process::Pid;
 use rustix::stdio::{dup2_stdout, stdout};
 
 use super::answer::Answer;
-use super::confine::confine;
+use super::confine::{confine, drop_ambient_capabilities};
 use super::guestlib::{GuestLib, LoadError};
+use crate::child;
 
 /// The hidden subcommand of this binary that is the helper, known to no one but the process that starts it.
 pub const SUBCOMMAND: &str = "guest-library";
 
 /// The process that asks and the names of the libraries to try, of a command line that [`SUBCOMMAND`] begins.
 pub fn arguments(args: &[OsString]) -> Option<(Pid, Vec<String>)> {
-    match args {
-        [_, subcommand, parent, libraries @ ..] if subcommand == SUBCOMMAND => {
-            let parent = Pid::from_raw(parent.to_str()?.parse().ok()?)?;
-            let libraries = libraries.iter().map(|name| name.clone().into_string());
-            Some((parent, libraries.collect::<Result<_, _>>().ok()?))
-        }
-        _ => None,
-    }
+    let (parent, libraries) = child::arguments(args, SUBCOMMAND)?;
+    let libraries = libraries.iter().map(|name| name.clone().into_string());
+    Some((parent, libraries.collect::<Result<_, _>>().ok()?))
 }
 
 /// Answers until stdin ends.
@@ -38,8 +34,9 @@ pub fn run(parent: Pid, libraries: &[String]) -> ExitCode {
 }
 
 fn answer_all(parent: Pid, libraries: &[String]) -> Result<()> {
+    // Before stdout is replaced: the program may start again here.
+    let confined = drop_ambient_capabilities().and_then(|()| confine(parent));
     let mut answers = take_stdout().context("setting up the pipe for answers")?;
-    let confined = confine(parent);
     let mut library = None;
     for question in stdin().lock().lines() {
         let question = question.context("reading a question")?;

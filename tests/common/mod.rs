@@ -1,6 +1,8 @@
 //! What the tests of the built binary share: a place of its own for each, the daemon in it, and waiting.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod clocks;
+pub mod snapshot;
 pub mod tree;
 pub mod watch;
 
@@ -256,12 +258,16 @@ impl Daemon {
         })
     }
 
-    /// Drops the messages to the service manager that are there.
-    pub fn drain_messages(&self) {
+    /// Takes the messages to the service manager that are there.
+    pub fn drain_messages(&self) -> Vec<String> {
         let notify = self.notify.as_ref().unwrap();
+        let (mut messages, mut buffer) = (Vec::new(), [0; 4096]);
         notify.set_nonblocking(true).unwrap();
-        while notify.recv(&mut [0; 4096]).is_ok() {}
+        while let Ok(length) = notify.recv(&mut buffer) {
+            messages.push(text(&buffer[..length]));
+        }
         notify.set_nonblocking(false).unwrap();
+        messages
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {

@@ -24,12 +24,24 @@ pub fn init_script() -> String {
         ("@UMASK@", unit::last_word("UMask").into()),
         ("@DISKS_FILE@", unit::last_word("ExecStopPost").into()),
         ("@RUN_FOLDER@", unit::last_word("RuntimeDirectory").into()),
+        ("@STATE_FOLDER@", unit::last_word("StateDirectory").into()),
+        ("@STATE_MODE@", unit::last_word("StateDirectoryMode").into()),
+        ("@OPEN_FILES@", unit::last_word("LimitNOFILE").into()),
+        ("@DATA_KIB@", kib(unit::last_word("LimitDATA"))),
         ("@DEBUG_FILE@", unit::last_word("EnvironmentFile").into()),
     ]
     .iter()
     .fold(TEMPLATE.into(), |script: String, (name, value)| {
         script.replace(name, value)
     })
+}
+
+/// Returns a size such as `256M` as a number of KiB, which `ulimit` expects.
+fn kib(size: &str) -> String {
+    let mebibytes = size
+        .strip_suffix('M')
+        .and_then(|number| number.parse::<u32>().ok());
+    mebibytes.map_or_else(String::new, |number| (number * 1024).to_string())
 }
 
 /// The class as `ionice -c` of old util-linux wants it: a number.

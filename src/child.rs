@@ -1,0 +1,347 @@
+//! A child process of this binary: started, sent to, received from, killed and reaped without ever blocking.
+//!
+//! A child runs `/proc/self/exe` with a hidden subcommand and the parent's process id. It leads its own process group,
+//! reads requests on stdin and writes one line for each report on stdout. It drops by itself what it does not need.
+
+use std::ffi::OsString;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::io::ioctl_fionbio;
+use rustix::pipe::fcntl_setpipe_size;
+use rustix::process::{
+    Pid, Signal, WaitOptions, getppid, kill_process_group, set_parent_process_death_signal, wait, waitpid,
+};
+
+/// Variables that the service manager sets for the daemon only: a child must not notify on its behalf.
+const DAEMON_VARIABLES: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "GATHERER_DEBUG"];
+/// Capacity of a new pipe on Linux.
+const PIPE_BYTES: usize = 64 << 10;
+/// Longest that [`Child::stop`] waits for a killed child. Only a child that is blocked in the kernel needs longer.
+const STOP_TIMEOUT: Duration = Duration::from_millis(100);
+const STOP_PAUSE: Duration = Duration::from_millis(1);
+
+/// A child process that was started and not yet reaped.
+#[derive(Debug)]
+pub struct Child {
+    /// `None` once it was reaped: the kernel may then give the number to another process.
+    pid: Option<Pid>,
+    /// `None` once it was closed.
+    input: Option<ChildStdin>,
+    output: ChildStdout,
+    received: Vec<u8>,
+    max_line_bytes: usize,
+    deadline: Option<Instant>,
+    /// Whether stdout was closed by the child.
+    ended: bool,
+    killed: bool,
+}
+
+/// What a child wrote.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A line, without its newline.
+    Line(String),
+    /// No complete line yet.
+    Nothing,
+    /// No complete line, and the deadline has passed.
+    Timeout,
+    /// More bytes without a newline than the limit.
+    TooLong,
+    /// The child closed its stdout, which happens at its exit at the latest.
+    End,
+}
+
+impl Child {
+    /// Starts this binary with a hidden subcommand. Lines longer than `max_line_bytes` are not accepted from it.
+    pub fn start(subcommand: &str, arguments: &[OsString], max_line_bytes: usize) -> Result<Self> {
+        // The running file, even if a newer one was installed in its place.
+        let mut command = Command::new("/proc/self/exe");
+        for variable in DAEMON_VARIABLES {
+            command.env_remove(variable);
+        }
+        let mut child = command
+            .arg0(env!("CARGO_PKG_NAME"))
+            .arg(subcommand)
+            .arg(std::process::id().to_string())
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            // A ^C on the terminal is for the parent, and a kill reaches what the child starts.
+            .process_group(0)
+            .spawn()?;
+        let pid = Some(Pid::from_child(&child));
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        let (input, output) = pipes.context("the child process has no pipes")?;
+        let started = Self {
+            pid,
+            input: Some(input),
+            output,
+            received: Vec::new(),
+            max_line_bytes,
+            deadline: None,
+            ended: false,
+            killed: false,
+        };
+        ioctl_fionbio(&started.output, true).context("setting up the pipe from the child process")?;
+        if let Some(input) = &started.input {
+            ioctl_fionbio(input, true).context("setting up the pipe to the child process")?;
+        }
+        Ok(started)
+    }
+
+    /// The process id, until the child is reaped.
+    pub fn pid(&self) -> Option<Pid> {
+        self.pid
+    }
+
+    /// Whether it was killed. It then only remains to be reaped.
+    pub fn is_killed(&self) -> bool {
+        self.killed
+    }
+
+    /// When the next line must have arrived.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Sets or clears the deadline of the next line.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
+    /// Sends bytes. Fails if the child has exited or if the pipe has no room for all of them.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        let input = self
+            .input
+            .as_mut()
+            .context("the pipe to the child process is closed")?;
+        if bytes.len() > PIPE_BYTES {
+            // The child may not read yet, and the parent must not wait for it.
+            fcntl_setpipe_size(&*input, bytes.len()).context("enlarging the pipe to the child process")?;
+        }
+        input.write_all(bytes).context("writing to the child process")
+    }
+
+    /// Closes the child's stdin: nothing more is sent.
+    pub fn close_input(&mut self) {
+        self.input = None;
+    }
+
+    /// Returns the next line if it is complete, and what happened otherwise.
+    pub fn receive(&mut self, now: Instant) -> Received {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = self.received[searched..].iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.received.drain(..=searched + end).collect();
+                return Received::Line(String::from_utf8_lossy(&line[..line.len() - 1]).into_owned());
+            }
+            searched = self.received.len();
+            if searched > self.max_line_bytes {
+                self.received.clear();
+                return Received::TooLong;
+            }
+            let is_late = self.deadline.is_some_and(|deadline| deadline <= now);
+            let mut bytes = [0; 4096];
+            match self.output.read(&mut bytes) {
+                Ok(0) => {
+                    // A child may hang on its way out, after its files were closed.
+                    let first = !std::mem::replace(&mut self.ended, true);
+                    return if is_late && !first {
+                        Received::Timeout
+                    } else {
+                        Received::End
+                    };
+                }
+                Ok(length) => self.received.extend_from_slice(&bytes[..length]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return if is_late {
+                        Received::Timeout
+                    } else {
+                        Received::Nothing
+                    };
+                }
+                Err(_) => return Received::End,
+            }
+        }
+    }
+
+    /// Whether bytes after the last returned line have already been read.
+    pub fn has_more(&self) -> bool {
+        !self.received.is_empty()
+    }
+
+    /// The pipe that [`Child::receive`] reads, for poll(). `None` once nothing is expected from it.
+    pub fn output(&self) -> Option<BorrowedFd<'_>> {
+        (!self.ended && !self.killed).then(|| self.output.as_fd())
+    }
+
+    /// Kills the child and every process of its group. [`reap_ended`] returns its end.
+    pub fn kill(&mut self) {
+        if let Some(pid) = self.pid {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+        self.killed = true;
+    }
+
+    /// Records that the child was reaped, if `pid` is its process id. Returns whether it is.
+    pub fn note_reaped(&mut self, pid: Pid) -> bool {
+        let is_this = self.pid == Some(pid);
+        if is_this {
+            self.pid = None;
+        }
+        is_this
+    }
+
+    /// Waits until the child exits or is killed, at most `grace`, kills it, and waits for its end, at most
+    /// [`STOP_TIMEOUT`].
+    pub fn stop(&mut self, grace: Duration) {
+        self.wait(grace);
+        self.kill();
+        self.wait(STOP_TIMEOUT);
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        while let Some(pid) = self.pid {
+            match waitpid(Some(pid), WaitOptions::NOHANG) {
+                Ok(None) if Instant::now() < deadline => sleep(STOP_PAUSE),
+                Ok(None) => break,
+                _ => self.pid = None,
+            }
+        }
+    }
+}
+
+/// A child that is dropped ends, whether or not somebody reaps it.
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Reaps every child process that has ended, without waiting for the others.
+pub fn reap_ended() -> Vec<(Pid, ExitStatus)> {
+    let mut ended = Vec::new();
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        ended.push((pid, ExitStatus::from_raw(status.as_raw())));
+    }
+    ended
+}
+
+/// Waits until a child process has ended.
+pub fn wait_ended() -> Result<Option<(Pid, ExitStatus)>> {
+    let ended = wait(WaitOptions::empty()).context("waiting for a child process")?;
+    Ok(ended.map(|(pid, status)| (pid, ExitStatus::from_raw(status.as_raw()))))
+}
+
+/// Returns the parent's process id and the arguments of a command line that [`Child::start`] made.
+pub fn arguments<'a>(args: &'a [OsString], subcommand: &str) -> Option<(Pid, &'a [OsString])> {
+    match args {
+        [_, found, parent, rest @ ..] if found == subcommand => {
+            Some((Pid::from_raw(parent.to_str()?.parse().ok()?)?, rest))
+        }
+        _ => None,
+    }
+}
+
+/// Makes the kernel kill this process when its parent ends. Fails if the parent has already ended.
+///
+/// A change of user would undo it, so it comes after one.
+pub fn tie_to_parent(parent: Pid) -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL)).context("tying the child process to its parent")?;
+    ensure!(getppid() == Some(parent), "the parent process has ended");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A child that runs a shell command instead of this binary.
+    #[allow(clippy::zombie_processes, reason = "`Child` reaps it")]
+    fn shell(script: &str, max_line_bytes: usize) -> Child {
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let output = child.stdout.take().unwrap();
+        ioctl_fionbio(&output, true).unwrap();
+        Child {
+            pid: Some(Pid::from_child(&child)),
+            input: child.stdin.take(),
+            output,
+            received: Vec::new(),
+            max_line_bytes,
+            deadline: None,
+            ended: false,
+            killed: false,
+        }
+    }
+
+    fn next(child: &mut Child) -> Received {
+        loop {
+            match child.receive(Instant::now()) {
+                Received::Nothing => sleep(STOP_PAUSE),
+                received => return received,
+            }
+        }
+    }
+
+    #[test]
+    fn lines_of_one_write_are_received_one_by_one() {
+        let mut child = shell("printf 'a\\nb\\nrest'", 100);
+        assert_eq!(next(&mut child), Received::Line("a".into()));
+        assert_eq!(next(&mut child), Received::Line("b".into()));
+        assert_eq!(next(&mut child), Received::End);
+        child.stop(Duration::ZERO);
+    }
+
+    #[test]
+    fn line_without_end_is_too_long() {
+        let mut child = shell("head -c 9000 /dev/zero", 4096);
+        assert_eq!(next(&mut child), Received::TooLong);
+        child.stop(Duration::ZERO);
+    }
+
+    #[test]
+    fn silent_child_times_out_and_is_killed_with_its_group() {
+        let mut child = shell("sleep 1000 & echo $!; wait", 100);
+        let Received::Line(grandchild) = next(&mut child) else {
+            panic!("no line");
+        };
+        let now = Instant::now();
+        child.set_deadline(Some(now + Duration::from_secs(1)));
+        assert_eq!(child.receive(now), Received::Nothing);
+        assert_eq!(child.receive(now + Duration::from_secs(1)), Received::Timeout);
+        child.stop(Duration::ZERO);
+        assert_eq!(child.pid(), None);
+        // It is an orphan now, reaped by whoever adopted it, if at all.
+        let stat = || std::fs::read_to_string(format!("/proc/{grandchild}/stat"));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while stat().is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(Instant::now() < deadline, "the grandchild still runs");
+            sleep(STOP_PAUSE);
+        }
+    }
+
+    #[test]
+    fn request_larger_than_a_pipe_is_sent_at_once() {
+        let mut child = shell("sleep 0.1; wc -c", 100);
+        ioctl_fionbio(child.input.as_ref().unwrap(), true).unwrap();
+        child.send(&[b'x'; 300_000]).unwrap();
+        child.close_input();
+        assert_eq!(next(&mut child), Received::Line("300000".into()));
+        child.stop(Duration::ZERO);
+    }
+}

@@ -1,0 +1,77 @@
+//! Pauses, so that a count works at most its share of the time.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::Totals;
+
+/// A pause follows after this much work.
+const SLICE: Duration = Duration::from_millis(15);
+/// A clock read takes as long as a part of a step.
+const STEPS_PER_CLOCK_READ: u32 = 16;
+/// A slice that was stopped or hung in a system call is taken to have worked at most this long.
+const MAX_CHARGED: Duration = Duration::from_secs(1);
+
+/// Receives the totals every 15 ms of work. An error ends the count.
+pub type Progress<'a> = dyn FnMut(&Totals) -> Result<()> + 'a;
+
+/// The pace of one count.
+pub struct Pace<'a> {
+    max_busy_percent: u32,
+    slice_started: Instant,
+    steps: u32,
+    busy: Duration,
+    progress: &'a mut Progress<'a>,
+}
+
+impl<'a> Pace<'a> {
+    /// Starts to work. `max_busy_percent` is from 1 to 100, which means no pauses.
+    pub fn new(max_busy_percent: u32, progress: &'a mut Progress<'a>) -> Self {
+        Self {
+            max_busy_percent: max_busy_percent.clamp(1, 100),
+            slice_started: Instant::now(),
+            steps: 0,
+            busy: Duration::ZERO,
+            progress,
+        }
+    }
+
+    /// Ends a step of the work: a few system calls. Sleeps if a slice ends with it.
+    pub fn step(&mut self, totals: &Totals) -> Result<()> {
+        self.steps += 1;
+        if !self.steps.is_multiple_of(STEPS_PER_CLOCK_READ) {
+            return Ok(());
+        }
+        let worked = self.slice_started.elapsed();
+        if worked >= SLICE {
+            self.busy += worked;
+            (self.progress)(totals)?;
+            sleep(pause(worked, self.max_busy_percent));
+            self.slice_started = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Time spent working up to now.
+    pub fn busy(&self) -> Duration {
+        self.busy + self.slice_started.elapsed()
+    }
+}
+
+fn pause(worked: Duration, max_busy_percent: u32) -> Duration {
+    worked.min(MAX_CHARGED) * (100 - max_busy_percent) / max_busy_percent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pause_keeps_share_and_is_bounded() {
+        assert_eq!(pause(SLICE, 20), 4 * SLICE);
+        assert_eq!(pause(SLICE, 100), Duration::ZERO);
+        assert_eq!(pause(Duration::from_secs(3600), 50), MAX_CHARGED);
+    }
+}

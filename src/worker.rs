@@ -1,0 +1,209 @@
+//! The count worker: a child process of the daemon that alone touches the storage of the whisper tree.
+//!
+//! It reads a [`Request`], chooses the whisper directory, counts, publishes the document and exits. It keeps nothing
+//! but the snapshot in the state folder: it may hang, and it may be killed at any moment.
+
+pub mod protocol;
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File};
+use std::io::{ErrorKind, Read, Write, stdin, stdout};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::thread::{set_name, set_no_new_privs};
+use signal_hook::consts::SIGXFSZ;
+
+use crate::child;
+use crate::config::{GraphiteConfig, WhisperPaths};
+use crate::disks::backing::Device;
+use crate::graphite::{Count, Totals, count};
+use crate::publish::{self, Durability};
+use crate::report::to_line;
+use protocol::{Report, Request, Tree};
+
+/// The hidden subcommand of this binary that is the worker.
+pub const SUBCOMMAND: &str = "count-worker";
+/// How often a worker reports that the count goes on.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Largest request: the patterns may have 64 KiB, and JSON escapes them.
+const MAX_REQUEST_BYTES: u64 = 4 << 20;
+
+/// The daemon's process id, if the command line starts a worker.
+pub fn arguments(args: &[OsString]) -> Option<Pid> {
+    child::arguments(args, SUBCOMMAND).map(|(parent, _)| parent)
+}
+
+/// Does what is requested on stdin.
+pub fn run(parent: Pid) -> ExitCode {
+    // A panic has no stderr here. The daemon logs it as it logs other failures.
+    std::panic::set_hook(Box::new(|panic| {
+        let _ = report(&Report::Failed(format!(
+            "internal error, please report it: {panic}"
+        )));
+    }));
+    let result = prepare(parent)
+        .and_then(|()| request())
+        .and_then(|request| work(&request))
+        .or_else(|error| report(&Report::Failed(format!("{error:#}"))));
+    // Without the pipe, there is nobody to report to.
+    result.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+fn prepare(parent: Pid) -> Result<()> {
+    child::tie_to_parent(parent)?;
+    // It runs /proc/self/exe: `ps` would list it as "exe".
+    let _ = set_name(c"count-worker");
+    set_no_new_privs(true).context("renouncing new privileges")?;
+    // Caught, so that a file at the limit of its size is an error of that file and does not end the process.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).context("catching a signal")?;
+    Ok(())
+}
+
+fn request() -> Result<Request> {
+    let mut text = Vec::new();
+    let read = stdin().lock().take(MAX_REQUEST_BYTES).read_to_end(&mut text);
+    read.context("reading the request")?;
+    serde_json::from_slice(&text).context("reading the request")
+}
+
+fn work(request: &Request) -> Result<()> {
+    // Before anything else: it is what keeps hung workers from piling up. Held until the process ends.
+    let lock = match request.state_dir.as_deref().map(lock).transpose() {
+        Ok(Some(None)) => return report(&Report::Busy),
+        Ok(lock) => lock.flatten(),
+        Err(error) => {
+            report(&Report::NoState(format!("{error:#}")))?;
+            None
+        }
+    };
+    let tree = find_tree(request);
+    report(&Report::Tree(tree.clone()))?;
+    if !request.counts {
+        return Ok(());
+    }
+    check_output(&tree.output, &request.other_files)?;
+    let snapshot = request.snapshot().filter(|_| lock.is_some());
+    let count = count_tree(request, &tree.whisper_dir, snapshot.as_deref())?;
+    let document = count.report(request.interval, SystemTime::now());
+    report(&Report::Counted(Box::new(count), document.clone()))?;
+    if request.sweep
+        // If the directory cannot be read, publishing fails, too, with the reason.
+        && let Ok(swept @ 1..) = publish::sweep(&tree.output)
+    {
+        report(&Report::Swept(swept))?;
+    }
+    report(
+        &match publish::publish(&tree.output, &to_line(&document), Durability::Synced) {
+            Ok(()) => Report::Published,
+            Err(error) => Report::NotPublished {
+                cause: error.root_cause().to_string(),
+                error: format!("publishing {:?}: {error:#}", tree.output),
+            },
+        },
+    )
+}
+
+/// Takes the lock of the workers, on the state folder itself, which is created if only it is missing. `None` if
+/// another worker holds the lock.
+fn lock(state_dir: &Path) -> Result<Option<File>> {
+    let using = || format!("using the state folder {state_dir:?}");
+    match DirBuilder::new().mode(0o700).create(state_dir) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error).with_context(using),
+        _ => {}
+    }
+    let folder = File::open(state_dir).with_context(using)?;
+    if !folder.metadata().with_context(using)?.is_dir() {
+        bail!("{}: not a directory", using());
+    }
+    match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(folder)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno).with_context(using),
+    }
+}
+
+fn find_tree(request: &Request) -> Tree {
+    let configured = GraphiteConfig {
+        whisper_dir: request.whisper_dir.clone(),
+        output: request.output.clone(),
+        ..GraphiteConfig::default()
+    };
+    let WhisperPaths { whisper_dir, output } = WhisperPaths::choose(&configured);
+    Tree {
+        device: Device::under(&whisper_dir),
+        whisper_dir,
+        output,
+    }
+}
+
+fn count_tree(request: &Request, whisper_dir: &Path, snapshot: Option<&Path>) -> Result<Count> {
+    let mut reported = Instant::now();
+    let mut progress = |_: &Totals| {
+        if reported.elapsed() < PROGRESS_INTERVAL {
+            return Ok(());
+        }
+        reported = Instant::now();
+        report(&Report::Progress)
+    };
+    let settings = request.settings_for(whisper_dir);
+    count(&settings, snapshot, request.use_snapshot, &mut progress)
+}
+
+/// Fails if the output is one of the other files that are written, by whatever links and mounts.
+fn check_output(output: &Path, others: &[(String, PathBuf)]) -> Result<()> {
+    for (key, path) in others {
+        // A published file replaces a link at its name; the log is written through one.
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        if is_same_entry(output, path) || is_same_entry(output, &target) {
+            bail!("{output:?} is both {key} and graphite.output, through links");
+        }
+    }
+    Ok(())
+}
+
+/// Whether two paths name the same entry of the same directory.
+fn is_same_entry(one: &Path, other: &Path) -> bool {
+    let folder = |path: &Path| {
+        let metadata = fs::metadata(path.parent()?).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    one.file_name() == other.file_name() && folder(one).is_some_and(|found| Some(found) == folder(other))
+}
+
+fn report(report: &Report) -> Result<()> {
+    let mut line = serde_json::to_string(report).context("writing a report")?;
+    line.push('\n');
+    match stdout().lock().write_all(line.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => bail!("the daemon has ended"),
+        result => result.context("writing a report"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_that_is_another_file_through_links_is_rejected() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir(path("real")).unwrap();
+        std::os::unix::fs::symlink(path("real"), path("link")).unwrap();
+        fs::write(path("real/log"), "").unwrap();
+        std::os::unix::fs::symlink(path("real/log"), path("log")).unwrap();
+        let check = |output: &str, other: &str| check_output(&path(output), &[("key".into(), path(other))]);
+        assert!(check("link/a", "real/a").is_err());
+        assert!(check("link/log", "log").is_err());
+        assert!(check("link/a", "real/b").is_ok());
+        assert!(check("link/a", "absent/a").is_ok());
+        assert!(check("absent/a", "absent/b").is_ok());
+    }
+}

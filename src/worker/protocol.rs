@@ -1,0 +1,132 @@
+//! The messages between the daemon and the count worker: one line of JSON each.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::disks::backing::Device;
+use crate::graphite::{Count, CountSettings};
+use crate::report::GraphiteReport;
+
+/// File name of the snapshot in the state folder.
+const SNAPSHOT: &str = "whisper.snapshot";
+/// Longest report, in bytes: a count lists a few unreadable paths.
+pub const MAX_REPORT_BYTES: usize = 1 << 20;
+
+/// What a worker is to do. It ends its input with this.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Whether to count; otherwise the worker only reports where the tree is.
+    pub counts: bool,
+    /// The configured whisper directory. If it is not set, the worker chooses one.
+    pub whisper_dir: Option<PathBuf>,
+    /// The configured output. If it is not set, the whisper directory gives it.
+    pub output: Option<PathBuf>,
+    /// Folder of the snapshot and of the workers' lock.
+    pub state_dir: Option<PathBuf>,
+    /// Whether to use the old snapshot; otherwise every directory is read.
+    pub use_snapshot: bool,
+    /// Whether to remove temporary files that killed workers left beside the output.
+    pub sweep: bool,
+    /// From the end of a count to the start of the next: a field of the document.
+    pub interval: Duration,
+    /// The settings of the count, except for the whisper directory.
+    pub settings: CountSettings,
+    /// The other files that are written, by their key: the output must not be one of them.
+    pub other_files: Vec<(String, PathBuf)>,
+}
+
+impl Request {
+    /// Returns the request that a configuration amounts to.
+    pub fn new(config: &Config) -> Self {
+        let graphite = &config.graphite;
+        let enabled = |enabled: bool, path: &Path| enabled.then(|| path.to_path_buf());
+        let state_dir = &config.state_dir;
+        let others = [
+            ("log_file", config.log_file.clone()),
+            ("the snapshot in state_dir", snapshot(state_dir.as_deref())),
+            (
+                "disks.output",
+                enabled(config.disks.enabled, &config.disks.output),
+            ),
+            (
+                "vmware.output",
+                enabled(config.vmware.enabled, &config.vmware.output),
+            ),
+        ];
+        Self {
+            counts: graphite.enabled,
+            whisper_dir: graphite.whisper_dir.clone(),
+            output: graphite.output.clone(),
+            state_dir: state_dir.clone(),
+            use_snapshot: true,
+            sweep: true,
+            interval: graphite.interval,
+            // Which directory is counted is the worker's choice.
+            settings: CountSettings::new(graphite, Path::new("")),
+            other_files: others
+                .into_iter()
+                .filter_map(|(key, path)| Some((key.to_string(), path?)))
+                .collect(),
+        }
+    }
+
+    /// The path of the snapshot; `None` without a state folder.
+    pub fn snapshot(&self) -> Option<PathBuf> {
+        snapshot(self.state_dir.as_deref())
+    }
+
+    /// The settings of the count of `whisper_dir`.
+    pub fn settings_for(&self, whisper_dir: &Path) -> CountSettings {
+        CountSettings {
+            whisper_dir: whisper_dir.to_path_buf(),
+            ..self.settings.clone()
+        }
+    }
+}
+
+fn snapshot(state_dir: Option<&Path>) -> Option<PathBuf> {
+    Some(state_dir?.join(SNAPSHOT))
+}
+
+/// What a worker reports, in the order of its work.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// Another worker holds the state folder. It is the last report.
+    Busy,
+    /// The state folder cannot be used, for this reason.
+    NoState(String),
+    /// Where the tree is.
+    Tree(Tree),
+    /// The count goes on. Sent about once a second.
+    Progress,
+    /// The count is complete, but not published yet.
+    Counted(Box<Count>, GraphiteReport),
+    /// So many left-over temporary files were removed.
+    Swept(usize),
+    /// The document is published. It is the last report.
+    Published,
+    /// The document could not be published. It is the last report.
+    NotPublished {
+        /// What failed, with its cause.
+        error: String,
+        /// The cause alone.
+        cause: String,
+    },
+    /// There is no count, for this reason. It is the last report.
+    Failed(String),
+}
+
+/// Where the tree is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tree {
+    /// The whisper directory.
+    pub whisper_dir: PathBuf,
+    /// The published file that belongs to it.
+    pub output: PathBuf,
+    /// The device of its file system; `None` if there is no such directory.
+    pub device: Option<Device>,
+}

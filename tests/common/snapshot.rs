@@ -1,0 +1,177 @@
+//! A whisper tree that is counted again and again over its snapshot, by the library.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use shinken_gatherer::graphite::{Count, CountSettings, count_at};
+use tempfile::TempDir;
+
+use super::tree::Numbers;
+use super::wait_for;
+
+pub const HOUR: Duration = Duration::from_secs(3600);
+/// Bytes of the header before the settings: magic, two times and a length.
+pub const HEADER_BYTES: usize = 32;
+
+/// A whisper directory, its snapshot and how to count.
+pub struct Tree {
+    dir: TempDir,
+    pub whisper: PathBuf,
+    pub snapshot: PathBuf,
+    pub settings: CountSettings,
+}
+
+impl Tree {
+    pub fn new() -> Self {
+        Self::at(tempfile::tempdir().unwrap())
+    }
+
+    pub fn in_memory() -> Self {
+        Self::at(tempfile::tempdir_in("/dev/shm").unwrap())
+    }
+
+    fn at(dir: TempDir) -> Self {
+        let whisper = dir.path().join("whisper");
+        fs::create_dir(&whisper).unwrap();
+        fs::create_dir(dir.path().join("state")).unwrap();
+        Self {
+            snapshot: dir.path().join("state/whisper.snapshot"),
+            settings: settings(&whisper),
+            dir,
+            whisper,
+        }
+    }
+
+    /// A path beside the whisper directory.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.whisper.join(name)
+    }
+
+    pub fn metric(&self, name: &str) {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), "").unwrap();
+    }
+
+    /// Counts now.
+    pub fn count(&self) -> Count {
+        self.count_at(SystemTime::now())
+    }
+
+    pub fn count_at(&self, wall: SystemTime) -> Count {
+        count_at(&self.settings, Some(&self.snapshot), true, wall, &mut |_| Ok(())).unwrap()
+    }
+
+    /// Counts with every change before it settled: the clock ticks before and after.
+    pub fn count_settled(&self) -> Count {
+        self.wait_for_tick();
+        let count = self.count();
+        self.wait_for_tick();
+        count
+    }
+
+    /// A full scan without the snapshot, and the snapshot that it writes.
+    pub fn full_scan(&self) -> (Count, Vec<u8>) {
+        let path = self.beside("other.snapshot");
+        let count = count_at(&self.settings, Some(&path), false, SystemTime::now(), &mut |_| {
+            Ok(())
+        });
+        let records = records_of(&path);
+        fs::remove_file(path).unwrap();
+        (count.unwrap(), records)
+    }
+
+    pub fn records(&self) -> Vec<u8> {
+        records_of(&self.snapshot)
+    }
+
+    /// Waits until the clock of the file system's times has moved on.
+    pub fn wait_for_tick(&self) {
+        let probe = self.beside("probe");
+        let stamp = || {
+            fs::write(&probe, "").unwrap();
+            fs::metadata(&probe).unwrap().modified().unwrap()
+        };
+        let first = stamp();
+        wait_for("the clock to tick", || (stamp() != first).then_some(()));
+    }
+
+    /// The names in the folder of the snapshot.
+    pub fn state_files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.snapshot.parent().unwrap()).unwrap();
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let mut names: Vec<_> = entries.map(name).collect();
+        names.sort();
+        names
+    }
+}
+
+/// Counts at full speed, and trusts a directory as soon as the clock has ticked.
+pub fn settings(whisper: &Path) -> CountSettings {
+    CountSettings {
+        whisper_dir: whisper.into(),
+        host_depth: 1,
+        exclude: vec!["/lost+found/".into()],
+        max_busy_percent: 100,
+        full_scan_interval: 24 * HOUR,
+        settling_time: Duration::ZERO,
+    }
+}
+
+/// The records of a snapshot: without its header, which has times, and the checksum over it.
+pub fn records_of(path: &Path) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap();
+    let settings = u64::from_le_bytes(bytes[HEADER_BYTES - 8..HEADER_BYTES].try_into().unwrap());
+    bytes[HEADER_BYTES + settings as usize..bytes.len() - 4].to_vec()
+}
+
+pub fn figures(count: &Count) -> (u64, u64) {
+    (count.totals.hosts, count.totals.metrics)
+}
+
+pub fn directories(top: &Path) -> Vec<PathBuf> {
+    let mut found = vec![top.to_path_buf()];
+    let mut next = 0;
+    while next < found.len() {
+        let below = fs::read_dir(&found[next]).unwrap().map(|entry| entry.unwrap());
+        let below: Vec<_> = below
+            .filter(|entry| entry.file_type().unwrap().is_dir())
+            .map(|entry| entry.path())
+            .collect();
+        found.extend(below);
+        next += 1;
+    }
+    found
+}
+
+/// Makes one random change somewhere in the tree.
+pub fn change(top: &Path, numbers: &mut Numbers) {
+    let all = directories(top);
+    let directory = &all[numbers.below(all.len())];
+    let name = ["a.wsp", "b.wsp", "c.txt", "d", "e", "f.wsp", "d.x", "d-"][numbers.below(8)];
+    let target = directory.join(name);
+    match numbers.below(8) {
+        0 | 1 => drop(fs::write(&target, "")),
+        2 | 3 => drop(fs::create_dir(&target)),
+        4 => drop(fs::remove_file(&target)),
+        5 => drop(fs::remove_dir_all(&target)),
+        6 => {
+            let source = &all[numbers.below(all.len())];
+            if source != top {
+                drop(fs::rename(source, &target));
+            }
+        }
+        _ => {
+            // Another directory in the place of one of the same name, with other contents.
+            if target.is_dir() {
+                fs::remove_dir_all(&target).unwrap();
+                fs::create_dir(&target).unwrap();
+                fs::write(target.join("g.wsp"), "").unwrap();
+            }
+        }
+    }
+}
