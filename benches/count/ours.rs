@@ -72,7 +72,7 @@ pub fn main(mut arguments: impl Iterator<Item = String>) {
         max_busy_percent: 100,
         ..GraphiteConfig::default()
     };
-    let metrics = argument().parse().expect("a number");
+    let metrics: u64 = argument().parse().expect("a number");
     let (snapshot, anonymous) = (argument(), argument());
     let mut most = 0;
     let settings = CountSettings::new(&config);
