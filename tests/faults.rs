@@ -5,11 +5,10 @@ mod common;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use common::{Daemon, Place, skip, stderr_of, wait_for};
 use rustix::process::Signal;
-use shinken_gatherer::config::GraphiteConfig;
 
 const FAST: &str = "interval = \"20ms\"\nwindow = \"1s\"";
 
