@@ -213,6 +213,11 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
         self.totals.directories += 1;
         self.totals.hosts += u64::from(depth == self.settings.host_depth as usize);
+        if let (DirState::Unchanged(None), Some(known)) = (&state, &known) {
+            // Nearly all directories, and their paths are not needed.
+            self.keep(known, None, 0);
+            return Ok(());
+        }
         if depth > 1 {
             self.path.push(b'/');
         }
