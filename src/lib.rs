@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! source                read            parse / decide        over time            document        published by
-//! whisper tree     ->   graphite::walk  graphite::directory   the snapshot     ->  report      ->  publish (worker)
+//! whisper tree     ->   graphite::walk, exclude               graphite::       ->  report      ->  publish
+//! (in the worker)       graphite::directory                   snapshot
 //! /proc/diskstats  ->   disks           disks::diskstats,     disks::history,  ->  report      ->  publish
 //! /sys/block                            disks::physical       disks::rates
 //! VMware's library ->   vmware::probe,  vmware::answer       vmware::window   ->  report      ->  publish

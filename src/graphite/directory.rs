@@ -1,16 +1,15 @@
 //! Reads one directory: how many of its entries are metrics, and which are directories to visit.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use crate::exclude::Exclude;
+use anyhow::Result;
 use rustix::fs::{AtFlags, FileType, RawDir, statat};
 use rustix::io::Errno;
 
 /// Room for one `getdents` call.
 const BUFFER_BYTES: usize = 32 * 1024;
-/// The same on file systems whose entries have no type: each needs a `stat`, which may wait for the disk.
-const UNTYPED_BUFFER_BYTES: usize = 1024;
 const LAST_POSITION: u64 = i64::MAX as u64;
 
 /// Names of directories, each with its length before it and NUL behind it.
@@ -59,22 +58,11 @@ fn name_at(bytes: &[u8], start: u32) -> &[u8] {
     &bytes[start + 2..start + 2 + length]
 }
 
-/// Whether a directory was read to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// There are more entries.
-    More,
-    /// That was the last one.
-    Done,
-}
-
 /// Scratch space for all directories of a walk.
 #[derive(Debug)]
 pub struct Buffer {
     entries: Box<[MaybeUninit<u8>]>,
     path: Vec<u8>,
-    /// Set once an entry had no type.
-    untyped: bool,
 }
 
 impl Buffer {
@@ -83,7 +71,6 @@ impl Buffer {
         Self {
             entries: Box::new_uninit_slice(BUFFER_BYTES),
             path: Vec::new(),
-            untyped: false,
         }
     }
 }
@@ -93,51 +80,36 @@ impl Buffer {
 pub struct Entries {
     /// Metrics directly in the directory.
     pub metrics: u32,
-    /// Its subdirectories, sorted once it is read to its end.
+    /// Its subdirectories.
     pub directories: Names,
 }
 
 impl Entries {
-    /// Reads the next entries of the directory `fd`, about a thousand. An error means that it cannot be read.
+    /// Reads the directory `fd`. The inner error means that it cannot be read, the outer one is of `step`, which is
+    /// called after each buffer of entries.
     ///
     /// `path` is that of the directory, relative to the whisper directory. It is used only with `exclude`.
     pub fn read(
-        &mut self,
         fd: BorrowedFd<'_>,
         exclude: Option<&Exclude>,
         path: &[u8],
         buffer: &mut Buffer,
-    ) -> Result<Step, Errno> {
-        let step = self.read_buffer(fd, exclude, path, buffer)?;
-        if step == Step::Done {
-            self.directories.sort();
-        }
-        Ok(step)
-    }
-
-    fn read_buffer(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        exclude: Option<&Exclude>,
-        path: &[u8],
-        buffer: &mut Buffer,
-    ) -> Result<Step, Errno> {
-        let room = if buffer.untyped {
-            UNTYPED_BUFFER_BYTES
-        } else {
-            BUFFER_BYTES
-        };
-        let mut raw = RawDir::new(fd, &mut buffer.entries[..room]);
+        step: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Result<Self, Errno>> {
+        let mut found = Self::default();
+        let mut raw = RawDir::new(fd, &mut buffer.entries[..]);
         loop {
             let entry = match raw.next() {
                 // ENOENT: the directory was removed while it was read.
-                None | Some(Err(Errno::NOENT)) => return Ok(Step::Done),
-                Some(entry) => entry?,
+                None | Some(Err(Errno::NOENT)) => break,
+                Some(Err(errno)) => return Ok(Err(errno)),
+                Some(Ok(entry)) => entry,
             };
             let name = entry.file_name().to_bytes();
             let file_type = match entry.file_type() {
                 FileType::Unknown => {
-                    buffer.untyped = true;
+                    // This may wait for the disk.
+                    step()?;
                     type_by_stat(fd, name)
                 }
                 known => known,
@@ -146,36 +118,37 @@ impl Entries {
             match file_type {
                 FileType::Directory if name == b"." || name == b".." => {}
                 FileType::Directory => {
-                    let takes = |exclude: &Exclude| exclude.takes_directory(join(scratch, path, name));
-                    if !exclude.is_some_and(takes) {
-                        self.directories.push(name);
+                    let excludes = |exclude: &Exclude| exclude.takes_directory(join(scratch, path, name));
+                    if !exclude.is_some_and(excludes) {
+                        found.directories.push(name);
                     }
                 }
                 FileType::RegularFile | FileType::Symlink if name.last_chunk() == Some(b".wsp") => {
-                    let takes = |exclude: &Exclude| {
+                    let excludes = |exclude: &Exclude| {
                         exclude.takes_files() && exclude.takes_file(join(scratch, path, name))
                     };
-                    self.metrics += u32::from(!exclude.is_some_and(takes));
+                    found.metrics += u32::from(!exclude.is_some_and(excludes));
                 }
                 _ => {}
             }
             // ext4, btrfs and others give the last entry the largest possible position: the system call that would
             // report the end is not needed.
             if entry.next_entry_cookie() == LAST_POSITION {
-                return Ok(Step::Done);
+                break;
             }
             if raw.is_buffer_empty() {
-                return Ok(Step::More);
+                step()?;
             }
         }
+        found.directories.sort();
+        Ok(Ok(found))
     }
 }
 
 /// Returns the type of an entry of a file system that does not list types. An entry that was removed has none.
 fn type_by_stat(directory: BorrowedFd<'_>, name: &[u8]) -> FileType {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    statat(directory.as_fd(), name, flags)
-        .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
+    statat(directory, name, flags).map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
 }
 
 fn join<'b>(scratch: &'b mut Vec<u8>, directory: &[u8], name: &[u8]) -> &'b [u8] {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
-use super::directory::{Buffer, Entries, Names, Step};
+use super::directory::{Buffer, Entries, Names};
 use super::pace::Pace;
 use super::snapshot::{Join, Record, Stamp, State};
 use super::{CountSettings, Totals};
@@ -292,29 +292,33 @@ impl<'a, 'b> Walk<'a, 'b> {
         stamp: Stamp,
         parent_path_bytes: usize,
     ) -> Result<()> {
-        let mut entries = Entries::default();
-        if let Err(errno) = self.read_entries(&fd, &mut entries)? {
+        let exclude = Some(self.exclude).filter(|exclude| exclude.concerns(self.levels.is_empty()));
+        let step = &mut || self.pace.step(&self.totals);
+        let entries = match Entries::read(fd.as_fd(), exclude, &self.path, &mut self.buffer, step)? {
+            Ok(entries) => entries,
             // The whisper directory itself is the condition for any result.
-            if is_resource_error(errno) || self.levels.is_empty() {
+            Err(errno) if is_resource_error(errno) || self.levels.is_empty() => {
                 return Err(resource_error(errno));
             }
-            return self.skip_unreadable(known, io::Error::from(errno).to_string());
-        }
+            Err(errno) => return self.skip_unreadable(known, io::Error::from(errno).to_string()),
+        };
         let promised = known.filter(|known| known.is_valid(&stamp));
         self.totals.differences += promised.map_or(0, |known| known.metrics.abs_diff(entries.metrics).into());
         self.totals.directories_read += 1;
         self.totals.metrics += u64::from(entries.metrics);
-        let is_settled = stamp.modified_ns.max(stamp.changed_ns) < self.settled_before_ns;
-        let record = Record {
-            state: if is_settled {
-                State::Settled
-            } else {
-                State::Unsettled
-            },
-            stamp,
-            metrics: entries.metrics,
+        let state = match stamp.modified_ns.max(stamp.changed_ns) < self.settled_before_ns {
+            true => State::Settled,
+            false => State::Unsettled,
         };
-        self.record(&record, known.as_ref());
+        let metrics = entries.metrics;
+        self.record(
+            &Record {
+                state,
+                stamp,
+                metrics,
+            },
+            known.as_ref(),
+        );
         if !entries.directories.is_empty() {
             self.levels.push(Level {
                 fd,
@@ -328,17 +332,6 @@ impl<'a, 'b> Walk<'a, 'b> {
         match known {
             Some(_) => self.remove_below(promised.is_some()),
             None => Ok(()),
-        }
-    }
-
-    fn read_entries(&mut self, fd: &OwnedFd, entries: &mut Entries) -> Result<Result<(), Errno>> {
-        let exclude = Some(self.exclude).filter(|exclude| exclude.concerns(self.levels.is_empty()));
-        loop {
-            match entries.read(fd.as_fd(), exclude, &self.path, &mut self.buffer) {
-                Ok(Step::Done) => return Ok(Ok(())),
-                Ok(Step::More) => self.pace.step(&self.totals)?,
-                Err(errno) => return Ok(Err(errno)),
-            }
         }
     }
 
