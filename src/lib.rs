@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! source                read            parse / decide        over time            document        published by
-//! whisper tree     ->   graphite::walk, graphite::exclude     graphite::       ->  report      ->  publish
-//!                       graphite::directory                   snapshot
+//! whisper tree     ->   graphite::walk, exclude               graphite::       ->  report      ->  publish
+//! (in the worker)       graphite::directory                   snapshot
 //! /proc/diskstats  ->   disks           disks::diskstats,     disks::history,  ->  report      ->  publish
 //! /sys/block                            disks::physical       disks::rates
 //! VMware's library ->   vmware::probe,  vmware::answer       vmware::window   ->  report      ->  publish
@@ -14,7 +14,9 @@
 //!
 //! `daemon` is the only loop: `scheduler` says what is due, a collector does it and returns a document, [`publish`]
 //! replaces the file, `logging` says what changed, `notify` tells systemd, `carbon` feeds the figures to Graphite where
-//! that is wanted. `once` does the same work one time and prints it. The other way round, `published` reads the files
+//! that is wanted. What may hang runs in a `child` process of this binary: `worker` counts the tree and publishes the
+//! count, `vmware::helper` loads VMware's library, `reader` reads the published count for `check` and `status`.
+//! `once` does the same work one time and prints it. The other way round, `published` reads the files
 //! back, distrusting them, for `check` (a monitoring plugin) and `status` (for people). `kernel` reads procfs and sysfs,
 //! `open` opens files that others may have replaced, `trusted_users` tells whose documents to trust, `plain` makes names
 //! fit for a line, `gate` asks journald and systemd whether they would listen, `lock` lets one daemon run at a time.
