@@ -12,7 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::config::Config;
 use crate::lock::{self, AlreadyRunning};
 use crate::vmware::helper;
-use crate::{check, daemon, once, output, status};
+use crate::{check, daemon, once, output, parents, status};
 
 /// Gathers in the background what a Shinken monitoring server's checks need: how many hosts and metrics Graphite
 /// holds, how busy each disk is, and how much CPU time VMware withholds from this machine.
@@ -91,6 +91,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     if let Some((parent, libraries)) = helper::arguments(&args) {
         return helper::run(parent, &libraries);
+    }
+    if let Some(action) = parents::arguments(&args) {
+        return parents::run(&action);
     }
     let is_check = check::guard::is_check(&args);
     if is_check {

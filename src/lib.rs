@@ -32,6 +32,7 @@ mod logging;
 mod notify;
 mod once;
 pub mod output;
+mod parents;
 mod plain;
 pub mod publish;
 pub mod published;
