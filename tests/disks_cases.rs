@@ -125,6 +125,7 @@ fn the_window_grows_to_its_length_and_slides() {
         &HostConfig {
             proc: proc.clone(),
             sys,
+            run: "/run".into(),
         },
     );
     let start = Instant::now();

@@ -57,14 +57,6 @@ pub fn drop_in(config: &Config) -> String {
     if outputs.into_iter().flatten().chain([&whisper_dir]).any(in_a_home) {
         lines.push("ProtectHome=read-only".into());
     }
-    let disks_file = &config.disks.output;
-    if !has_control(disks_file) && Path::new(unit::last_word("ExecStopPost")) != disks_file {
-        let remover = unit::words("ExecStopPost").first().copied().unwrap_or_default();
-        lines.push(format!(
-            "ExecStopPost={remover} -f {}",
-            quoted_argument(disks_file)
-        ));
-    }
     lines.join("\n") + "\n"
 }
 
@@ -90,11 +82,6 @@ fn unit_paths(key: &str) -> impl Iterator<Item = &'static Path> {
 /// A path that need not exist, as a list of paths in a unit takes it: quoted, with `%` doubled.
 fn quoted(path: &Path) -> String {
     format!("\"-{}\"", escaped(path))
-}
-
-/// A path as an argument of a command in a unit: there `$` begins a variable too.
-fn quoted_argument(path: &Path) -> String {
-    format!("\"{}\"", escaped(path).replace('$', "$$"))
 }
 
 /// Paths are UTF-8: they come from the configuration.
@@ -129,21 +116,6 @@ mod tests {
                 "ReadWritePaths=\"-/data/graph ite/100%%\"",
                 "NoExecPaths=\"-/data/graph ite/100%%\"",
                 "ReadOnlyPaths=\"-/data/graph ite/100%%/whisper\"",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_disks_file_elsewhere_goes_at_the_end_too() {
-        let mut config = Config::default();
-        config.graphite.enabled = false;
-        config.disks.output = "/srv/out/a$b".into();
-        assert_eq!(
-            settings(&config),
-            [
-                "ReadWritePaths=\"-/srv/out\"",
-                "NoExecPaths=\"-/srv/out\"",
-                "ExecStopPost=+/bin/rm -f \"/srv/out/a$$b\"",
             ]
         );
     }
