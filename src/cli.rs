@@ -14,7 +14,7 @@ use crate::config::{Config, ConfigError};
 use crate::lock::{self, AlreadyRunning};
 use crate::report::to_line;
 use crate::vmware::helper;
-use crate::{check, child, daemon, once, output, reader, status, worker};
+use crate::{check, child, daemon, once, output, parents, reader, status, worker};
 
 /// Gathers in the background what a Shinken monitoring server's checks need: how many hosts and metrics Graphite
 /// holds, how busy each disk is, and how much CPU time VMware withholds from this machine.
@@ -99,6 +99,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     if let Some((parent, args)) = child::arguments(&args, reader::SUBCOMMAND) {
         return read_storage(parent, args).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
+    if let Some(action) = parents::arguments(&args) {
+        return parents::run(&action);
     }
     let is_check = check::guard::is_check(&args);
     if is_check {

@@ -39,6 +39,7 @@ mod notify;
 mod once;
 mod open;
 pub mod output;
+mod parents;
 mod plain;
 pub mod publish;
 pub mod published;

@@ -12,6 +12,7 @@ pub fn init_script() -> String {
         ("@DESCRIPTION@", unit::words("Description").join(" ")),
         ("@DAEMON@", daemon.to_string()),
         ("@ARGUMENTS@", arguments.join(" ")),
+        ("@START_CHECK@", unit::last_word("ExecStartPre").into()),
         ("@USER@", unit::last_word("User").into()),
         ("@GROUP@", unit::last_word("Group").into()),
         ("@CAPABILITIES@", unit::words("AmbientCapabilities").join(" ")),
