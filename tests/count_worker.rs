@@ -51,19 +51,17 @@ fn frozen_worker_is_reported_once_and_not_replaced() {
     );
     let daemon = Daemon::start_notifying(&place, None);
     let worker = wait_for_worker(&daemon);
+    let running = format!("; a count is running (pid {})", worker.as_raw_pid());
+    wait_for("the status to name the worker", || {
+        let status = place.command().arg("status").output().unwrap();
+        text(&status.stdout).contains(&running).then_some(())
+    });
     kill_process(worker, Signal::STOP).unwrap();
     daemon.wait_for_message("STATUS=first count under way, the count does not respond");
     place.wait_for_log(&format!(
         "WARN graphite: the count worker (pid {}) has not responded for 5s",
         worker.as_raw_pid()
     ));
-    let status = place.command().arg("status").output().unwrap();
-    let running = format!("; a count is running (pid {})", worker.as_raw_pid());
-    assert!(
-        text(&status.stdout).contains(&running),
-        "{}",
-        text(&status.stdout)
-    );
     let watch = Watch::replaced(&place.path(""));
     watch.wait_for("disks.tmp", 10);
     assert_eq!(workers_of(daemon.child.id()).len(), 1);
@@ -137,20 +135,24 @@ fn killed_worker_is_replaced_and_counts_right() {
 #[test]
 fn worker_after_two_deaths_ignores_the_snapshot() {
     let place = Place::in_memory();
-    make_large(&place.path("whisper"));
+    place.metrics((0..200).flat_map(|host| (0..5).map(move |check| format!("h{host}/c{check}/m.wsp"))));
     place.configure_with(
         "log_level = \"debug\"",
-        "interval = \"50ms\"\nmax_busy_percent = 5",
+        "interval = \"50ms\"\nmax_busy_percent = 2",
         "",
         "",
     );
     let daemon = Daemon::start(&place);
-    for _ in 0..2 {
-        kill_process(wait_for_worker(&daemon), Signal::KILL).unwrap();
+    // One that finishes before it is killed does not count.
+    wait_for("two deaths in a row", || {
+        let _ = kill_process(wait_for_worker(&daemon), Signal::KILL);
         let id = daemon.child.id();
         wait_for("the worker's end", || workers_of(id).is_empty().then_some(()));
-    }
-    place.wait_for_log("trying again, the next one ignores the snapshot");
+        place
+            .log()
+            .contains("trying again, the next one ignores the snapshot")
+            .then_some(())
+    });
     place.wait_for_log("full scan (requested)");
     wait_for_right_count(&place);
     daemon.stop();

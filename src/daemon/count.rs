@@ -2,9 +2,10 @@
 
 mod clock;
 mod result;
+mod running;
 
 use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,33 +13,24 @@ use anyhow::Error;
 use rustix::process::Pid;
 
 use super::outlet::Health;
-use crate::child::{Child, Received};
 use crate::config::Config;
 use crate::disks::backing::Device;
 use crate::logging::Log;
 use crate::report::GraphiteReport;
-use crate::worker::SUBCOMMAND;
-use crate::worker::protocol::{MAX_REPORT_BYTES, Report, Request};
+use crate::worker::protocol::{Report, Request};
 use clock::WallClock;
 use result::ResultLog;
+use running::Running;
 
 const COLLECTOR: &str = "graphite";
 /// A count that failed or could not be published is retried after this time, if its interval is longer.
 const RETRY: Duration = Duration::from_secs(60);
 /// Wait before the next worker after one that died, doubled with each further death in a row, up to [`RETRY`].
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+/// Most doublings: 64 s.
+const MAX_DOUBLINGS: u32 = 6;
 /// Deaths in a row after which the next worker ignores the snapshot, which may be the cause.
 const DEATHS_BY_SNAPSHOT: u32 = 2;
-/// If the daemon ends while a worker publishes, the worker has this long to finish: killed, it would leave a temporary
-/// file behind.
-const PUBLISHING_GRACE: Duration = Duration::from_millis(300);
-/// A worker reports once a second. If it is silent for this long, the storage hangs.
-const MAX_SILENCE: Duration = Duration::from_secs(60);
-/// The same for short intervals.
-const MIN_SILENCE: Duration = Duration::from_secs(5);
-/// A silent worker is reported if it writes nothing for this much longer.
-const SECOND_CHANCE: Duration = Duration::from_secs(2);
-
 /// The counts, one worker at a time, and their problems.
 #[derive(Debug)]
 pub struct CountTask {
@@ -67,25 +59,6 @@ enum State {
     /// The next worker starts at this time.
     Waiting(Instant),
     Running(Running),
-}
-
-#[derive(Debug)]
-struct Running {
-    worker: Child,
-    /// When the next worker starts, from its end, according to its last report; `None` if it sent none.
-    next: Option<Duration>,
-    /// Whether it has counted and replaces the published file.
-    is_publishing: bool,
-    /// The published file, once it is known.
-    output: PathBuf,
-    /// Whether it reads every directory because the clock was set back, and has not finished.
-    after_clock_change: bool,
-    /// Whether it runs without the state folder that is configured.
-    no_state: bool,
-    /// Whether it missed a deadline.
-    is_late: bool,
-    /// Whether it was logged that the worker is silent.
-    is_overdue: bool,
 }
 
 /// Something that concerns the counts.
@@ -122,7 +95,7 @@ impl CountTask {
     pub fn due(&self) -> Option<Instant> {
         match &self.state {
             State::Waiting(due) => self.is_needed.then_some(*due),
-            State::Running(running) => running.worker.deadline(),
+            State::Running(running) => running.deadline(),
         }
     }
 
@@ -130,7 +103,7 @@ impl CountTask {
     pub fn pipe(&self) -> Option<BorrowedFd<'_>> {
         match &self.state {
             State::Waiting(_) => None,
-            State::Running(running) => running.worker.output(),
+            State::Running(running) => running.pipe(),
         }
     }
 
@@ -142,7 +115,7 @@ impl CountTask {
             (State::Waiting(_), _) => {}
             (State::Running(_), Event::Wakeup) => self.receive(now, log),
             (State::Running(running), Event::Reaped(pid, status)) => {
-                if running.worker.note_reaped(*pid) {
+                if running.note_reaped(*pid) {
                     // Its last reports may still be in the pipe.
                     self.receive(now, log);
                     self.ended(*status, now, log);
@@ -171,8 +144,7 @@ impl CountTask {
         match &mut self.state {
             State::Waiting(due) => *due = now,
             State::Running(running) => {
-                running.worker.kill();
-                running.next = Some(Duration::ZERO);
+                running.cancel();
                 self.sweep = true;
             }
         }
@@ -181,10 +153,7 @@ impl CountTask {
     /// Kills the worker: the daemon ends.
     pub fn end(&mut self) {
         if let State::Running(running) = &mut self.state {
-            running.worker.stop(match running.is_publishing {
-                true => PUBLISHING_GRACE,
-                false => Duration::ZERO,
-            });
+            running.stop();
         }
     }
 
@@ -206,87 +175,34 @@ impl CountTask {
             None => "first count under way".into(),
         };
         Some(match &self.state {
-            State::Running(running) if running.is_overdue => format!("{counted}, the count does not respond"),
+            State::Running(running) if running.is_lost() => format!("{counted}, the count does not respond"),
             _ => counted,
         })
     }
 
     fn start(&mut self, now: Instant, log: &mut Log) {
         let after_clock_change = std::mem::take(&mut self.clock_set_back);
-        let worker = Child::start(SUBCOMMAND, &[], MAX_REPORT_BYTES).and_then(|mut worker| {
-            let request = Request {
-                use_snapshot: self.deaths < DEATHS_BY_SNAPSHOT && !after_clock_change,
-                sweep: self.sweep,
-                ..self.request.clone()
-            };
-            worker.send(serde_json::to_string(&request)?.as_bytes())?;
-            worker.close_input();
-            worker.set_deadline(Some(now + self.silence()));
-            Ok(worker)
-        });
-        match worker {
-            Ok(worker) => {
-                self.state = State::Running(Running {
-                    worker,
-                    next: None,
-                    is_publishing: false,
-                    output: PathBuf::new(),
-                    after_clock_change,
-                    no_state: false,
-                    is_late: false,
-                    is_overdue: false,
-                });
-            }
+        let request = Request {
+            use_snapshot: self.deaths < DEATHS_BY_SNAPSHOT && !after_clock_change,
+            sweep: self.sweep,
+            ..self.request.clone()
+        };
+        self.state = match Running::start(&request, after_clock_change, now) {
+            Ok(running) => State::Running(running),
             Err(error) => {
                 let error = error.context("starting the count worker");
                 self.counting.fails(log, COLLECTOR, &error);
                 self.clock_set_back |= after_clock_change;
-                self.state = State::Waiting(now + self.retry());
+                State::Waiting(now + self.retry())
             }
-        }
+        };
     }
 
     fn receive(&mut self, now: Instant, log: &mut Log) {
-        let silence = self.silence();
-        while let State::Running(running) = &mut self.state {
-            match running.worker.receive(now) {
-                Received::Line(line) => {
-                    running.worker.set_deadline(Some(now + silence));
-                    running.is_late = false;
-                    if std::mem::take(&mut running.is_overdue) {
-                        log.info(COLLECTOR, "the count worker responds again", &[]);
-                    }
-                    match serde_json::from_str(&line) {
-                        // What a killed worker wrote before its end belongs to the old settings.
-                        Ok(_) if running.worker.is_killed() => {}
-                        Ok(report) => self.take(report, log),
-                        // It is this very program: something is badly wrong with its memory or its pipe.
-                        Err(_) => running.worker.kill(),
-                    }
-                }
-                Received::TooLong => return running.worker.kill(),
-                Received::Timeout if !running.is_late => {
-                    // Both processes may have been stopped together, or the machine: the worker gets a second chance.
-                    running.is_late = true;
-                    running.worker.set_deadline(Some(now + SECOND_CHANCE));
-                }
-                Received::Timeout => {
-                    running.worker.set_deadline(None);
-                    running.is_overdue = true;
-                    let pid = running.worker.pid().map_or(0, Pid::as_raw_pid);
-                    let silence = humantime::format_duration(silence);
-                    log.warn(
-                        COLLECTOR,
-                        format_args!(
-                            "the count worker (pid {pid}) has not responded for {silence}, its storage may hang; \
-                             the next count starts after its end"
-                        ),
-                        &[("worker", &pid)],
-                    );
-                    return;
-                }
-                Received::Nothing | Received::End => return,
-            }
+        while let State::Running(running) = &mut self.state
+            && let Some(report) = running.receive(now, log)
+        {
+            self.take(report, log);
         }
     }
 
@@ -314,7 +230,6 @@ impl CountTask {
                 self.device = tree.device;
                 running.output = tree.output;
                 if !self.request.counts {
-                    self.deaths = 0;
                     running.next = Some(interval);
                 }
             }
@@ -324,7 +239,6 @@ impl CountTask {
                 self.last = Some((document.hosts, document.metrics));
                 running.after_clock_change = false;
                 running.is_publishing = true;
-                self.deaths = 0;
                 self.report = Some(document);
             }
             Report::Swept(files) => {
@@ -347,7 +261,6 @@ impl CountTask {
                 running.next = Some(retry);
             }
             Report::Failed(error) => {
-                self.deaths = 0;
                 self.counting.fails(log, COLLECTOR, &Error::msg(error));
                 running.next = Some(retry);
             }
@@ -359,30 +272,35 @@ impl CountTask {
             return;
         };
         self.clock_set_back |= running.after_clock_change;
-        if running.is_overdue {
+        if running.is_lost() {
             log.info(COLLECTOR, "the count worker that did not respond has ended", &[]);
         }
-        let wait = running.next.unwrap_or_else(|| {
-            self.sweep = true;
-            let wait = (FIRST_BACK_OFF * (1 << self.deaths.min(6))).min(self.retry());
-            self.deaths = self.deaths.saturating_add(1);
-            let ignored = match self.deaths {
-                DEATHS_BY_SNAPSHOT.. => ", the next one ignores the snapshot",
-                _ => "",
-            };
-            let error = Error::msg(format!("the count worker died ({status}), trying again{ignored}"));
-            self.counting.fails(log, COLLECTOR, &error);
-            wait
-        });
-        self.state = State::Waiting(now + wait);
+        let next = match running.next {
+            Some(next) if !running.has_died(status) => {
+                self.deaths = 0;
+                next
+            }
+            _ => self.died(status, log),
+        };
+        self.state = State::Waiting(now + next);
+    }
+
+    /// Logs a death, and returns after which time the next worker starts.
+    fn died(&mut self, status: ExitStatus, log: &mut Log) -> Duration {
+        let back_off = FIRST_BACK_OFF * (1 << self.deaths.min(MAX_DOUBLINGS));
+        self.deaths = self.deaths.saturating_add(1);
+        self.sweep = true;
+        let ignored = match self.deaths {
+            DEATHS_BY_SNAPSHOT.. => ", the next one ignores the snapshot",
+            _ => "",
+        };
+        let error = Error::msg(format!("the count worker died ({status}), trying again{ignored}"));
+        self.counting.fails(log, COLLECTOR, &error);
+        back_off.min(self.retry())
     }
 
     fn retry(&self) -> Duration {
         self.request.interval.min(RETRY)
-    }
-
-    fn silence(&self) -> Duration {
-        self.request.interval.clamp(MIN_SILENCE, MAX_SILENCE)
     }
 }
 
