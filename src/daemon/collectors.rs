@@ -36,7 +36,7 @@ impl Collectors {
             status: String::new(),
             measured: None,
         };
-        collectors.set_up_count(config, now, log)?;
+        collectors.set_up_count(config, now)?;
         collectors.set_up_disks(config, false, now, log);
         collectors.set_up_vmware(config, now, log);
         collectors.share_whisper_dir();
@@ -123,7 +123,7 @@ impl Collectors {
     /// Takes up a new configuration: what did not change keeps its samples, caches and deadlines.
     pub fn reload(&mut self, old: &Config, new: &Config, now: Instant, log: &mut Log) -> Result<()> {
         if new.graphite != old.graphite {
-            self.set_up_count(new, now, log)?;
+            self.set_up_count(new, now)?;
         }
         if (&new.disks, &new.host) != (&old.disks, &old.host) {
             let same_file = new.disks.output == old.disks.output && new.disks.enabled && old.disks.enabled;
@@ -159,11 +159,11 @@ impl Collectors {
         }
     }
 
-    fn set_up_count(&mut self, config: &Config, now: Instant, log: &mut Log) -> Result<()> {
+    fn set_up_count(&mut self, config: &Config, now: Instant) -> Result<()> {
         self.count = config
             .graphite
             .enabled
-            .then(|| CountTask::new(&config.graphite, log))
+            .then(|| CountTask::new(&config.graphite))
             .transpose()?;
         self.scheduler.set_count(
             self.count.is_some().then_some(now),

@@ -38,11 +38,10 @@ pub enum Next {
 
 impl CountTask {
     /// Sets the count up, without starting it.
-    pub fn new(config: &GraphiteConfig, log: &mut Log) -> Result<Self> {
+    pub fn new(config: &GraphiteConfig) -> Result<Self> {
         let collector = Graphite::new(config)?;
         let path = config.output(collector.whisper_dir());
         let outlet = Outlet::new(COLLECTOR, path, Durability::Synced);
-        outlet.sweep(log);
         Ok(Self {
             config: config.clone(),
             collector,
@@ -62,7 +61,7 @@ impl CountTask {
     pub fn work(&mut self, now: Instant, wall: SystemTime, slice: Duration, log: &mut Log) -> Next {
         if !self.collector.is_running() && self.collector.whisper_dir() != self.config.whisper_dir() {
             // No directory is configured, and one of the usual ones has appeared.
-            match Self::new(&self.config, log) {
+            match Self::new(&self.config) {
                 Ok(fresh) => *self = fresh,
                 Err(error) => self.counting.fails(log, COLLECTOR, &error),
             }

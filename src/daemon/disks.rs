@@ -42,7 +42,6 @@ impl DisksTask {
     /// is this daemon's own, and kept until the next values.
     pub fn new(config: &Config, keep_file: bool, log: &mut Log) -> Self {
         let mut outlet = Outlet::new(COLLECTOR, config.disks.output.clone(), Durability::Volatile);
-        outlet.sweep(log);
         if !keep_file {
             outlet.remove(log);
         }

@@ -409,12 +409,16 @@ def log_is_on_a_full_disk():
         said_once(made, ERRNOS["ENOSPC"])
 
 
-def temporary_files_that_cannot_be_removed_go_later():
+def temporary_files_that_cannot_be_removed_do_not_pile_up():
     with machine() as made, Faults(made, "out") as faults:
         made.start()
         made.wait_for_new()
         faults.inject(rename="EIO", unlink="EIO")
-        wait_for("temporary files", lambda: len(os.listdir(made.path("behind-out"))) > 6)
+        temporary = {f".{name}.tmp" for name in ALL}
+        wait_for("temporary files", lambda: temporary <= set(os.listdir(made.path("behind-out"))))
+        faults.wait_for_more(30)
+        left = set(os.listdir(made.path("behind-out")))
+        assert left <= temporary | set(ALL), left
         faults.none()
         wait_for("them to go", lambda: set(os.listdir(made.path("behind-out"))) <= set(ALL))
         made.wait_for_new()
@@ -450,7 +454,7 @@ TESTS = {
     "closing-an-output-fails": output_is_unimpressed(flush="EIO"),
     "outputs-take-short-writes": output_is_unimpressed(write="short"),
     "outputs-become-read-only": outputs_become_read_only,
-    "temporary-files-that-cannot-be-removed-go-later": temporary_files_that_cannot_be_removed_go_later,
+    "temporary-files-that-cannot-be-removed-do-not-pile-up": temporary_files_that_cannot_be_removed_do_not_pile_up,
     **{f"writing-the-log-fails-with-{errno}": log_fails(write=errno) for errno in ERRNOS},
     "the-log-cannot-be-opened": log_cannot_be_opened,
     "the-log-takes-short-writes": log_takes_short_writes,
