@@ -10,7 +10,7 @@ mod vmware;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use log::LevelFilter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -27,7 +27,7 @@ use feed::FeedTask;
 /// Set to 1, it forces the log to DEBUG whatever the configuration says.
 const DEBUG_VARIABLE: &str = "GATHERER_DEBUG";
 
-/// Runs until SIGTERM or SIGINT. Fails only where the daemon can't be set up at all.
+/// Runs until SIGTERM or SIGINT. Fails if the daemon cannot be set up at all, and after a stop by another signal.
 pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
     let signals = Signals::catch()?;
     let mut log = Log::open(log_level(&config), config.log_file.as_deref());
@@ -77,6 +77,7 @@ impl Daemon {
             }
             self.notifier.turn(now, self.collectors.status());
             self.wait(next)?;
+            self.signals.receive();
             if self.signals.take_child_ended() {
                 self.collectors
                     .children_ended(Instant::now(), SystemTime::now(), &mut self.log);
@@ -84,8 +85,16 @@ impl Daemon {
             if self.signals.take_reload() {
                 self.reload();
             }
+            if self.signals.take_reopen() {
+                self.log
+                    .reopen(log_level(&self.config), self.config.log_file.as_deref());
+            }
         }
-        Ok(())
+        match self.signals.unusual_stop() {
+            None => Ok(()),
+            // An error, so that systemd starts it again.
+            Some(signal) => Err(anyhow!("stopped by signal {signal}")),
+        }
     }
 
     /// Sleeps until a signal, the next deadline of the collectors or the feed, the next heartbeat, or until the
@@ -105,11 +114,7 @@ impl Daemon {
             waiting.push(PollFd::from_borrowed_fd(socket, flags));
         }
         match poll(&mut waiting, timeout.as_ref()) {
-            Ok(0) | Err(Errno::INTR) => Ok(()),
-            Ok(_) => {
-                self.signals.drain();
-                Ok(())
-            }
+            Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(errno).context("waiting for a deadline or a signal"),
         }
     }

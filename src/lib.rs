@@ -15,7 +15,8 @@
 //! replaces the file, `logging` says what changed, `notify` tells systemd, `carbon` feeds the figures to Graphite where
 //! that is wanted. `once` does the same work one time and prints it. The other way round, `published` reads the files
 //! back, distrusting them, for `check` (a monitoring plugin) and `status` (for people). `kernel` reads procfs and sysfs,
-//! `plain` makes names fit for a line, `gate` asks journald and systemd whether they would listen. Collectors neither
+//! `plain` makes names fit for a line, `gate` asks journald and systemd whether they would listen,
+//! `nonblocking` writes to terminals and pipes that nobody may read. Collectors neither
 //! sleep nor write nor log; roots (`/proc`, `/sys`) and times are passed in.
 
 mod carbon;
@@ -28,6 +29,7 @@ mod gate;
 pub mod graphite;
 mod kernel;
 mod logging;
+mod nonblocking;
 mod notify;
 mod once;
 pub mod output;
