@@ -110,7 +110,11 @@ fn publishing_lists_no_directory() {
             .count()
     };
     wait_for("documents", || (renames(&traced()) > 10).then_some(()));
-    daemon.child.kill().unwrap();
+    // strace ends with the daemon, its child.
+    let strace = daemon.child.id();
+    let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).unwrap();
+    let traced_pid = rustix::process::Pid::from_raw(children.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(traced_pid, rustix::process::Signal::TERM).unwrap();
     daemon.child.wait().unwrap();
     let listed: Vec<_> = traced()
         .lines()
