@@ -40,3 +40,31 @@ impl Stderr {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn line_after_a_partial_one_starts_a_new_line() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let writer: &'static _ = Box::leak(Box::new(writer));
+        let mut stderr = Stderr {
+            out: NonBlocking::new(writer.as_fd()),
+            is_partial: false,
+        };
+        let line = format!("{}\n", "x".repeat(10_000));
+        for _ in 0..20 {
+            stderr.write_line(&line);
+        }
+        let mut read = vec![0; 128 << 10];
+        let length = reader.read(&mut read).unwrap();
+        assert_eq!(read[length - 1], b'x');
+        stderr.write_line("next\n");
+        let length = reader.read(&mut read).unwrap();
+        assert_eq!(&read[..length], b"\nnext\n");
+    }
+}
