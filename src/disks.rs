@@ -1,11 +1,13 @@
 //! How busy each physical disk is, from samples of /proc/diskstats.
 //!
 //! `diskstats` parses the kernel's file, `physical` says which lines are physical disks, `history` keeps the samples
-//! of each over the window, `rates` is iostat's arithmetic, `backing` finds the disks under the whisper tree.
+//! of each over the window, `rates` is iostat's arithmetic, `backing` finds the disks under the whisper tree, `mounts` those
+//! of btrfs.
 
 pub mod backing;
 pub mod diskstats;
 mod history;
+mod mounts;
 pub mod physical;
 pub mod rates;
 
@@ -139,7 +141,7 @@ impl Disks {
         let Some(directory) = &self.whisper_dir else {
             return Vec::new();
         };
-        let under = backing::disks_under(&self.host.sys, directory);
+        let under = backing::disks_under(&self.host.proc, &self.host.sys, directory);
         under
             .into_iter()
             .filter(|name| self.histories.contains_key(name))

@@ -161,3 +161,41 @@ fn locked_directory_delays_no_publication() {
     assert!(document(&path).is_some());
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn document_of_ten_thousand_disks_is_read_back() {
+    let place = Place::in_memory();
+    let mut diskstats = String::new();
+    for number in 0..10_000 {
+        fs::create_dir_all(place.path(format!("sys/block/sd{number}/device"))).unwrap();
+        diskstats += &format!("8 {number} sd{number} 1 0 8 1 1 0 8 1 0 1 1\n");
+    }
+    fs::create_dir(place.path("proc")).unwrap();
+    fs::write(place.path("proc/diskstats"), diskstats).unwrap();
+    let host = format!(
+        "[host]\nproc = {:?}\nsys = {:?}",
+        place.path("proc"),
+        place.path("sys")
+    );
+    place.configure_with("", "", "", &host);
+    let run = |arguments: &[&str]| place.command().args(arguments).output().unwrap();
+    assert_eq!(
+        run(&["once", "--write", "--window", "10ms"]).status.code(),
+        Some(0)
+    );
+    let size = fs::metadata(place.path("disks.tmp")).unwrap().len();
+    assert!(size > 2 << 20, "{size} bytes");
+    let check = run(&["check", "disks"]);
+    assert_eq!(
+        check.status.code(),
+        Some(0),
+        "{}",
+        common::text(&check.stdout[..200.min(check.stdout.len())])
+    );
+    let status = common::json_of(&run(&["status", "--json"]));
+    assert_eq!(status["disks"]["state"], "fresh");
+    assert_eq!(
+        status["disks"]["document"]["disks"].as_object().unwrap().len(),
+        10_000
+    );
+}

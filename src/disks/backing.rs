@@ -5,17 +5,29 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::mounts::btrfs_devices;
+
+/// The major number of file systems that are not on one block device.
+const ANONYMOUS_MAJOR: u32 = 0;
 /// A file system on more devices than this is none that a machine has.
 const MAX_DEVICES: usize = 10_000;
 
-/// The whole block devices under the file system of `directory`, by the names /proc/diskstats gives them. Empty
-/// where that can't be known: no such directory, a network or virtual file system.
-pub fn disks_under(sys: &Path, directory: &Path) -> BTreeSet<String> {
+/// Returns the whole block devices under the file system of `directory`, by their names in /proc/diskstats. Empty if
+/// they are unknown: no such directory, a network or virtual file system.
+pub fn disks_under(proc: &Path, sys: &Path, directory: &Path) -> BTreeSet<String> {
     let Ok(metadata) = fs::metadata(directory) else {
         return BTreeSet::new();
     };
     let device = metadata.dev();
-    disks_of_device(sys, rustix::fs::major(device), rustix::fs::minor(device))
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    if major != ANONYMOUS_MAJOR {
+        return disks_of_device(sys, major, minor);
+    }
+    let mut disks = BTreeSet::new();
+    for device in btrfs_devices(proc, sys, directory) {
+        collect(sys, device, &mut disks);
+    }
+    disks
 }
 
 /// The whole block devices that make up the block device `major:minor`.

@@ -10,8 +10,10 @@ use rustix::io::Errno;
 
 use super::Unread;
 
-/// Documents are some kilobytes; anything larger is none.
-const MAX_BYTES: u64 = 1 << 20;
+/// Largest document that is read: the disks of a full /proc/diskstats of 4 MiB, some 60,000, have 15 MB.
+const MAX_BYTES: u64 = 16 << 20;
+/// Largest part of /etc/passwd that is read.
+const MAX_PASSWD_BYTES: u64 = 1 << 20;
 /// The user of the packaged service.
 const SERVICE_USER: &str = "shinken-gatherer";
 const PASSWD: &str = "/etc/passwd";
@@ -31,7 +33,7 @@ impl Trusted {
     pub fn of_this_machine() -> Self {
         let mut passwd = Vec::new();
         // Without the file, or beyond its first MiB, there is no such user: root's files are still believed.
-        let read = File::open(PASSWD).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut passwd));
+        let read = File::open(PASSWD).and_then(|file| file.take(MAX_PASSWD_BYTES).read_to_end(&mut passwd));
         // The names of people in it may be in any encoding.
         let service = read
             .ok()
@@ -59,7 +61,7 @@ fn uid_of(name: &str, passwd: &str) -> Option<u32> {
         .flatten()
 }
 
-/// Reads a regular file of a trusted user, of at most 1 MiB. Links are not followed, and nothing blocks: a FIFO is
+/// Reads a regular file of a trusted user, of at most 16 MiB. Links are not followed, and nothing blocks: a FIFO is
 /// opened without waiting for its writer, then refused.
 pub fn read(path: &Path, trusted: &Trusted) -> Result<Vec<u8>, Unread> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
