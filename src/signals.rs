@@ -40,7 +40,7 @@ impl Signals {
     pub fn catch() -> Result<Self> {
         let (wakeups, waker) = UnixStream::pair().context("creating a socket pair for signals")?;
         let signals = TERMINATING.into_iter().chain(REAL_TIME).chain(OTHERS);
-        let delivery = SignalDelivery::with_pipe(wakeups, waker, SignalOnly::default(), signals)
+        let delivery = SignalDelivery::with_pipe(wakeups, waker, SignalOnly, signals)
             .context("installing a signal handler")?;
         Ok(Self {
             delivery,

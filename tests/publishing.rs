@@ -184,7 +184,7 @@ fn document_of_ten_thousand_disks_is_read_back() {
         Some(0)
     );
     let size = fs::metadata(place.path("disks.tmp")).unwrap().len();
-    assert!(size > 2 << 20, "{size} bytes");
+    assert!(size > 1 << 20, "{size} bytes");
     let check = run(&["check", "disks"]);
     assert_eq!(
         check.status.code(),
