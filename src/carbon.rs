@@ -6,13 +6,13 @@
 pub mod lines;
 mod queue;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
@@ -76,9 +76,8 @@ impl Feed {
         match &self.link {
             Link::Closed(_) => None,
             Link::Open(socket, Some(_)) => Some((socket.as_fd(), PollFlags::OUT)),
-            // Carbon says nothing, so that "readable" is its end.
-            Link::Open(socket, None) if self.queue.is_empty() => Some((socket.as_fd(), PollFlags::IN)),
-            Link::Open(socket, None) => Some((socket.as_fd(), PollFlags::IN | PollFlags::OUT)),
+            Link::Open(socket, None) if self.queue.is_empty() => Some((socket.as_fd(), PollFlags::RDHUP)),
+            Link::Open(socket, None) => Some((socket.as_fd(), PollFlags::RDHUP | PollFlags::OUT)),
         }
     }
 
@@ -182,17 +181,24 @@ fn is_connected(socket: &TcpStream) -> Result<bool> {
     }
 }
 
-/// Whether the other side has closed. Whatever it says is read and forgotten, one buffer at a turn.
-fn has_ended(socket: &mut TcpStream) -> Result<bool> {
-    match socket.read(&mut [0; 512]) {
-        Ok(read) => Ok(read == 0),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
-        Err(error) => Err(error.into()),
+/// Whether the other side has closed or reset the connection. Carbon sends nothing. What another program sends is not
+/// read, so that a flood of it fills the socket's buffer and costs nothing more.
+fn has_ended(socket: &TcpStream) -> Result<bool> {
+    let mut asked = [PollFd::new(socket, PollFlags::RDHUP)];
+    match poll(&mut asked, Some(&Timespec::default())) {
+        Ok(_) => {}
+        Err(Errno::INTR) => return Ok(false),
+        Err(errno) => return Err(errno.into()),
     }
+    if let Some(error) = socket.take_error()? {
+        return Err(error.into());
+    }
+    Ok(!asked[0].revents().is_empty())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::net::TcpListener;
 
     use super::*;
@@ -265,6 +271,41 @@ mod tests {
         assert!(received.lines().all(|line| line.len() == 11), "no line is torn");
         assert!(received.ends_with(&lines(pushed - 1)), "the newest arrive");
         assert!(received.starts_with(&lines(0)), "what was under way is finished");
+    }
+
+    #[test]
+    fn bytes_from_carbon_wake_nobody_and_hide_no_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut now = Instant::now();
+        let mut feed = Feed::new(listener.local_addr().unwrap(), now);
+        feed.push("a 1 1\n".into());
+        turn_until_sent(&mut feed, now);
+        let (mut carbon, _) = listener.accept().unwrap();
+        carbon.set_nonblocking(true).unwrap();
+        while carbon.write(&[b'x'; 4096]).is_ok() {}
+        let is_awake = |feed: &Feed| {
+            let (socket, flags) = feed.waits_for().unwrap();
+            let mut asked = [PollFd::from_borrowed_fd(socket, flags)];
+            poll(&mut asked, Some(&Timespec::default())).unwrap() > 0
+        };
+        assert!(!is_awake(&feed));
+        feed.push("b 2 2\n".into());
+        turn_until_sent(&mut feed, now);
+        let mut received = [0; 12];
+        carbon.set_nonblocking(false).unwrap();
+        carbon.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"a 1 1\nb 2 2\n");
+        drop(carbon);
+        // Its kernel still has bytes to send. The next line is answered by a reset.
+        feed.push("c 3 3\n".into());
+        while feed.waits_for().is_some() {
+            let _ = feed.turn(now);
+            feed.push("d 4 4\n".into());
+        }
+        now += FIRST_PAUSE;
+        turn_until_sent(&mut feed, now);
+        let (mut carbon, _) = listener.accept().unwrap();
+        carbon.read_exact(&mut received[..6]).unwrap();
     }
 
     #[test]

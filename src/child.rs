@@ -200,16 +200,10 @@ impl Child {
         is_this
     }
 
-    /// Waits until the child exits or is killed, at most `grace`, kills it, and waits for its end, at most
-    /// [`STOP_TIMEOUT`].
-    pub fn stop(&mut self, grace: Duration) {
-        self.wait(grace);
+    /// Kills the child and waits for its end, at most [`STOP_TIMEOUT`].
+    pub fn stop(&mut self) {
         self.kill();
-        self.wait(STOP_TIMEOUT);
-    }
-
-    fn wait(&mut self, timeout: Duration) {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while let Some(pid) = self.pid {
             match waitpid(Some(pid), WaitOptions::NOHANG) {
                 Ok(None) if Instant::now() < deadline => sleep(STOP_PAUSE),
@@ -304,14 +298,14 @@ mod tests {
         assert_eq!(next(&mut child), Received::Line("a".into()));
         assert_eq!(next(&mut child), Received::Line("b".into()));
         assert_eq!(next(&mut child), Received::End);
-        child.stop(Duration::ZERO);
+        child.stop();
     }
 
     #[test]
     fn line_without_end_is_too_long() {
         let mut child = shell("head -c 9000 /dev/zero", 4096);
         assert_eq!(next(&mut child), Received::TooLong);
-        child.stop(Duration::ZERO);
+        child.stop();
     }
 
     #[test]
@@ -324,7 +318,7 @@ mod tests {
         child.set_deadline(Some(now + Duration::from_secs(1)));
         assert_eq!(child.receive(now), Received::Nothing);
         assert_eq!(child.receive(now + Duration::from_secs(1)), Received::Timeout);
-        child.stop(Duration::ZERO);
+        child.stop();
         assert_eq!(child.pid(), None);
         // It is an orphan now, reaped by whoever adopted it, if at all.
         let stat = || std::fs::read_to_string(format!("/proc/{grandchild}/stat"));
@@ -342,6 +336,6 @@ mod tests {
         child.send(&[b'x'; 300_000]).unwrap();
         child.close_input();
         assert_eq!(next(&mut child), Received::Line("300000".into()));
-        child.stop(Duration::ZERO);
+        child.stop();
     }
 }

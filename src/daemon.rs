@@ -10,7 +10,7 @@ mod vmware;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use log::LevelFilter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -28,8 +28,8 @@ use feed::FeedTask;
 /// Set to 1, it forces the log to DEBUG whatever the configuration says.
 const DEBUG_VARIABLE: &str = "GATHERER_DEBUG";
 
-/// Runs until SIGTERM or SIGINT. Fails if the daemon can't be set up, with `AlreadyRunning` if another one runs: that
-/// one's files are then not touched, its log included.
+/// Runs until SIGTERM or SIGINT. Fails if the daemon cannot be set up, after a stop by another signal, and with
+/// `AlreadyRunning` if another daemon runs: its files are then not touched, its log included.
 pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
     // The signals first: whoever sees that the lock is held may signal its holder.
     let signals = Signals::catch()?;
@@ -88,6 +88,7 @@ impl Daemon {
             }
             self.notifier.turn(now, self.collectors.status());
             self.wait(next)?;
+            self.signals.receive();
             if self.signals.take_child_ended() {
                 self.collectors
                     .reap_children(Instant::now(), SystemTime::now(), &mut self.log);
@@ -95,8 +96,16 @@ impl Daemon {
             if self.signals.take_reload() {
                 self.reload();
             }
+            if self.signals.take_reopen() {
+                self.log
+                    .reopen(log_level(&self.config), self.config.log_file.as_deref());
+            }
         }
-        Ok(())
+        match self.signals.unusual_stop() {
+            None => Ok(()),
+            // An error, so that systemd starts it again.
+            Some(signal) => Err(anyhow!("stopped by signal {signal}")),
+        }
     }
 
     /// Sleeps until a signal, the next deadline of the collectors or the feed, the next heartbeat, or until a child
@@ -116,11 +125,7 @@ impl Daemon {
             waiting.push(PollFd::from_borrowed_fd(socket, flags));
         }
         match poll(&mut waiting, timeout.as_ref()) {
-            Ok(0) | Err(Errno::INTR) => Ok(()),
-            Ok(_) => {
-                self.signals.drain();
-                Ok(())
-            }
+            Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(errno).context("waiting for a deadline or a signal"),
         }
     }

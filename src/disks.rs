@@ -1,15 +1,17 @@
 //! How busy each physical disk is, from samples of /proc/diskstats.
 //!
 //! `diskstats` parses the kernel's file, `physical` says which lines are physical disks, `history` keeps the samples
-//! of each over the window, `rates` is iostat's arithmetic, `backing` finds the disks under the whisper tree.
+//! of each over the window, `rates` is iostat's arithmetic, `backing` finds the disks under the whisper tree, `mounts` those
+//! of btrfs.
 
 pub mod backing;
 pub mod diskstats;
 mod history;
+mod mounts;
 pub mod physical;
 pub mod rates;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -34,7 +36,7 @@ pub struct Disks {
     host: HostConfig,
     interval: Duration,
     window: Duration,
-    whisper_device: Option<Device>,
+    whisper_devices: Vec<Device>,
     histories: BTreeMap<String, History>,
 }
 
@@ -56,15 +58,15 @@ impl Disks {
             host: host.clone(),
             interval: config.interval,
             window: config.window,
-            whisper_device: None,
+            whisper_devices: Vec::new(),
             histories: BTreeMap::new(),
         }
     }
 
-    /// Sets the device of the whisper tree's file system; `None` if it is unknown. Which disks are under it is looked
+    /// Sets the devices of the whisper tree's file system; empty if they are unknown. Which disks are under it is looked
     /// up at each sample.
-    pub fn set_whisper_device(&mut self, device: Option<Device>) {
-        self.whisper_device = device;
+    pub fn set_whisper_devices(&mut self, devices: Vec<Device>) {
+        self.whisper_devices = devices;
     }
 
     /// The physical disks that the last sample saw.
@@ -138,10 +140,10 @@ impl Disks {
     }
 
     fn whisper_disks(&self) -> Vec<String> {
-        let Some(device) = self.whisper_device else {
-            return Vec::new();
-        };
-        let under = backing::disks_of_device(&self.host.sys, device);
+        let devices = self.whisper_devices.iter();
+        let under: BTreeSet<_> = devices
+            .flat_map(|device| backing::disks_of_device(&self.host.sys, *device))
+            .collect();
         under
             .into_iter()
             .filter(|name| self.histories.contains_key(name))

@@ -23,7 +23,7 @@ impl Exclude {
         let mut builder = GitignoreBuilder::new("");
         for pattern in patterns {
             builder
-                .add_line(None, pattern)
+                .add_line(None, &escape_braces(pattern))
                 .with_context(|| format!("{pattern:?} is not a gitignore pattern"))?;
         }
         let matcher = builder.build().context("compiling the patterns")?;
@@ -63,7 +63,38 @@ fn is_name_at_top(pattern: &str) -> bool {
     let name = pattern
         .strip_prefix('/')
         .map(|name| name.strip_suffix('/').unwrap_or(name));
-    name.is_some_and(|name| !name.contains(['/', '*', '?', '[', ']', '{', '}', '\\']))
+    name.is_some_and(|name| !name.contains(['/', '*', '?', '[', ']', '\\']))
+}
+
+/// Escapes the braces of a pattern: they are literal in gitignore, but start alternatives in the globs of `ignore`.
+fn escape_braces(pattern: &str) -> String {
+    let mut escaped = String::with_capacity(pattern.len());
+    let mut characters = pattern.chars();
+    while let Some(character) = characters.next() {
+        if matches!(character, '{' | '}') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+        match character {
+            '\\' => escaped.extend(characters.next()),
+            '[' => {
+                let (members, rest) = characters.as_str().split_at(class_length(characters.as_str()));
+                escaped.push_str(members);
+                characters = rest.chars();
+            }
+            _ => {}
+        }
+    }
+    escaped
+}
+
+/// Returns the length of the character class whose members start `text`, with its `]`; 0 if it is not closed. Braces are
+/// literal in it, and so is a `]` that comes first.
+fn class_length(text: &str) -> usize {
+    let start = text.len() - text.trim_start_matches(['!', '^']).len();
+    let first = text[start..].chars().next().map_or(0, char::len_utf8);
+    let end = text[start + first..].find(']');
+    end.map_or(0, |end| start + first + end + 1)
 }
 
 fn as_path(bytes: &[u8]) -> &Path {
@@ -102,9 +133,7 @@ mod tests {
         assert!(!exclude(&[]).concerns(true));
         assert!(exclude(&["/lost+found/"]).concerns(true));
         assert!(!exclude(&["/lost+found/", "/a"]).concerns(false));
-        for pattern in [
-            "a", "a/", "/a/b", "/a/*", "/**", "/[!b]", "/{a,b}", "!/a", "/a\\/b",
-        ] {
+        for pattern in ["a", "a/", "/a/b", "/a/*", "/**", "/[!b]", "!/a", "/a\\/b"] {
             assert!(exclude(&["/lost+found/", pattern]).concerns(false), "{pattern}");
         }
     }
@@ -118,8 +147,28 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_is_none_is_refused() {
-        let refused = Exclude::new(&["{a".into()]).unwrap_err();
-        assert!(format!("{refused:#}").contains("\"{a\""), "{refused:#}");
+    fn braces_are_literal_as_in_git() {
+        for (pattern, matching, other) in [
+            ("{a,b}.wsp", "{a,b}.wsp", "a.wsp"),
+            ("{a", "{a", "a"),
+            ("a}", "a}", "a"),
+            ("{{a},{b}}", "{{a},{b}}", "a"),
+            ("\\{a}", "{a}", "a"),
+            ("[{]a", "{a", "[{]a"),
+            ("[]{}]a", "}a", "a"),
+            ("[!{]a", "xa", "{a"),
+            ("\\[{a}", "[{a}", "[a"),
+            ("{a[}", "{a[}", "a["),
+        ] {
+            let exclude = exclude(&[pattern]);
+            assert!(exclude.takes_file(matching.as_bytes()), "{pattern} {matching}");
+            assert!(!exclude.takes_file(other.as_bytes()), "{pattern} {other}");
+        }
+    }
+
+    #[test]
+    fn invalid_pattern_is_rejected_by_name() {
+        let rejected = Exclude::new(&["[b-a]".into()]).unwrap_err();
+        assert!(format!("{rejected:#}").contains("\"[b-a]\""), "{rejected:#}");
     }
 }

@@ -19,8 +19,9 @@
 //! `once` does the same work one time and prints it. The other way round, `published` reads the files
 //! back, distrusting them, for `check` (a monitoring plugin) and `status` (for people). `kernel` reads procfs and sysfs,
 //! `open` opens files that others may have replaced, `trusted_users` tells whose documents to trust, `plain` makes names
-//! fit for a line, `gate` asks journald and systemd whether they would listen, `lock` lets one daemon run at a time.
-//! Collectors neither sleep nor write nor log; roots (`/proc`, `/sys`) and times are passed in.
+//! fit for a line, `gate` asks journald and systemd whether they would listen, `nonblocking` writes to terminals and pipes
+//! that nobody may read, `lock` lets one daemon run at a time. Collectors neither sleep nor write nor log; roots (`/proc`,
+//! `/sys`) and times are passed in.
 
 mod carbon;
 pub mod check;
@@ -35,6 +36,7 @@ pub mod graphite;
 mod kernel;
 mod lock;
 mod logging;
+mod nonblocking;
 mod notify;
 mod once;
 mod open;

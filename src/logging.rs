@@ -4,9 +4,10 @@
 //! sinks that are left, when one fails and when it works again.
 
 mod file;
+mod stderr;
 
 use std::fmt::{self, Display};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +17,7 @@ use systemd_journal_logger::JournalLog;
 use crate::gate;
 use crate::plain;
 use file::LogFile;
+use stderr::Stderr;
 
 /// A structured field: its name (in upper case in the journal) and its value.
 pub type Field<'a> = (&'static str, &'a dyn Display);
@@ -31,6 +33,7 @@ pub struct Log {
     level: LevelFilter,
     journal: Option<JournalLog>,
     file: Option<LogFile>,
+    stderr: Stderr,
     to_stderr: bool,
 }
 
@@ -41,6 +44,7 @@ impl Log {
             level,
             journal: connect_journal(),
             file: None,
+            stderr: Stderr::new(),
             to_stderr: std::io::stderr().is_terminal(),
         };
         log.reopen(level, file);
@@ -96,7 +100,7 @@ impl Log {
         let line = format!("{} {level} {collector}: {text}\n", timestamp());
         let in_file = self.append_to_file(&line);
         if self.to_stderr || !(in_journal || in_file) {
-            to_stderr(&line);
+            self.stderr.write_line(&line);
         }
     }
 
@@ -147,7 +151,7 @@ impl Log {
         }
     }
 
-    fn report_failure(&self, error: &anyhow::Error) {
+    fn report_failure(&mut self, error: &anyhow::Error) {
         let Some(file) = &self.file else { return };
         let text = format!(
             "writing the log file {:?}: {error:#}; tried again at each line",
@@ -157,11 +161,12 @@ impl Log {
     }
 
     /// Says something about the log file where it is not written itself.
-    fn tell_the_others(&self, level: Level, text: &str, fields: &[Field]) {
+    fn tell_the_others(&mut self, level: Level, text: &str, fields: &[Field]) {
         let text = plain::line(text);
         let in_journal = self.to_journal(level, "log", &text, fields);
         if self.to_stderr || !in_journal {
-            to_stderr(&format!("{} {level} log: {text}\n", timestamp()));
+            self.stderr
+                .write_line(&format!("{} {level} log: {text}\n", timestamp()));
         }
     }
 }
@@ -181,13 +186,6 @@ fn journal_level(level: Level) -> Level {
         Level::Info => Level::Debug,
         Level::Debug => Level::Trace,
         other => other,
-    }
-}
-
-fn to_stderr(line: &str) {
-    // A terminal whose output is paused would make the daemon wait. With stderr gone too, there is no one left to tell.
-    if gate::takes_more(std::io::stderr()) {
-        let _ = std::io::stderr().write(line.as_bytes());
     }
 }
 

@@ -10,6 +10,9 @@ use crate::plain;
 /// Longest status that is told: a message of more than 4096 bytes is dropped by systemd, and the heartbeat in it.
 const MAX_STATUS_BYTES: usize = 1000;
 
+/// Shortest watchdog timeout that heartbeats keep up with. systemd's own limit is one microsecond.
+const MIN_WATCHDOG: Duration = Duration::from_millis(20);
+
 /// The connection to the service manager. Without one, all of this does nothing.
 #[derive(Debug)]
 pub struct Notifier {
@@ -22,7 +25,10 @@ impl Notifier {
     /// Takes the socket and the watchdog's timeout from the environment that systemd set.
     pub fn new(now: Instant) -> Self {
         Self {
-            watchdog: sd_notify::watchdog_enabled(),
+            // As sd_watchdog_enabled(3) has it, 0 is not a timeout.
+            watchdog: sd_notify::watchdog_enabled()
+                .filter(|timeout| !timeout.is_zero())
+                .map(|timeout| timeout.max(MIN_WATCHDOG)),
             last_heartbeat: now,
             status: String::new(),
         }

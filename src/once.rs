@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::cli::OnceArgs;
 use crate::config::{Config, GraphiteConfig, WhisperPaths, protected_folder};
 use crate::disks::Disks;
-use crate::disks::backing::Device;
+use crate::disks::backing::devices_under;
 use crate::graphite::{self, CountSettings};
 use crate::lock::Lock;
 use crate::output;
@@ -165,7 +165,7 @@ impl VmwareSamples {
 
 fn watch_disks(config: &Config, whisper_dir: &Path, window: Duration) -> Result<DisksReport> {
     let mut disks = Disks::new(&config.disks, &config.host);
-    disks.set_whisper_device(Device::under(whisper_dir));
+    disks.set_whisper_devices(devices_under(&config.host.proc, &config.host.sys, whisper_dir));
     disks.sample(Instant::now(), SystemTime::now())?;
     sleep(window);
     let sample = disks.sample(Instant::now(), SystemTime::now())?;

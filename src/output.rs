@@ -5,14 +5,15 @@ use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 
 use anyhow::{Context, Result};
 
+use crate::nonblocking::NonBlocking;
 use crate::plain;
 
-/// Prints an answer. A reader that has gone (`| head`) is no error of ours; false then, for whoever would go on.
-pub fn print(text: &str) -> bool {
-    try_print(text).is_ok_and(|is_read| is_read)
+/// Prints an answer. Errors are ignored: nobody reads it.
+pub fn print(text: &str) {
+    let _ = try_print(text);
 }
 
-/// As [`print()`], with an error where the answer could not be written though someone waits for it.
+/// Prints an answer. Returns false if the reader has gone (`| head`), and an error if writing failed otherwise.
 pub fn try_print(text: &str) -> Result<bool> {
     let mut out = stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -20,6 +21,11 @@ pub fn try_print(text: &str) -> Result<bool> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error).context("writing the answer"),
     }
+}
+
+/// Returns stdout for answers that must not wait for their reader.
+pub(crate) fn nonblocking_stdout() -> NonBlocking {
+    NonBlocking::new(rustix::stdio::stdout())
 }
 
 /// Prints why something did not work, on one line.

@@ -1,21 +1,23 @@
-//! The one place that publishes: replaces a small file as a whole, in directories where anyone may plant things.
+//! The one place that publishes: atomic replacement of a small file in a directory where others may create files.
 //!
-//! The document is written to a temporary file that only this call can have made (`O_EXCL`, random name, same
-//! directory) and renamed over the target. `rename` replaces a symbolic link, FIFO or foreign file instead of
-//! following it, so nothing planted at either name is ever written through. A directory at the target is refused.
+//! The document is written to a temporary file that only this call can have created (`O_EXCL`, same directory), which is
+//! then renamed over the target. `rename` replaces a symbolic link, FIFO or foreign file instead of following it.
+//!
+//! The temporary file of `NAME` is always `.NAME.tmp`, so a killed run leaves at most that one file and the next call
+//! replaces it. No directory is ever listed.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{File, Permissions};
+use std::io::{Error, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-
-const TEMPORARY_SUFFIX: &str = ".tmp";
-/// Random characters in a temporary name.
-const TEMPORARY_RANDOM: usize = 10;
+use rustix::fs::{
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, flock, openat, renameat, statat, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 
 /// Whether a published document must survive a power failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,100 +30,156 @@ pub enum Durability {
 
 /// Replaces `path` by `document`, mode 0644. Readers see the old document or the new one, never a part.
 ///
-/// Fails when the directory is missing, not writable, full or read-only, or when `path` is a directory; the old
-/// document is then untouched and no temporary file is left.
+/// Fails if the directory does not exist, is not writable, full or read-only, or if `path` is a directory, device or
+/// socket. The old document is then unchanged and the temporary file is removed.
 pub fn publish(path: &Path, document: &str, durability: Durability) -> Result<()> {
-    let directory = parent(path)?;
-    let mut temporary = tempfile::Builder::new()
-        .prefix(&temporary_prefix(path)?)
-        .suffix(TEMPORARY_SUFFIX)
-        .rand_bytes(TEMPORARY_RANDOM)
-        // Opened here because tempfile's own errors name the random path: the same failure would read
-        // differently every time, and the log could not tell a new state from an old one.
-        .make_in(directory, |path| {
-            OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)
-        })
-        .with_context(|| format!("creating a temporary file in {directory:?}"))?;
-    temporary
-        .as_file_mut()
-        .write_all(document.as_bytes())
-        .and_then(|()| temporary.as_file().set_permissions(Permissions::from_mode(0o644)))
+    let name = file_name(path)?;
+    let directory_path = parent(path);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat(CWD, directory_path, flags, Mode::empty())
+        .map(File::from)
+        .map_err(Error::from)
+        .with_context(|| format!("opening {directory_path:?}"))?;
+    let mut temporary = Temporary::create(&directory, name)
+        .map_err(Error::from)
+        .with_context(|| format!("creating a temporary file in {directory_path:?}"))?;
+    let file = &mut temporary.file;
+    file.write_all(document.as_bytes())
+        .and_then(|()| file.set_permissions(Permissions::from_mode(0o644)))
         .and_then(|()| match durability {
-            Durability::Synced => temporary.as_file().sync_all(),
+            Durability::Synced => file.sync_all(),
             Durability::Volatile => Ok(()),
         })
-        .with_context(|| format!("writing a temporary file in {directory:?}"))?;
+        .with_context(|| format!("writing a temporary file in {directory_path:?}"))?;
+    // Last, so that little time is left in which something else can get there.
+    ensure_replaceable(path)?;
     temporary
-        .persist(path)
-        .map_err(|refused| refused.error)
+        .rename_to(name)
+        .map_err(Error::from)
         .with_context(|| format!("replacing {path:?}"))?;
     if durability == Durability::Synced {
-        File::open(directory)
-            .and_then(|directory| directory.sync_all())
-            .with_context(|| format!("flushing {directory:?}"))?;
+        directory
+            .sync_all()
+            .with_context(|| format!("syncing {directory_path:?}"))?;
     }
     Ok(())
 }
 
-/// Removes a published file. One that is not there is fine, and a directory in its place is none.
+/// Removes a published file. Succeeds if the file does not exist or the path is a directory; fails, and removes
+/// nothing, if it is a device or a socket.
 pub fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
-            Err(error).with_context(|| format!("removing {path:?}"))
-        }
-        _ => Ok(()),
+    if file_type(path) == Some(FileType::Directory) {
+        return Ok(());
     }
-}
-
-/// Removes the temporary files that earlier calls of this user left beside `path`, and says how many: of runs that
-/// were killed, or where removing them failed.
-///
-/// Files of other users and anything but regular files are left alone: they are not ours.
-pub fn sweep(path: &Path) -> Result<usize> {
-    let directory = parent(path)?;
-    let prefix = temporary_prefix(path)?;
-    let us = rustix::process::geteuid().as_raw();
-    let mut swept = 0;
-    for entry in fs::read_dir(directory).with_context(|| format!("reading {directory:?}"))? {
-        let entry = entry.with_context(|| format!("reading {directory:?}"))?;
-        if !is_temporary_name(&entry.file_name(), &prefix) {
-            continue;
-        }
-        let Ok(metadata) = entry.metadata() else { continue };
-        if metadata.is_file() && metadata.uid() == us && fs::remove_file(entry.path()).is_ok() {
-            swept += 1;
-        }
-    }
-    Ok(swept)
-}
-
-fn parent(path: &Path) -> Result<&Path> {
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Ok(Path::new(".")),
-        Some(parent) => Ok(parent),
-        None => Err(anyhow!("{path:?} is not the path of a file")),
-    }
-}
-
-fn temporary_prefix(path: &Path) -> Result<OsString> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| anyhow!("{path:?} is not the path of a file"))?;
-    let mut prefix = OsString::from(".");
-    prefix.push(name);
-    prefix.push(".");
-    Ok(prefix)
-}
-
-fn is_temporary_name(name: &OsStr, prefix: &OsStr) -> bool {
-    name.as_bytes()
-        .strip_prefix(prefix.as_bytes())
-        .and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX.as_bytes()))
-        .is_some_and(|random| {
-            random.len() == TEMPORARY_RANDOM && random.iter().all(u8::is_ascii_alphanumeric)
+    ensure_replaceable(path)
+        .and_then(|()| match unlinkat(CWD, path, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(Error::from(errno).into()),
         })
+        .with_context(|| format!("removing {path:?}"))
+}
+
+/// Fails if a device or socket is at `path`: an output configured as `/dev/null` must not destroy the device, and a
+/// socket belongs to a running program. Links and FIFOs are replaced. Directories are left to the system calls.
+fn ensure_replaceable(path: &Path) -> Result<()> {
+    let found = match file_type(path) {
+        Some(FileType::BlockDevice | FileType::CharacterDevice) => "device",
+        Some(FileType::Socket) => "socket",
+        _ => return Ok(()),
+    };
+    Err(anyhow!("is a {found}, must be a regular file"))
+}
+
+fn file_type(path: &Path) -> Option<FileType> {
+    let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    Some(FileType::from_raw_mode(stat.st_mode))
+}
+
+/// A temporary file, removed when dropped unless it was renamed.
+struct Temporary<'a> {
+    directory: &'a File,
+    name: OsString,
+    file: File,
+    is_renamed: bool,
+}
+
+impl<'a> Temporary<'a> {
+    /// Creates the temporary file for `target` in `directory`, empty and with mode 0600.
+    ///
+    /// Its name is `.TARGET.tmp`. A random part is added only if another process publishes in this directory right now,
+    /// or if another user's file is at that name and cannot be removed.
+    fn create(directory: &'a File, target: &OsStr) -> Result<Self, Errno> {
+        let fixed = temporary_name(target, "");
+        // Without the lock, another process of ours could be writing to the file that is removed and created again
+        // here, and would then publish this one's part of a document. Whoever else takes the lock costs nothing.
+        if flock(directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            match unlinkat(directory, &fixed, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                // A file of our own that cannot be removed: more of them would pile up.
+                Err(errno) if is_own_file(directory, &fixed) => return Err(errno),
+                Err(_) => {}
+            }
+            match Self::create_new(directory, fixed) {
+                Err(Errno::EXIST) => {}
+                created => return created,
+            }
+        }
+        let mut random = [0; 8];
+        getrandom(&mut random, GetRandomFlags::empty())?;
+        // Ten digits: the configuration leaves 16 bytes for what is added to the longest file name.
+        let random = format!(".{:010x}", u64::from_ne_bytes(random) >> 24);
+        Self::create_new(directory, temporary_name(target, &random))
+    }
+
+    fn create_new(directory: &'a File, name: OsString) -> Result<Self, Errno> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(directory, &name, flags, Mode::RUSR | Mode::WUSR)?.into();
+        Ok(Self {
+            directory,
+            name,
+            file,
+            is_renamed: false,
+        })
+    }
+
+    fn rename_to(&mut self, target: &OsStr) -> Result<(), Errno> {
+        renameat(self.directory, &self.name, self.directory, target)?;
+        self.is_renamed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.is_renamed {
+            let _ = unlinkat(self.directory, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+fn temporary_name(target: &OsStr, random: &str) -> OsString {
+    let mut name = OsString::from(".");
+    name.push(target);
+    name.push(random);
+    name.push(".tmp");
+    name
+}
+
+fn is_own_file(directory: &File, name: &OsStr) -> bool {
+    statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && stat.st_uid == rustix::process::geteuid().as_raw()
+    })
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn file_name(path: &Path) -> Result<&OsStr> {
+    path.file_name()
+        .ok_or_else(|| anyhow!("{path:?} is not a file path"))
 }

@@ -52,7 +52,7 @@ impl Reader {
             Received::Nothing | Received::TooLong | Received::End => String::new(),
         };
         if let Some(mut child) = self.child.take() {
-            child.stop(Duration::ZERO);
+            child.stop();
         }
         match serde_json::from_str(&line) {
             Ok(answer) => Ok(Some(answer)),

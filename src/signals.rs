@@ -1,88 +1,102 @@
-//! Signals as a readable descriptor: the loop's one `poll` waits for them beside its deadlines.
+//! Signals as a readable descriptor: one `poll` waits for them and for everything else.
 
-use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{
+    SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM,
+    SIGXCPU, SIGXFSZ,
+};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
 
-/// The signals that the daemon acts on, from now on caught.
+/// Linux has these two beside the ones that signal-hook names.
+const SIGSTKFLT: i32 = 16;
+const SIGPWR: i32 = 30;
+/// The real-time signals that libc does not use itself.
+const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
+/// Signals that would end the process at once. Not among them are those of a crash: SIGABRT, SIGBUS, SIGSEGV and so on.
+const TERMINATING: [i32; 11] = [
+    SIGTERM, SIGINT, SIGQUIT, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGSTKFLT, SIGPWR,
+];
+/// Signals with another meaning. SIGCONT only wakes the loop: deadlines may have passed while the process was stopped.
+/// SIGXFSZ is ignored, so that a file at its size limit is a write error.
+const OTHERS: [i32; 5] = [SIGHUP, SIGUSR1, SIGCHLD, SIGCONT, SIGXFSZ];
+
+/// The signals that the process acts on, caught from now on.
 #[derive(Debug)]
 pub struct Signals {
-    wakeups: UnixStream,
-    stop: Arc<AtomicBool>,
-    reload: Arc<AtomicBool>,
-    child_ended: Arc<AtomicBool>,
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
+    stop: Option<i32>,
+    reload: bool,
+    reopen: bool,
+    child_ended: bool,
 }
 
 impl Signals {
-    /// Catches SIGTERM and SIGINT (stop), SIGHUP (reload) and SIGCHLD (a child process ended).
+    /// Catches every signal that would end the process (stop), but for those of a crash; SIGHUP (reload), SIGUSR1
+    /// (reopen the log) and SIGCHLD (a child process ended).
     pub fn catch() -> Result<Self> {
-        let (wakeups, waker) = UnixStream::pair().context("making a socket pair for signals")?;
-        wakeups
-            .set_nonblocking(true)
-            .context("setting up the socket pair for signals")?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let reload = Arc::new(AtomicBool::new(false));
-        let child_ended = Arc::new(AtomicBool::new(false));
-        for (signal, flag) in [
-            (SIGTERM, &stop),
-            (SIGINT, &stop),
-            (SIGHUP, &reload),
-            (SIGCHLD, &child_ended),
-        ] {
-            // In this order: whoever is woken finds the flag set.
-            signal_hook::flag::register(signal, Arc::clone(flag)).context("catching a signal")?;
-            let waker = waker.try_clone().context("catching a signal")?;
-            signal_hook::low_level::pipe::register(signal, waker).context("catching a signal")?;
-        }
-        // A process that was stopped finds deadlines passed when it goes on: the loop is to look at them at once.
-        let waker = waker.try_clone().context("catching a signal")?;
-        signal_hook::low_level::pipe::register(SIGCONT, waker).context("catching a signal")?;
-        // Caught, so that a file at the limit of its size is an error of that file and not the end of the process.
-        signal_hook::flag::register(SIGXFSZ, Arc::default()).context("catching a signal")?;
+        let (wakeups, waker) = UnixStream::pair().context("creating a socket pair for signals")?;
+        let signals = TERMINATING.into_iter().chain(REAL_TIME).chain(OTHERS);
+        let delivery = SignalDelivery::with_pipe(wakeups, waker, SignalOnly, signals)
+            .context("installing a signal handler")?;
         Ok(Self {
-            wakeups,
-            stop,
-            reload,
-            child_ended,
+            delivery,
+            stop: None,
+            reload: false,
+            reopen: false,
+            child_ended: false,
         })
     }
 
-    /// Whether the daemon was asked to stop.
-    pub fn stop(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
+    /// Receives the signals that have arrived. Called after each `poll`.
+    pub fn receive(&mut self) {
+        for signal in self.delivery.pending() {
+            match signal {
+                SIGHUP => self.reload = true,
+                SIGUSR1 => self.reopen = true,
+                SIGCHLD => self.child_ended = true,
+                SIGCONT | SIGXFSZ => {}
+                signal => self.stop = self.stop.or(Some(signal)),
+            }
+        }
     }
 
-    /// Whether the daemon was asked to reload since the last call.
-    pub fn take_reload(&self) -> bool {
-        self.reload.swap(false, Ordering::SeqCst)
+    /// Whether the process was asked to stop.
+    pub fn stop(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// Returns the signal that stopped the process, unless it was SIGTERM or SIGINT: those are the usual ways.
+    pub fn unusual_stop(&self) -> Option<i32> {
+        self.stop.filter(|signal| !matches!(*signal, SIGTERM | SIGINT))
+    }
+
+    /// Whether SIGHUP arrived and was not taken as a reload.
+    pub fn is_hung_up(&self) -> bool {
+        self.reload
+    }
+
+    /// Whether a reload was requested since the last call.
+    pub fn take_reload(&mut self) -> bool {
+        std::mem::take(&mut self.reload)
+    }
+
+    /// Whether reopening the log was requested since the last call.
+    pub fn take_reopen(&mut self) -> bool {
+        std::mem::take(&mut self.reopen)
     }
 
     /// Whether a child process ended since the last call.
-    pub fn take_child_ended(&self) -> bool {
-        self.child_ended.swap(false, Ordering::SeqCst)
-    }
-
-    /// Empties the descriptor after a wake-up.
-    pub fn drain(&mut self) {
-        let mut bytes = [0; 64];
-        loop {
-            match self.wakeups.read(&mut bytes) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return,
-            }
-        }
+    pub fn take_child_ended(&mut self) -> bool {
+        std::mem::take(&mut self.child_ended)
     }
 }
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wakeups.as_fd()
+        self.delivery.get_read().as_fd()
     }
 }

@@ -23,7 +23,7 @@ use signal_hook::consts::SIGXFSZ;
 
 use crate::child;
 use crate::config::{GraphiteConfig, WhisperPaths};
-use crate::disks::backing::Device;
+use crate::disks::backing::devices_under;
 use crate::graphite::{Count, Totals, count};
 use crate::publish::{self, Durability};
 use crate::report::to_line;
@@ -94,12 +94,6 @@ fn work(request: &Request) -> Result<()> {
     let count = count_tree(request, &tree.whisper_dir, snapshot.as_deref())?;
     let document = count.report(request.interval, SystemTime::now());
     report(&Report::Counted(Box::new(count), document.clone()))?;
-    if request.sweep
-        // If the directory cannot be read, publishing fails, too, with the reason.
-        && let Ok(swept @ 1..) = publish::sweep(&tree.output)
-    {
-        report(&Report::Swept(swept))?;
-    }
     report(
         &match publish::publish(&tree.output, &to_line(&document), Durability::Synced) {
             Ok(()) => Report::Published,
@@ -138,7 +132,7 @@ fn find_tree(request: &Request) -> Tree {
     };
     let WhisperPaths { whisper_dir, output } = WhisperPaths::choose(&configured);
     Tree {
-        device: Device::under(&whisper_dir),
+        devices: devices_under(&request.proc, &request.sys, &whisper_dir),
         whisper_dir,
         output,
     }

@@ -273,18 +273,18 @@ fn what_is_planted_at_the_path_is_not_read() {
     refused("not a regular file");
     let _socket = std::os::unix::net::UnixListener::bind(site.path("disks")).unwrap();
     refused("not a regular file");
-    site.publish("disks", &format!("{good}{}", " ".repeat(1 << 20)));
-    refused("larger than 1048576 bytes");
+    site.publish("disks", &format!("{good}{}", " ".repeat(16 << 20)));
+    refused("larger than 16777216 bytes");
     site.publish("disks", "{\"schema\":1");
     refused("malformed: EOF while parsing an object at line 1 column 11");
     site.publish("disks", "");
     refused("malformed: EOF while parsing a value at line 1 column 0");
     site.publish("disks", &good.replace("\"schema\":1", "\"schema\":2"));
     refused("malformed: schema 2, this program reads 1");
-    // A sparse file of a TiB: only its first MiB is read.
+    // A sparse file of a TiB: only its first 16 MiB are read.
     let file = fs::File::create(site.path("disks")).unwrap();
     file.set_len(1 << 40).unwrap();
-    refused("larger than 1048576 bytes");
+    refused("larger than 16777216 bytes");
 }
 
 #[test]

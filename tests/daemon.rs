@@ -164,20 +164,18 @@ fn sigterm_ends_a_count_that_is_under_way() {
 }
 
 #[test]
-fn a_stale_disks_file_goes_at_the_start_and_left_over_temporaries_with_it() {
+fn start_removes_the_stale_disks_file_and_reuses_leftover_names() {
     let place = Place::new();
     fs::write(place.path("disks.tmp"), "{}\n").unwrap();
-    fs::write(place.path(".disks.tmp.aB3dE6gH9k.tmp"), "{").unwrap();
-    fs::write(place.path(".whisper.nb_metrics.aB3dE6gH9k.tmp"), "{").unwrap();
-    fs::write(place.path(".whisper.nb_metrics.other.tmp"), "not ours").unwrap();
+    // Left by a killed run.
+    fs::write(place.path(".disks.tmp.tmp"), "{").unwrap();
+    fs::write(place.path(".disks.tmp.other.tmp"), "another program's").unwrap();
     let daemon = Daemon::start_notifying(&place, None);
     daemon.wait_for_message("READY=1");
-    let gone = |name: &str| !place.path(name).exists();
-    assert!(gone("disks.tmp") && gone(".disks.tmp.aB3dE6gH9k.tmp"));
-    // The count worker removes those beside its output.
-    wait_for("the first count", || place.count());
-    assert!(gone(".whisper.nb_metrics.aB3dE6gH9k.tmp"));
-    assert!(!gone(".whisper.nb_metrics.other.tmp"));
+    assert!(!place.path("disks.tmp").exists());
+    wait_for("the disks", || place.disks());
+    assert!(!place.path(".disks.tmp.tmp").exists());
+    assert!(place.path(".disks.tmp.other.tmp").exists());
     daemon.stop();
 }
 

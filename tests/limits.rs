@@ -33,11 +33,17 @@ fn machine(place: &Place, graphite: &str, disks: &str, vmware: &str) {
 /// The daemon under limits of the shell's `ulimit`.
 fn start_limited(place: &Place, limits: &str) -> Daemon {
     let command = format!(
-        "ulimit {limits}; exec {} --config {} run",
+        "exec 2>{}; ulimit {limits}; exec {} --config {} run",
+        place.path("stderr").display(),
         env!("CARGO_BIN_EXE_shinken-gatherer"),
         place.path("gatherer.toml").display()
     );
     Daemon::spawn(Command::new("sh").args(["-c", &command]), None)
+}
+
+/// Everything that the limited daemon has written to stderr and to the log.
+fn messages(place: &Place) -> String {
+    fs::read_to_string(place.path("stderr")).unwrap() + &place.log()
 }
 
 /// Address space of the daemon when it waits, before it has counted anything, in KiB.
@@ -113,9 +119,7 @@ fn too_little_to_live_on_is_an_error_that_says_so_and_not_a_hang() {
         if let Some(status) = status {
             ended += 1;
             assert!(!status.success(), "{kib} KiB: {status}");
-            let mut said = String::new();
-            std::io::Read::read_to_string(daemon.child.stderr.as_mut().unwrap(), &mut said).unwrap();
-            let said = said + &place.log();
+            let said = messages(&place);
             assert!(
                 said.contains("memory allocation") || said.contains("shared librar"),
                 "{kib} KiB: {status}, and it said {said:?}"
@@ -129,19 +133,15 @@ fn too_little_to_live_on_is_an_error_that_says_so_and_not_a_hang() {
     // Too few descriptors: not a start, or a start that says what is missing and works where there are some again.
     for descriptors in 3..=16 {
         let mut daemon = start_limited(&place, &format!("-n {descriptors}"));
-        let mut stderr = daemon.child.stderr.take().unwrap();
-        rustix::io::ioctl_fionbio(&stderr, true).unwrap();
-        let mut said = Vec::new();
         let status = wait_for("a start or an end", || {
             let status = daemon.child.try_wait().unwrap();
-            // The error after the last byte so far is that there is no more yet.
-            let _ = std::io::Read::read_to_end(&mut stderr, &mut said);
+            let messages = messages(&place);
             // With too few for the log file, the log goes to stderr.
-            let lives = place.log().contains(" graphite: ") || common::text(&said).contains(" ERROR log: ");
+            let lives = messages.contains(" graphite: ") || messages.contains(" ERROR log: ");
             (lives || status.is_some()).then_some(status)
         });
         if let Some(status) = status {
-            let said = common::text(&said);
+            let said = messages(&place);
             assert!(!status.success(), "{descriptors} descriptors: {status}");
             assert!(
                 said.contains("open files") || said.contains("shared librar"),
@@ -151,6 +151,7 @@ fn too_little_to_live_on_is_an_error_that_says_so_and_not_a_hang() {
             daemon.stop();
         }
         let _ = fs::remove_file(place.path("gatherer.log"));
+        let _ = fs::remove_file(place.path("stderr"));
     }
 }
 

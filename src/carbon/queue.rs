@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// Largest number of bytes kept: some ten minutes of a few disks.
+/// Number of bytes from which on only the newest batch is kept: some ten minutes of a few disks.
 const MAX_BYTES: usize = 64 * 1024;
 
 /// Batches of lines, the oldest first. A batch is the lines of one document.
@@ -16,7 +16,8 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Adds a batch. The oldest make room, but not one that is sent in part: its rest would be torn lines.
+    /// Adds a batch, whatever its size. The oldest make room, but not one that is sent in part: its rest would be partial
+    /// lines.
     pub fn push(&mut self, batch: String) {
         if batch.is_empty() {
             return;
@@ -25,6 +26,7 @@ impl Queue {
         self.batches.push_back(batch);
         let under_way = usize::from(self.sent > 0);
         while self.bytes > MAX_BYTES
+            && self.batches.len() > under_way + 1
             && let Some(oldest) = self.batches.remove(under_way)
         {
             self.bytes -= oldest.len();
@@ -85,12 +87,25 @@ mod tests {
         assert_eq!(queue.front().unwrap(), batch(0).as_bytes());
         queue.sent(16 * 1024);
         assert_eq!(queue.front().unwrap(), batch(2).as_bytes());
-        queue.push("x\n".repeat(MAX_BYTES));
-        assert!(
-            queue.is_empty(),
-            "a batch that can't fit is dropped like the older ones"
-        );
-        assert_eq!(queue.take_dropped(), 3 * 8 * 1024 + MAX_BYTES as u64);
+    }
+
+    #[test]
+    fn batch_above_the_limit_replaces_all_older_ones() {
+        let large = |line: &str| line.repeat(MAX_BYTES);
+        let mut queue = Queue::default();
+        queue.push("a\n".into());
+        queue.push(large("b\n"));
+        assert_eq!(queue.take_dropped(), 1);
+        assert_eq!(queue.front().unwrap(), large("b\n").as_bytes());
+        queue.sent(3);
+        queue.push(large("c\n"));
+        assert_eq!(queue.take_dropped(), 0, "the one that is sent in part stays");
+        queue.push(large("d\n"));
+        assert_eq!(queue.take_dropped(), MAX_BYTES as u64);
+        queue.sent(2 * MAX_BYTES - 3);
+        assert_eq!(queue.front().unwrap(), large("d\n").as_bytes());
+        queue.sent(2 * MAX_BYTES);
+        assert!(queue.is_empty());
         assert_eq!(queue.bytes, 0);
     }
 }

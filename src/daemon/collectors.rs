@@ -169,11 +169,11 @@ impl Collectors {
             .set_vmware(self.vmware.is_some().then_some(now), config.vmware.interval);
     }
 
-    /// Passes on what the count task has learned: its next deadline and the device of the tree.
+    /// Passes on what the count task has learned: its next deadline and the devices of the tree.
     fn update_count(&mut self) {
         self.scheduler.set_count(self.count.due());
         if let Some(disks) = &mut self.disks {
-            disks.set_whisper_device(self.count.device());
+            disks.set_whisper_devices(self.count.devices().to_vec());
         }
     }
 

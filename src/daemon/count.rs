@@ -43,9 +43,7 @@ pub struct CountTask {
     clock_set_back: bool,
     /// Workers in a row that ended without a result.
     deaths: u32,
-    /// Whether killed workers may have left temporary files behind.
-    sweep: bool,
-    device: Option<Device>,
+    devices: Vec<Device>,
     counting: Health,
     publishing: Health,
     state_folder: Health,
@@ -80,8 +78,7 @@ impl CountTask {
             clock: WallClock::default(),
             clock_set_back: false,
             deaths: 0,
-            sweep: true,
-            device: None,
+            devices: Vec::new(),
             counting: Health::default(),
             publishing: Health::default(),
             state_folder: Health::default(),
@@ -136,7 +133,7 @@ impl CountTask {
             || request.output != self.request.output
             || request.whisper_dir != self.request.whisper_dir
         {
-            (self.last, self.device) = (None, None);
+            (self.last, self.devices) = (None, Vec::new());
             self.publishing = Health::default();
         }
         self.request = request;
@@ -145,7 +142,6 @@ impl CountTask {
             State::Waiting(due) => *due = now,
             State::Running(running) => {
                 running.cancel();
-                self.sweep = true;
             }
         }
     }
@@ -162,9 +158,9 @@ impl CountTask {
         self.report.take()
     }
 
-    /// The device of the tree's file system, if it is known.
-    pub fn device(&self) -> Option<Device> {
-        self.device
+    /// The devices of the tree's file system; empty if they are unknown.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
     }
 
     /// The latest values, for people; `None` if nothing is counted.
@@ -184,7 +180,6 @@ impl CountTask {
         let after_clock_change = std::mem::take(&mut self.clock_set_back);
         let request = Request {
             use_snapshot: self.deaths < DEATHS_BY_SNAPSHOT && !after_clock_change,
-            sweep: self.sweep,
             ..self.request.clone()
         };
         self.state = match Running::start(&request, after_clock_change, now) {
@@ -227,7 +222,7 @@ impl CountTask {
                 if !running.no_state {
                     self.state_folder.works(log, COLLECTOR, "using the state folder");
                 }
-                self.device = tree.device;
+                self.devices = tree.devices;
                 running.output = tree.output;
                 if !self.request.counts {
                     running.next = Some(interval);
@@ -238,26 +233,16 @@ impl CountTask {
                 self.results.log(&count, log);
                 self.last = Some((document.hosts, document.metrics));
                 running.after_clock_change = false;
-                running.is_publishing = true;
                 self.report = Some(document);
-            }
-            Report::Swept(files) => {
-                log.info(
-                    COLLECTOR,
-                    format_args!("removed {files} left-over temporary files"),
-                    &[],
-                );
             }
             Report::Published => {
                 self.publishing
                     .works(log, COLLECTOR, &publishing(&running.output));
-                self.sweep = false;
                 running.next = Some(interval);
             }
             Report::NotPublished { error, cause } => {
                 self.publishing
                     .fails_as(cause, log, COLLECTOR, &Error::msg(error));
-                self.sweep = true;
                 running.next = Some(retry);
             }
             Report::Failed(error) => {
@@ -289,7 +274,6 @@ impl CountTask {
     fn died(&mut self, status: ExitStatus, log: &mut Log) -> Duration {
         let back_off = FIRST_BACK_OFF * (1 << self.deaths.min(MAX_DOUBLINGS));
         self.deaths = self.deaths.saturating_add(1);
-        self.sweep = true;
         let ignored = match self.deaths {
             DEATHS_BY_SNAPSHOT.. => ", the next one ignores the snapshot",
             _ => "",

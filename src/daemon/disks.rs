@@ -42,7 +42,6 @@ impl DisksTask {
     /// is this daemon's own, and kept until the next values.
     pub fn new(config: &Config, keep_file: bool, log: &mut Log) -> Self {
         let mut outlet = Outlet::new(COLLECTOR, config.disks.output.clone(), Durability::Volatile);
-        outlet.sweep(log);
         if !keep_file {
             outlet.remove(log);
         }
@@ -62,9 +61,9 @@ impl DisksTask {
         }
     }
 
-    /// Sets the device of the whisper tree's file system; `None` if it is unknown.
-    pub fn set_whisper_device(&mut self, device: Option<Device>) {
-        self.collector.set_whisper_device(device);
+    /// Sets the devices of the whisper tree's file system; empty if they are unknown.
+    pub fn set_whisper_devices(&mut self, devices: Vec<Device>) {
+        self.collector.set_whisper_devices(devices);
     }
 
     /// Takes a sample and publishes what the window gives. True for the first sample.

@@ -76,8 +76,6 @@ pub struct Outlet {
     path: PathBuf,
     durability: Durability,
     health: Health,
-    /// Whether the last document could not be published.
-    failed: bool,
 }
 
 impl Outlet {
@@ -88,19 +86,6 @@ impl Outlet {
             path,
             durability,
             health: Health::default(),
-            failed: false,
-        }
-    }
-
-    /// Removes temporary files that killed runs left beside the file, or that could not be removed at the time.
-    pub fn sweep(&self, log: &mut Log) {
-        // A directory that can't be read can't be published to either, and that is said then.
-        if let Ok(swept @ 1..) = publish::sweep(&self.path) {
-            log.info(
-                self.collector,
-                format_args!("removed {swept} left-over temporary files"),
-                &[],
-            );
         }
     }
 
@@ -109,14 +94,9 @@ impl Outlet {
         let published = publish::publish(&self.path, document, self.durability);
         let worked = published.is_ok();
         match published {
-            Ok(()) if self.failed => {
-                self.sweep(log);
-                self.works(log);
-            }
             Ok(()) => self.works(log),
             Err(error) => self.fails(log, error.context(format!("publishing {:?}", self.path))),
         }
-        self.failed = !worked;
         worked
     }
 

@@ -44,7 +44,6 @@ impl VmwareTask {
     /// is then removed.
     pub fn new(config: &Config, log: &mut Log) -> Option<Self> {
         let mut outlet = Outlet::new(COLLECTOR, config.vmware.output.clone(), Durability::Volatile);
-        outlet.sweep(log);
         let detection = detect(&config.host.sys);
         if !detection.is_vmware {
             log.info(

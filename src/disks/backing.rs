@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::mounts::btrfs_devices;
+use crate::kernel;
+
+/// The major number of file systems that are not on one block device.
+const ANONYMOUS_MAJOR: u32 = 0;
 /// A file system on more devices than this is none that a machine has.
 const MAX_DEVICES: usize = 10_000;
 
@@ -19,15 +24,29 @@ pub struct Device {
     pub minor: u32,
 }
 
-impl Device {
-    /// Returns the device of the file system that `path` is on. `None` if there is no such file.
-    pub fn under(path: &Path) -> Option<Self> {
-        let device = fs::metadata(path).ok()?.dev();
-        Some(Self {
-            major: rustix::fs::major(device),
-            minor: rustix::fs::minor(device),
-        })
+/// Returns the devices of the file system that `path` is on. Empty if there is no such file. A network or virtual file
+/// system has a number that no block device has.
+pub fn devices_under(proc: &Path, sys: &Path, path: &Path) -> Vec<Device> {
+    let Ok(metadata) = fs::metadata(path) else {
+        return Vec::new();
+    };
+    let device = metadata.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    if major != ANONYMOUS_MAJOR {
+        return vec![Device { major, minor }];
     }
+    let devices = btrfs_devices(proc, sys, path);
+    devices.iter().filter_map(|device| number_of(device)).collect()
+}
+
+/// Reads the number of the block device that has this directory in sysfs.
+fn number_of(device: &Path) -> Option<Device> {
+    let number = kernel::attribute(&device.join("dev"))?;
+    let (major, minor) = number.split_once(':')?;
+    Some(Device {
+        major: major.parse().ok()?,
+        minor: minor.parse().ok()?,
+    })
 }
 
 /// Returns the whole block devices that make up a device, by the names that /proc/diskstats gives them. Empty if it

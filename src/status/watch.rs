@@ -1,6 +1,7 @@
 //! `status --watch`: the status again and again, with the past of each figure, until interrupted.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use rustix::io::Errno;
 use super::bars::history;
 use super::screen::Screen;
 use super::{Status, table};
+use crate::nonblocking::NonBlocking;
 use crate::output;
 use crate::report::to_line;
 use crate::signals::Signals;
@@ -81,10 +83,11 @@ impl Histories {
     }
 }
 
-/// Shows the status every `interval` until SIGINT, SIGTERM, SIGHUP or until nobody reads it any more. The exit code
-/// is that of the last status.
+/// Shows the status every `interval` until SIGINT, SIGTERM, SIGHUP or until nobody reads it any more. Returns the exit
+/// code of the last status.
 pub fn run(interval: Duration, json: bool, mut read: impl FnMut() -> Status) -> Result<ExitCode> {
     let mut signals = Signals::catch()?;
+    let stdout = output::nonblocking_stdout();
     let mut histories = Histories::default();
     let mut drawn = Drawn::default();
     loop {
@@ -96,30 +99,54 @@ pub fn run(interval: Duration, json: bool, mut read: impl FnMut() -> Status) -> 
         } else {
             drawn.frame(&status, &histories)
         };
-        let is_read = output::print(&frame);
-        while Instant::now() < due && !signals.stop() {
-            wait(&mut signals, due)?;
-            if signals.take_reload() {
-                return Ok(status.exit_code());
-            }
+        let is_read = write(&stdout, frame.as_bytes(), &mut signals)?;
+        while is_read && !has_ended(&mut signals) && Instant::now() < due {
+            wait(&signals, None, Some(due))?;
         }
-        if signals.stop() || !is_read {
+        if !is_read || has_ended(&mut signals) {
             return Ok(status.exit_code());
         }
     }
 }
 
-fn wait(signals: &mut Signals, due: Instant) -> Result<()> {
-    let left = due.saturating_duration_since(Instant::now());
-    let timeout = Timespec {
-        tv_sec: left.as_secs().cast_signed(),
-        tv_nsec: left.subsec_nanos().into(),
-    };
-    match poll(&mut [PollFd::new(signals, PollFlags::IN)], Some(&timeout)) {
-        Ok(_) | Err(Errno::INTR) => signals.drain(),
-        Err(errno) => return Err(errno).context("waiting for the next status"),
+/// Writes a frame, however long its reader takes. Returns false if the reader has gone or a signal ends the wait.
+fn write(stdout: &NonBlocking, frame: &[u8], signals: &mut Signals) -> Result<bool> {
+    let mut rest = frame;
+    while !rest.is_empty() {
+        if has_ended(signals) {
+            return Ok(false);
+        }
+        match stdout.write(rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait(signals, Some(stdout), None)?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Ok(false),
+        }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Whether a signal asked to end. SIGHUP ends it too: its terminal was closed.
+fn has_ended(signals: &mut Signals) -> bool {
+    signals.receive();
+    signals.stop() || signals.is_hung_up()
+}
+
+/// Waits for a signal, until `stdout` is writable or until `due`.
+fn wait(signals: &Signals, stdout: Option<&NonBlocking>, due: Option<Instant>) -> Result<()> {
+    let timeout = due.map(|due| {
+        let left = due.saturating_duration_since(Instant::now());
+        Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: left.subsec_nanos().into(),
+        }
+    });
+    let mut waiting = vec![PollFd::new(signals, PollFlags::IN)];
+    waiting.extend(stdout.map(|stdout| PollFd::new(stdout, PollFlags::OUT)));
+    match poll(&mut waiting, timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno).context("waiting for the next status"),
+    }
 }
 
 /// What is on the terminal by now.

@@ -152,7 +152,7 @@ impl Probe {
     /// Ends the helper for good.
     pub fn stop(&mut self) {
         if let Some(mut helper) = self.helper.take() {
-            helper.stop(Duration::ZERO);
+            helper.stop();
         }
     }
 

@@ -28,12 +28,14 @@ pub struct Request {
     pub state_dir: Option<PathBuf>,
     /// Whether to use the old snapshot; otherwise every directory is read.
     pub use_snapshot: bool,
-    /// Whether to remove temporary files that killed workers left beside the output.
-    pub sweep: bool,
     /// From the end of a count to the start of the next: a field of the document.
     pub interval: Duration,
     /// The settings of the count, except for the whisper directory.
     pub settings: CountSettings,
+    /// Mount point of procfs.
+    pub proc: PathBuf,
+    /// Mount point of sysfs.
+    pub sys: PathBuf,
     /// The other files that are written, by their key: the output must not be one of them.
     pub other_files: Vec<(String, PathBuf)>,
 }
@@ -62,10 +64,11 @@ impl Request {
             output: graphite.output.clone(),
             state_dir: state_dir.clone(),
             use_snapshot: true,
-            sweep: true,
             interval: graphite.interval,
             // Which directory is counted is the worker's choice.
             settings: CountSettings::new(graphite, Path::new("")),
+            proc: config.host.proc.clone(),
+            sys: config.host.sys.clone(),
             other_files: others
                 .into_iter()
                 .filter_map(|(key, path)| Some((key.to_string(), path?)))
@@ -105,8 +108,6 @@ pub enum Report {
     Progress,
     /// The count is complete, but not published yet.
     Counted(Box<Count>, GraphiteReport),
-    /// So many left-over temporary files were removed.
-    Swept(usize),
     /// The document is published. It is the last report.
     Published,
     /// The document could not be published. It is the last report.
@@ -127,6 +128,6 @@ pub struct Tree {
     pub whisper_dir: PathBuf,
     /// The published file that belongs to it.
     pub output: PathBuf,
-    /// The device of its file system; `None` if there is no such directory.
-    pub device: Option<Device>,
+    /// The devices of its file system. Empty if they are unknown or if there is no such directory.
+    pub devices: Vec<Device>,
 }

@@ -221,7 +221,14 @@ impl Kind {
                 "0xffffffffff",
             ]),
             Self::Patterns => {
-                let mut values = list(&["[1]", "[[]]", "[{}]", "[\"a\", true]", "[\"{a\"]", "[2026-11-22]"]);
+                let mut values = list(&[
+                    "[1]",
+                    "[[]]",
+                    "[{}]",
+                    "[\"a\", true]",
+                    "[\"[b-a]\"]",
+                    "[2026-11-22]",
+                ]);
                 values.extend([
                     format!("[{long}]"),
                     format!("[\"{}\"]", "x".repeat(4097)),

@@ -80,8 +80,13 @@ impl Plant {
         }
     }
 
-    /// Whether what is published replaces it.
+    /// Whether a published document replaces it.
     pub fn gives_way_to(self, user: User) -> bool {
+        self.is_removable_by(user) && !matches!(self, Socket | Device)
+    }
+
+    /// Whether it is removed from the name of a temporary file.
+    pub fn is_removable_by(self, user: User) -> bool {
         user != User::Ordinary && !matches!(self, EmptyDirectory | FullDirectory)
     }
 }

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -104,12 +105,16 @@ run = "{self.path("run")}"
     def command(self, *arguments):
         return [BINARY, "--config", self.path("gatherer.toml"), *arguments]
 
-    def start(self):
+    def start(self, **environment):
         """Where no journal is, so that what can't be in the log file is on stderr."""
         hidden = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh"]
         with open(self.path("stderr"), "a") as stderr:
             self.daemon = subprocess.Popen(
-                hidden + self.command("run"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
+                hidden + self.command("run"),
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
             )
 
     def stop(self):
@@ -411,16 +416,109 @@ def log_is_on_a_full_disk():
         said_once(made, ERRNOS["ENOSPC"])
 
 
-def temporary_files_that_cannot_be_removed_go_later():
+def temporary_files_that_cannot_be_removed_do_not_pile_up():
     with machine() as made, Faults(made, "out") as faults:
         made.start()
         made.wait_for_new()
         faults.inject(rename="EIO", unlink="EIO")
-        wait_for("temporary files", lambda: len(os.listdir(made.path("behind-out"))) > 6)
+        temporary = {f".{name}.tmp" for name in ALL}
+        wait_for("temporary files", lambda: temporary <= set(os.listdir(made.path("behind-out"))))
+        faults.wait_for_more(30)
+        left = set(os.listdir(made.path("behind-out")))
+        assert left <= temporary | set(ALL), left
         faults.none()
         wait_for("them to go", lambda: set(os.listdir(made.path("behind-out"))) <= set(ALL))
         made.wait_for_new()
         made.stop()
+
+
+class Skipped(Exception):
+    pass
+
+
+def run_or_skip(*command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise Skipped(f"{command[0]}: {done.stderr.strip()}")
+
+
+class Ext4:
+    """An ext4 file system in a file, mounted over one of the machine's directories, that can be frozen."""
+
+    def __init__(self, made, name):
+        self.image, self.mount = made.path("image"), made.path(name)
+
+    def __enter__(self):
+        with open(self.image, "wb") as file:
+            file.truncate(64 << 20)
+        run_or_skip("mkfs.ext4", "-q", self.image)
+        run_or_skip("mount", "-o", "loop", self.image, self.mount)
+        return self
+
+    def __exit__(self, *_):
+        self.thaw()
+        subprocess.run(["umount", "--lazy", self.mount], check=True)
+
+    def freeze(self):
+        run_or_skip("fsfreeze", "--freeze", self.mount)
+
+    def thaw(self):
+        subprocess.run(["fsfreeze", "--unfreeze", self.mount], stderr=subprocess.DEVNULL)
+
+
+class Heartbeats:
+    """A notify socket that remembers when the heartbeats came."""
+
+    def __init__(self, made):
+        self.path, self.times = made.path("notify"), []
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        threading.Thread(target=self.receive, daemon=True).start()
+
+    def receive(self):
+        while True:
+            if b"WATCHDOG=1" in self.socket.recv(8192):
+                self.times.append(time.monotonic())
+
+
+def is_blocked(made):
+    """Whether the daemon waits in the kernel, and no signal can end the wait."""
+    with open(f"/proc/{made.daemon.pid}/stat") as file:
+        return file.read().rsplit(") ", 1)[1].startswith("D")
+
+
+# As systemd/shinken-gatherer.service has it.
+WATCHDOG_SECONDS = 30
+
+
+def freeze_is_waited_for(name):
+    def test():
+        with machine() as made, Ext4(made, name) as storage:
+            beats = Heartbeats(made)
+            made.start(NOTIFY_SOCKET=beats.path, WATCHDOG_USEC=str(WATCHDOG_SECONDS * 1000000))
+            made.wait_for_new()
+            wait_for("a heartbeat", lambda: beats.times)
+            storage.freeze()
+            frozen = time.monotonic()
+            wait_for("the daemon to wait", lambda: is_blocked(made))
+            time.sleep(10)
+            assert is_blocked(made)
+            storage.thaw()
+            made.wait_for_new()
+            wait_for("a heartbeat", lambda: beats.times[-1] > frozen + 10)
+            gaps = [after - before for before, after in zip(beats.times, beats.times[1:])]
+            assert max(gaps) < WATCHDOG_SECONDS, gaps
+            assert not torn(made) and read(made.path("stderr")) == "", made.log()
+            # Longer than the watchdog: the signal that systemd sends then ends the daemon at the thaw.
+            storage.freeze()
+            wait_for("the daemon to wait", lambda: is_blocked(made))
+            made.daemon.send_signal(signal.SIGABRT)
+            time.sleep(0.5)
+            assert made.alive()
+            storage.thaw()
+            assert made.daemon.wait(PATIENCE) == -signal.SIGABRT
+
+    return test
 
 
 def readers_say_that_it_cannot_be_read():
@@ -452,12 +550,14 @@ TESTS = {
     "closing-an-output-fails": output_is_unimpressed(flush="EIO"),
     "outputs-take-short-writes": output_is_unimpressed(write="short"),
     "outputs-become-read-only": outputs_become_read_only,
-    "temporary-files-that-cannot-be-removed-go-later": temporary_files_that_cannot_be_removed_go_later,
+    "temporary-files-that-cannot-be-removed-do-not-pile-up": temporary_files_that_cannot_be_removed_do_not_pile_up,
     **{f"writing-the-log-fails-with-{errno}": log_fails(write=errno) for errno in ERRNOS},
     "the-log-cannot-be-opened": log_cannot_be_opened,
     "the-log-takes-short-writes": log_takes_short_writes,
     "the-log-is-dev-full": log_is_dev_full,
     "the-log-is-on-a-full-disk": log_is_on_a_full_disk,
+    "freeze-under-the-log-is-waited-for": freeze_is_waited_for("logs"),
+    "freeze-under-the-outputs-is-waited-for": freeze_is_waited_for("out"),
     "readers-say-that-it-cannot-be-read": readers_say_that_it_cannot_be_read,
 }
 
@@ -470,5 +570,7 @@ for name, test in TESTS.items():
     try:
         test()
         print("ok storage-" + name, flush=True)
+    except Skipped as reason:
+        print(f"skip storage-{name}: {reason}", flush=True)
     except Exception as problem:
         print(f"# {problem!r}\nnot ok storage-{name}", flush=True)

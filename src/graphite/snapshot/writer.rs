@@ -5,8 +5,6 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use tempfile::TempPath;
-
 use super::{BUFFER_BYTES, Checked, Reader, Record};
 
 /// The snapshot that a count makes. Errors are kept until [`Writer::finish`]: they must not stop the count.
@@ -21,8 +19,18 @@ pub struct Writer {
 enum Output {
     /// Nothing is written: all records up to this offset of the old snapshot are the same.
     Unchanged(u64),
-    Temporary(BufWriter<Checked<File>>, TempPath),
+    Temporary(BufWriter<Checked<File>>, Temporary),
     Failed(io::Error),
+}
+
+/// The path of a temporary file, which is removed when this is dropped. After a rename there is none.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 impl Writer {
@@ -54,7 +62,7 @@ impl Writer {
         }
     }
 
-    fn start_at(&self, old: Option<&Reader>, end: u64) -> io::Result<(BufWriter<Checked<File>>, TempPath)> {
+    fn start_at(&self, old: Option<&Reader>, end: u64) -> io::Result<(BufWriter<Checked<File>>, Temporary)> {
         let mut name = self.path.clone().into_os_string();
         name.push(".tmp");
         // That of a count that was killed.
@@ -64,7 +72,7 @@ impl Writer {
         }
         let mut options = OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o600).open(&name)?;
-        let temporary = TempPath::try_from_path(name)?;
+        let temporary = Temporary(name.into());
         let mut file = BufWriter::with_capacity(BUFFER_BYTES, Checked::new(file));
         file.write_all(&self.header)?;
         if let Some(old) = old {
@@ -94,7 +102,7 @@ impl Writer {
         file.write_all(&checksum)?;
         file.flush()?;
         // Not synced: a partial file fails its checksum, which costs one full scan.
-        temporary.persist(&self.path).map_err(|refused| refused.error)
+        fs::rename(&temporary.0, &self.path)
     }
 }
 

@@ -1,0 +1,68 @@
+//! Writing to stdout or stderr without waiting for the program or the person that reads it.
+
+use std::fs::File;
+use std::io::{ErrorKind, Result, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::net::{SendFlags, send};
+
+use crate::gate;
+
+/// A pipe that poll(2) reports as writable takes this much at once (PIPE_BUF).
+const ATOMIC_BYTES: usize = 4096;
+
+/// An inherited descriptor, written to without blocking.
+///
+/// `O_NONBLOCK` on the descriptor itself would also change it for the shell and all others that share it.
+#[derive(Debug)]
+pub enum NonBlocking {
+    /// A terminal or pipe, opened again with `O_NONBLOCK`.
+    Reopened(File),
+    /// A socket: `MSG_DONTWAIT` says the same for each call.
+    Socket(BorrowedFd<'static>),
+    /// A regular file, or something that cannot be opened again, such as another user's terminal. A terminal that takes
+    /// only a part of a line can then still block.
+    Polled(BorrowedFd<'static>),
+}
+
+impl NonBlocking {
+    /// Prepares an inherited descriptor.
+    pub fn new(descriptor: BorrowedFd<'static>) -> Self {
+        let file_type = fstat(descriptor).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        match file_type {
+            Ok(FileType::Socket) => Self::Socket(descriptor),
+            Ok(FileType::Fifo | FileType::CharacterDevice) => {
+                let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+                let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                match openat(CWD, path, flags, Mode::empty()) {
+                    Ok(file) => Self::Reopened(file.into()),
+                    Err(_) => Self::Polled(descriptor),
+                }
+            }
+            _ => Self::Polled(descriptor),
+        }
+    }
+
+    /// Writes the start of `bytes` and returns how much was written; `WouldBlock` if nothing can be now.
+    pub fn write(&self, bytes: &[u8]) -> Result<usize> {
+        match self {
+            Self::Reopened(file) => (&mut &*file).write(bytes),
+            Self::Socket(socket) => Ok(send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?),
+            Self::Polled(descriptor) if gate::takes_more(descriptor) => {
+                let start = &bytes[..bytes.len().min(ATOMIC_BYTES)];
+                Ok(rustix::io::write(descriptor, start)?)
+            }
+            Self::Polled(_) => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl AsFd for NonBlocking {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Reopened(file) => file.as_fd(),
+            Self::Socket(descriptor) | Self::Polled(descriptor) => *descriptor,
+        }
+    }
+}
