@@ -281,6 +281,28 @@ fn silent_state_folder_delays_only_the_count() {
 }
 
 #[test]
+fn hung_worker_does_not_outlive_a_killed_daemon() {
+    let name = "hung_worker_does_not_outlive_a_killed_daemon";
+    let place = place();
+    let Some(mut storage) = Storage::fuse(&place, "whisper") else {
+        return skip(name, "file systems cannot be mounted here");
+    };
+    storage.hang();
+    let mut daemon = Daemon::start_notifying(&place, None);
+    daemon.wait_for_message("READY=1");
+    let id = daemon.child.id();
+    wait_for("a worker", || workers_of(id).first().copied());
+    // It has read its request by now: it holds the lock.
+    wait_for("the worker to hang", || {
+        let status = place.command().arg("status").output().unwrap();
+        text(&status.stdout).contains("a count is running").then_some(())
+    });
+    daemon.child.kill().unwrap();
+    daemon.child.wait().unwrap();
+    wait_for("the worker's end", || workers_of(id).is_empty().then_some(()));
+}
+
+#[test]
 fn thawed_worker_finishes_its_count_once() {
     let name = "thawed_worker_finishes_its_count_once";
     let place = place();
