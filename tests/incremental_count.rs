@@ -99,18 +99,21 @@ fn random_changes_give_right_count_and_fewest_reads() {
 #[test]
 fn random_changes_without_waiting_are_all_counted() {
     let mut numbers = Numbers::seeded();
-    let mut tree = Tree::in_memory();
-    tree.settings.settling_time = Duration::from_secs(2);
-    for step in 0..3000 {
-        change(&tree.whisper, &mut numbers);
-        if directories(&tree.whisper).len() > 60 {
-            fs::remove_dir_all(&directories(&tree.whisper)[1]).unwrap();
+    for settling_time in [Duration::from_secs(2), HOUR] {
+        let mut tree = Tree::in_memory();
+        tree.settings.settling_time = settling_time;
+        for step in 0..1000 {
+            change(&tree.whisper, &mut numbers);
+            if directories(&tree.whisper).len() > 60 {
+                fs::remove_dir_all(&directories(&tree.whisper)[1]).unwrap();
+            }
+            let count = tree.count();
+            assert_eq!(figures(&count), naive(&tree.whisper).figures(), "step {step}");
+            // Within the hour nothing settles, so that the snapshot is that of a full scan.
+            if settling_time == HOUR {
+                assert!(tree.records() == tree.full_scan().1, "step {step}");
+            }
         }
-        assert_eq!(
-            figures(&tree.count()),
-            naive(&tree.whisper).figures(),
-            "step {step}"
-        );
     }
 }
 
@@ -562,4 +565,22 @@ fn progress_is_reported_and_its_error_ends_the_count() {
     assert!(format!("{error:#}").ends_with(": enough"), "{error:#}");
     assert_eq!(fs::read(&tree.snapshot).unwrap(), before);
     assert_eq!(tree.state_files(), ["whisper.snapshot"]);
+}
+
+/// The record of the parent is the same before and after, so that only the removal itself differs.
+#[test]
+fn removal_within_one_clock_tick_removes_the_record() {
+    let mut tree = Tree::in_memory();
+    tree.settings.settling_time = HOUR;
+    tree.metric("host/a.wsp");
+    let stamp = || fs::metadata(tree.path("host")).unwrap().modified().unwrap();
+    wait_for("a removal at the time of the last change", || {
+        fs::create_dir(tree.path("host/z")).unwrap();
+        let before = stamp();
+        tree.count();
+        fs::remove_dir(tree.path("host/z")).unwrap();
+        (stamp() == before).then_some(())
+    });
+    tree.count();
+    assert!(tree.records() == tree.full_scan().1);
 }
