@@ -473,6 +473,8 @@ fn devices_that_are_made_of_each_other_end() {
     let device = host.sys(&format!("dev/block/{major}:{minor}"));
     let whisper_disks = |host: &mut Host| {
         host.write_good();
+        // The count worker has reported the device of the tree.
+        host.place.wait_for_log(" INFO graphite: ");
         host.samples();
         host.place.disks().expect("the disks")["whisper_disks"].clone()
     };

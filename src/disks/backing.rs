@@ -32,11 +32,14 @@ pub fn devices_under(proc: &Path, sys: &Path, path: &Path) -> Vec<Device> {
     };
     let device = metadata.dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    if major != ANONYMOUS_MAJOR {
-        return vec![Device { major, minor }];
+    let btrfs = match major {
+        ANONYMOUS_MAJOR => btrfs_devices(proc, sys, path),
+        _ => Vec::new(),
+    };
+    match btrfs.is_empty() {
+        true => vec![Device { major, minor }],
+        false => btrfs.iter().filter_map(|device| number_of(device)).collect(),
     }
-    let devices = btrfs_devices(proc, sys, path);
-    devices.iter().filter_map(|device| number_of(device)).collect()
 }
 
 /// Reads the number of the block device that has this directory in sysfs.

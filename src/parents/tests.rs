@@ -28,6 +28,11 @@ struct Daemon(Child);
 impl Daemon {
     fn start(root: &TempDir, name: &str, pid_file: &str) -> Self {
         let child = Command::new("sleep").arg0(name).arg("600").spawn().unwrap();
+        // The kernel lets the parent of a new process go on before it has set the command line.
+        let command_line = format!("/proc/{}/cmdline", child.id());
+        while fs::read(&command_line).unwrap().is_empty() {
+            thread::yield_now();
+        }
         fs::write(root.path().join(pid_file), format!("{}\n", child.id())).unwrap();
         Self(child)
     }
