@@ -305,7 +305,7 @@ fn daemon_itself_never_touches_the_tree() {
         .arg("--config")
         .arg(place.path("gatherer.toml"))
         .arg("run");
-    let daemon = Daemon::spawn(&mut command, None);
+    let mut daemon = Daemon::spawn(&mut command, None);
     // strace has started other processes before it.
     place.wait_for_log("INFO daemon: started");
     let pid = wait_for("the daemon", || {
@@ -322,7 +322,7 @@ fn daemon_itself_never_touches_the_tree() {
         (lines(&place, " hosts, ") > counts + 3).then_some(())
     });
     kill_process(reloads, Signal::TERM).unwrap();
-    drop(daemon);
+    wait_for("the daemon's end", || daemon.child.try_wait().unwrap());
     let touches = |text: &str| text.contains("/storage/whisper") || text.contains("/out/");
     let mut workers = 0;
     for entry in fs::read_dir(place.path("")).unwrap() {
