@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use rustix::fs::{FlockOperation, flock, major, minor};
 use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::config::Config;
 use crate::open;
@@ -71,11 +72,13 @@ impl Lock {
                 return Ok(Some(Self { file }));
             }
             // It can be shared unless a daemon holds it.
-            let shared = try_flock(&file, FlockOperation::NonBlockingLockShared)?;
-            if !shared || Instant::now() >= deadline {
+            let is_shared = try_flock(&file, FlockOperation::NonBlockingLockShared)?;
+            if !is_shared && !was_killed(&file) || Instant::now() >= deadline {
                 return Err(already_running(&file, path));
             }
-            flock(&file, FlockOperation::Unlock)?;
+            if is_shared {
+                flock(&file, FlockOperation::Unlock)?;
+            }
             sleep(RETRY_PAUSE);
         }
         Ok(None)
@@ -211,6 +214,15 @@ fn try_flock(file: &File, operation: FlockOperation) -> Result<bool> {
 fn already_running(file: &File, path: PathBuf) -> Error {
     let pid = file.metadata().ok().and_then(|file| holder(&file));
     AlreadyRunning { path, pid }.into()
+}
+
+/// Whether the process that took the lock does not exist any more. If a daemon is killed while it starts a child process,
+/// that child holds the lock for the moment until it runs its program.
+fn was_killed(file: &File) -> bool {
+    let pid = file.metadata().ok().and_then(|file| holder(&file));
+    let pid = pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    // The kernel does not list a lock whose process is gone.
+    pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 /// Returns the pid of the process that holds an exclusive flock on a file or folder.

@@ -54,6 +54,15 @@ fn read_on(machine: &Machine, which: usize, stop: &AtomicBool) -> usize {
     reads
 }
 
+/// Sets a flag when it is dropped.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 #[allow(
     clippy::print_stderr,
@@ -70,6 +79,8 @@ fn readers_see_whole_documents_through_a_thousand_kills() {
             let (machine, stop) = (&machine, &stop);
             scope.spawn(move || read_on(machine, which, stop))
         });
+        // Also if an assertion fails: the scope waits for the readers.
+        let stop_readers = SetOnDrop(&stop);
         for _ in 0..KILLS {
             let intervals = all.map(|_| 1 + random.below(20) as u64);
             machine.configure(&all, 5 + random.below(95) as u64, intervals);
@@ -91,7 +102,7 @@ fn readers_see_whole_documents_through_a_thousand_kills() {
                 break;
             }
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stop_readers);
         readers.map(|reader| reader.join().unwrap()).into()
     });
     eprintln!(

@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -90,6 +91,25 @@ fn second_run_exits_75_with_pid_and_changes_nothing() {
     // The lock file stays, but not the lock.
     assert!(place.path(LOCK).exists());
     start(&place).stop();
+}
+
+#[test]
+fn run_waits_for_the_lock_of_a_killed_daemon() {
+    let place = quiet_place();
+    fs::create_dir_all(place.path(LOCK).parent().unwrap()).unwrap();
+    // The process that took the lock ends at once. Another one has inherited it, as a child process has for a moment
+    // if the daemon is killed while it starts it.
+    let mut heir = Command::new("sh")
+        .args(["-c", "umask 077; exec 9<>\"$0\"; flock -x 9; echo; exec sleep 1"])
+        .arg(place.path(LOCK))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut locked = [0];
+    heir.stdout.as_mut().unwrap().read_exact(&mut locked).unwrap();
+    let daemon = start(&place);
+    assert_eq!(heir.try_wait().unwrap().and_then(|status| status.code()), Some(0));
+    daemon.stop();
 }
 
 #[test]
