@@ -30,6 +30,9 @@ const FILE: &str = "lock";
 const PROC_LOCKS: &str = "/proc/locks";
 /// Longest text of a lock file that is read, in bytes: two paths and their escapes.
 const MAX_TEXT_BYTES: u64 = 64 * 1024;
+/// A daemon that is killed while it starts a child process leaves the lock to that child, until it has executed its
+/// program.
+const SPAWN_WAIT: Duration = Duration::from_millis(300);
 /// Longest wait for `once --write` or `clean-up` to release the lock, and how often it is tried.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
@@ -65,14 +68,14 @@ impl Lock {
     /// Fails with [`AlreadyRunning`] if a daemon holds it, and if no lock file can be opened.
     pub fn exclusive(config: &Config, is_stopping: impl Fn() -> bool) -> Result<Option<Self>> {
         let (file, path) = open_first(config)?;
-        let deadline = Instant::now() + MAX_WAIT;
+        let started = Instant::now();
         while !is_stopping() {
             if try_flock(&file, FlockOperation::NonBlockingLockExclusive)? {
                 return Ok(Some(Self { file }));
             }
             // It can be shared unless a daemon holds it.
             let shared = try_flock(&file, FlockOperation::NonBlockingLockShared)?;
-            if !shared || Instant::now() >= deadline {
+            if started.elapsed() >= if shared { MAX_WAIT } else { SPAWN_WAIT } {
                 return Err(already_running(&file, path));
             }
             flock(&file, FlockOperation::Unlock)?;
