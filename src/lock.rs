@@ -9,7 +9,7 @@
 use std::fmt::{self, Display};
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -155,6 +155,10 @@ fn candidates(config: &Config) -> Vec<PathBuf> {
 
 fn open_first(config: &Config) -> Result<(File, PathBuf)> {
     create_folder(&config.host.run.join(FOLDER));
+    // Now, and not later by the count worker: another daemon would then find a lock file that was no choice before.
+    if let Some(state_dir) = &config.state_dir {
+        let _ = DirBuilder::new().mode(0o700).create(state_dir);
+    }
     let mut errors = Vec::new();
     for path in candidates(config) {
         match open(&path) {
