@@ -1,7 +1,7 @@
 //! A machine that publishes all three files: it says it is VMware's, and has one disk and no guest library.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,6 +31,9 @@ impl Machine {
     /// With the outputs in these directories.
     pub fn new(directories: [&str; 3]) -> Self {
         let place = Place::new();
+        // Whichever user runs the daemon creates the folder of its lock here.
+        fs::create_dir(place.path("run")).unwrap();
+        fs::set_permissions(place.path("run"), Permissions::from_mode(0o1777)).unwrap();
         for directory in [
             "log",
             "proc",
