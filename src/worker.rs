@@ -6,9 +6,9 @@
 pub mod protocol;
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write, stdin, stdout};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -105,14 +105,11 @@ fn work(request: &Request) -> Result<()> {
     )
 }
 
-/// Takes the lock of the workers, on the state folder itself, which is created if only it is missing. `None` if
-/// another worker holds the lock.
+/// Takes the lock of the workers, on the state folder itself. `None` if another worker holds it.
+///
+/// The folder is not created: where it exists decides which lock the daemons of ordinary users take.
 fn lock(state_dir: &Path) -> Result<Option<File>> {
     let using = || format!("using the state folder {state_dir:?}");
-    match DirBuilder::new().mode(0o700).create(state_dir) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error).with_context(using),
-        _ => {}
-    }
     let folder = File::open(state_dir).with_context(using)?;
     if !folder.metadata().with_context(using)?.is_dir() {
         bail!("{}: not a directory", using());

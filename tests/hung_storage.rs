@@ -22,9 +22,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn place() -> Place {
     let place = Place::in_memory();
-    for folder in ["out", "state"] {
-        fs::create_dir(place.path(folder)).unwrap();
-    }
+    fs::create_dir(place.path("out")).unwrap();
     place.configure_with(
         "",
         &format!("output = {:?}\ninterval = \"300ms\"", place.path("out/count")),

@@ -311,7 +311,6 @@ fn ordinary_users_lock_is_in_state_or_beside_disk_file() {
             "needs root",
         );
     };
-    fs::create_dir(place.path("state")).unwrap();
     chown(place.path("state"), Some(NOBODY), Some(NOBODY)).unwrap();
     for lock in ["state/lock", ".disks.tmp.lock"] {
         let daemon = Daemon::spawn(&mut as_nobody(&place), None);

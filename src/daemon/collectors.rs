@@ -141,7 +141,7 @@ impl Collectors {
         if let Some(vmware) = &mut self.vmware {
             vmware.end();
         }
-        self.count.end();
+        self.count.end(Instant::now(), log);
     }
 
     fn end_disks(&mut self, log: &mut Log) {

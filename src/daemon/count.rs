@@ -147,7 +147,9 @@ impl CountTask {
     }
 
     /// Kills the worker: the daemon ends.
-    pub fn end(&mut self) {
+    pub fn end(&mut self, now: Instant, log: &mut Log) {
+        // It may be publishing since it was last heard.
+        self.receive(now, log);
         if let State::Running(running) = &mut self.state {
             running.stop();
         }

@@ -53,7 +53,9 @@ impl Place {
         let place = Self {
             dir: tempfile::tempdir_in(directory).unwrap(),
         };
-        fs::create_dir(place.path("whisper")).unwrap();
+        for folder in ["whisper", "state"] {
+            fs::create_dir(place.path(folder)).unwrap();
+        }
         place.configure("");
         place
     }
@@ -205,6 +207,7 @@ impl Daemon {
         let everyone =
             |path: PathBuf, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         everyone(place.path(""), 0o777);
+        everyone(place.path("state"), 0o777);
         everyone(place.path("gatherer.toml"), 0o644);
         let mut command = Command::new(copy_of_binary(place));
         command

@@ -142,7 +142,9 @@ impl User {
         let place = &machine.place;
         fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).unwrap();
         fs::set_permissions(place.path("gatherer.toml"), fs::Permissions::from_mode(0o644)).unwrap();
-        chown(place.path("log"), Some(self.uid()), None).unwrap();
+        for folder in ["log", "state"] {
+            chown(place.path(folder), Some(self.uid()), None).unwrap();
+        }
         let (user, capabilities) = (self.uid().to_string(), "-all,+dac_override,+fowner");
         let mut command = Command::new("setpriv");
         command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);

@@ -49,7 +49,7 @@ class Machine:
 
     def __init__(self, directory):
         self.directory = directory
-        for name in ["whisper/host", "out", "logs", "proc", "sys/block/sda/device", "sys/class/dmi/id"]:
+        for name in ["whisper/host", "state", "out", "logs", "proc", "sys/block/sda/device", "sys/class/dmi/id"]:
             os.makedirs(self.path(name))
         os.makedirs(self.path("sys/devices/system/cpu"))
         for name, text in {
