@@ -32,8 +32,12 @@ const DEBUG_VARIABLE: &str = "GATHERER_DEBUG";
 /// `AlreadyRunning` if another daemon runs: its files are then not touched, its log included.
 pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
     // The signals first: whoever sees that the lock is held may signal its holder.
-    let signals = Signals::catch()?;
-    let Some(lock) = Lock::exclusive(&config, || signals.stop())? else {
+    let mut signals = Signals::catch()?;
+    let is_stopping = || {
+        signals.receive();
+        signals.stop()
+    };
+    let Some(lock) = Lock::exclusive(&config, is_stopping)? else {
         return Ok(());
     };
     let mut log = Log::open(log_level(&config), config.log_file.as_deref());

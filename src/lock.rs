@@ -9,7 +9,7 @@
 use std::fmt::{self, Display};
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ impl Lock {
     /// Takes the lock for the daemon. Waits while another command shares it; `None` if `is_stopping` meanwhile.
     ///
     /// Fails with [`AlreadyRunning`] if a daemon holds it, and if no lock file can be opened.
-    pub fn exclusive(config: &Config, is_stopping: impl Fn() -> bool) -> Result<Option<Self>> {
+    pub fn exclusive(config: &Config, mut is_stopping: impl FnMut() -> bool) -> Result<Option<Self>> {
         let (file, path) = open_first(config)?;
         let deadline = Instant::now() + MAX_WAIT;
         while !is_stopping() {
@@ -155,10 +155,6 @@ fn candidates(config: &Config) -> Vec<PathBuf> {
 
 fn open_first(config: &Config) -> Result<(File, PathBuf)> {
     create_folder(&config.host.run.join(FOLDER));
-    // Now, and not later by the count worker: another daemon would then find a lock file that was no choice before.
-    if let Some(state_dir) = &config.state_dir {
-        let _ = DirBuilder::new().mode(0o700).create(state_dir);
-    }
     let mut errors = Vec::new();
     for path in candidates(config) {
         match open(&path) {
