@@ -79,6 +79,36 @@ fn the_whisper_directory_may_be_a_link() {
 }
 
 #[test]
+fn pseudo_file_systems_below_the_tree_are_not_counted() {
+    let place = Place::new();
+    place.metrics(["host-1/a.wsp", "mounted/b.wsp"]);
+    for folder in ["proc", "sys", "host-1/proc"] {
+        fs::create_dir(place.path("whisper").join(folder)).unwrap();
+    }
+    let shell = format!(
+        "cd {} && mount -t proc proc proc && mount -t proc proc host-1/proc && mount -t sysfs sysfs sys && \
+         mount -t tmpfs none mounted && touch mounted/c.wsp && cd / && exec \"$@\"",
+        place.path("whisper").display()
+    );
+    let mut command = Command::new("unshare");
+    let once = place.command();
+    let output = command
+        .args(["-m", "sh", "-c", &shell, "sh"])
+        .arg(once.get_program())
+        .args(once.get_args())
+        .args(["once", "--json", "--window", "10ms"])
+        .output()
+        .unwrap();
+    if stderr_of(&output).contains("mount: ") || stderr_of(&output).contains("unshare") {
+        return skip(
+            "pseudo_file_systems_below_the_tree_are_not_counted",
+            "mounts of its own need root",
+        );
+    }
+    assert_eq!(figures(&json_of(&output)["graphite"]), (2, 2), "{output:?}");
+}
+
+#[test]
 fn hosts_are_at_their_configured_depth() {
     let place = Place::new();
     place.metrics([

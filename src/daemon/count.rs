@@ -5,7 +5,7 @@ mod result;
 mod running;
 
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,6 +16,7 @@ use super::outlet::Health;
 use crate::config::Config;
 use crate::disks::backing::Device;
 use crate::logging::Log;
+use crate::plain;
 use crate::report::GraphiteReport;
 use crate::worker::protocol::{Report, Request};
 use clock::WallClock;
@@ -31,6 +32,7 @@ const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 const MAX_DOUBLINGS: u32 = 6;
 /// Deaths in a row after which the next worker ignores the snapshot, which may be the cause.
 const DEATHS_BY_SNAPSHOT: u32 = 2;
+
 /// The counts, one worker at a time, and their problems.
 #[derive(Debug)]
 pub struct CountTask {
@@ -43,6 +45,8 @@ pub struct CountTask {
     clock_set_back: bool,
     /// Workers in a row that ended without a result.
     deaths: u32,
+    /// The directory that was logged as the one that is counted.
+    whisper_dir: Option<PathBuf>,
     devices: Vec<Device>,
     counting: Health,
     publishing: Health,
@@ -78,6 +82,7 @@ impl CountTask {
             clock: WallClock::default(),
             clock_set_back: false,
             deaths: 0,
+            whisper_dir: None,
             devices: Vec::new(),
             counting: Health::default(),
             publishing: Health::default(),
@@ -223,6 +228,11 @@ impl CountTask {
             Report::Tree(tree) => {
                 if !running.no_state {
                     self.state_folder.works(log, COLLECTOR, "using the state folder");
+                }
+                if self.request.counts && self.whisper_dir.as_ref() != Some(&tree.whisper_dir) {
+                    let (from, to) = (plain::path(&tree.whisper_dir), plain::path(&tree.output));
+                    log.info(COLLECTOR, format_args!("counting {from}, publishing {to}"), &[]);
+                    self.whisper_dir = Some(tree.whisper_dir);
                 }
                 self.devices = tree.devices;
                 running.output = tree.output;

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result, anyhow};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, statat};
 use rustix::io::Errno;
 
 use super::directory::{Buffer, Entries, Names};
@@ -34,6 +34,28 @@ const PATH_FLAGS: OFlags = OFlags::PATH
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
+/// File systems without files of anybody, by their magic numbers in linux/magic.h: proc, sysfs, cgroup, cgroup2, devpts,
+/// debugfs, tracefs, securityfs, bpf, pstore, configfs, efivarfs, mqueue, binfmt_misc, fusectl, selinuxfs, hugetlbfs.
+const PSEUDO_FILE_SYSTEMS: [u32; 17] = [
+    0x9fa0,
+    0x6265_6572,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x1cd1,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0xcafe_4a11,
+    0x6165_676c,
+    0x6265_6570,
+    0xde5e_81e4,
+    0x1980_0202,
+    0x4249_4e4d,
+    0x6573_5543,
+    0xf97c_ff8c,
+    0x9584_58f6,
+];
+
 /// An open directory on the path from the whisper directory to the one that is visited.
 struct Level {
     fd: OwnedFd,
@@ -43,6 +65,8 @@ struct Level {
     is_known: bool,
     /// Whether the old snapshot has the same stamp for it: other entries are then a difference.
     is_promised: bool,
+    /// Its device if it is not that of the whisper directory.
+    device: Option<u64>,
     /// Length of the path to its parent.
     parent_path_bytes: usize,
 }
@@ -205,7 +229,10 @@ impl<'a, 'b> Walk<'a, 'b> {
         self.pace.step(&self.totals)?;
         let (depth, parent_path_bytes) = (self.levels.len(), self.path.len());
         let state = match depth {
-            0..=MAX_DEPTH => self.check_directory(known.as_ref())?,
+            0..=MAX_DEPTH => match self.check_directory(known.as_ref())? {
+                DirState::ToRead(fd, stamp) if self.is_pseudo(&fd, &stamp) => DirState::Gone,
+                state => state,
+            },
             _ => DirState::Unreadable(format!("more than {MAX_DEPTH} levels deep")),
         };
         if let DirState::Gone = state {
@@ -232,6 +259,17 @@ impl<'a, 'b> Walk<'a, 'b> {
             self.path.truncate(parent_path_bytes);
         }
         Ok(())
+    }
+
+    /// Whether a pseudo file system is mounted at this subdirectory of the deepest open directory. Those are not
+    /// counted: /proc alone can have millions of entries.
+    fn is_pseudo(&self, fd: &OwnedFd, stamp: &Stamp) -> bool {
+        let parent = self.levels.last().and_then(|level| level.device);
+        // The type has 32 bits, in a word of another size on some machines.
+        let is_pseudo = |magic: u32| PSEUDO_FILE_SYSTEMS.contains(&magic);
+        stamp.device.is_some()
+            && stamp.device != parent
+            && fstatfs(fd).is_ok_and(|found| is_pseudo(found.f_type as u32))
     }
 
     /// Checks a subdirectory of the deepest open directory, and opens it if that is needed. Fails if this process
@@ -284,6 +322,7 @@ impl<'a, 'b> Walk<'a, 'b> {
                 names: None,
                 is_known: true,
                 is_promised: false,
+                device: known.stamp.device,
                 parent_path_bytes,
             });
         }
@@ -330,6 +369,7 @@ impl<'a, 'b> Walk<'a, 'b> {
                 names: Some(entries.directories),
                 is_known: known.is_some(),
                 is_promised: promised.is_some(),
+                device: stamp.device,
                 parent_path_bytes,
             });
             return Ok(());
