@@ -203,7 +203,12 @@ impl Child {
     /// Kills the child and waits for its end, at most [`STOP_TIMEOUT`].
     pub fn stop(&mut self) {
         self.kill();
-        let deadline = Instant::now() + STOP_TIMEOUT;
+        self.wait(STOP_TIMEOUT);
+    }
+
+    /// Waits until the child exits or was killed, at most `timeout`.
+    pub fn wait(&mut self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         while let Some(pid) = self.pid {
             match waitpid(Some(pid), WaitOptions::NOHANG) {
                 Ok(None) if Instant::now() < deadline => sleep(STOP_PAUSE),

@@ -43,7 +43,8 @@ fn start_limited(place: &Place, limits: &str) -> Daemon {
 
 /// Everything that the limited daemon has written to stderr and to the log.
 fn messages(place: &Place) -> String {
-    fs::read_to_string(place.path("stderr")).unwrap() + &place.log()
+    // The shell may not have created the file yet.
+    fs::read_to_string(place.path("stderr")).unwrap_or_default() + &place.log()
 }
 
 /// Address space of the daemon when it waits, before it has counted anything, in KiB.

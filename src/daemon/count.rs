@@ -245,6 +245,7 @@ impl CountTask {
                 self.results.log(&count, log);
                 self.last = Some((document.hosts, document.metrics));
                 running.after_clock_change = false;
+                running.is_publishing = true;
                 self.report = Some(document);
             }
             Report::Published => {

@@ -25,7 +25,7 @@ fn all_are_refused(place: &Place, bad: &[Bad]) {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
-    only_these_are_in(place, &["gatherer.toml", "whisper"]);
+    only_these_are_in(place, &["gatherer.toml", "state", "whisper"]);
 }
 
 #[test]

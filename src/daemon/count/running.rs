@@ -21,6 +21,10 @@ const MIN_SILENCE: Duration = Duration::from_secs(5);
 /// A silent worker is reported if it writes nothing for this much longer.
 const SECOND_CHANCE: Duration = Duration::from_secs(2);
 
+/// If the daemon ends while a worker publishes, the worker has this long to finish: killed, it would leave a temporary
+/// file behind.
+const PUBLISHING_GRACE: Duration = Duration::from_millis(300);
+
 /// The worker and what its reports have told so far.
 #[derive(Debug)]
 pub struct Running {
@@ -29,6 +33,8 @@ pub struct Running {
     silence: Duration,
     /// When the next worker starts, from the end of this one; `None` until its last report.
     pub next: Option<Duration>,
+    /// Whether it has counted and replaces the published file.
+    pub is_publishing: bool,
     /// The published file, once it is known.
     pub output: PathBuf,
     /// Whether it reads every directory because the clock was set back, and has not finished.
@@ -60,6 +66,7 @@ impl Running {
             contact: Contact::Responds,
             silence,
             next: None,
+            is_publishing: false,
             output: PathBuf::new(),
             after_clock_change,
             no_state: false,
@@ -148,6 +155,9 @@ impl Running {
 
     /// Kills the worker and waits for its end, for less than half a second.
     pub fn stop(&mut self) {
+        if self.is_publishing {
+            self.worker.wait(PUBLISHING_GRACE);
+        }
         self.worker.stop();
     }
 }
