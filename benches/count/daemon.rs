@@ -30,6 +30,7 @@ impl Daemon {
             path("disks"),
             path("run")
         );
+        std::fs::create_dir(path("state")).expect("creating the state folder");
         std::fs::write(path("gatherer.toml"), config).expect("writing the configuration");
         let child = Command::new(env!("CARGO_BIN_EXE_shinken-gatherer"))
             .arg("--config")
@@ -45,10 +46,10 @@ impl Daemon {
         self.work.path().join(name)
     }
 
-    /// What the kernel says of it in /proc.
-    pub fn proc(&self, file: &str) -> String {
-        let path = format!("/proc/{}/{file}", self.child.id());
-        std::fs::read_to_string(path).expect("the daemon in /proc")
+    /// Returns the pids of its child processes.
+    pub fn children(&self) -> String {
+        let pid = self.child.id();
+        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("the daemon in /proc")
     }
 
     /// The end of its log's first line with `words` once it is there, from behind them.

@@ -1,5 +1,5 @@
-//! A count from a cold disk by the running daemon: does it keep to its share of the time, and out of the way of the
-//! disks' samples?
+//! A count from a cold disk by the worker of a running daemon: does it keep to its share of the time, and do the disk
+//! samples come on time?
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 use crate::daemon::{Daemon, LONGEST_COUNT};
 use crate::tree;
 
-/// How often the daemon is looked at.
+/// Time between two looks at the worker.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// What was seen of one count.
 struct Seen {
     counted: String,
-    slices: String,
-    /// Looks at which the daemon was running, or waiting for the disk.
+    /// Looks at which the worker was running, or waiting for the disk.
     busy: u32,
     looks: u32,
     /// When the disks were published.
@@ -26,8 +25,8 @@ struct Seen {
 /// Counts once at each share, from an empty page cache. Needs root.
 pub fn run(whisper: &Path) {
     println!(
-        "{:>16}{:>16}{:>24}  in the words of the daemon's log",
-        "max_busy_percent", "busy, looked at", "disks' samples off 1 s"
+        "{:>16}{:>16}{:>24}  log of the daemon",
+        "max_busy_percent", "busy, observed", "disk samples off 1 s"
     );
     for share in [10, 25, 50, 75] {
         if tree::cold_reads(whisper).is_none() {
@@ -43,10 +42,9 @@ pub fn run(whisper: &Path) {
         // The first window is a short one.
         let worst = seen.samples.windows(2).skip(1).map(off).fold(0.0, f64::max);
         println!(
-            "{share:>14} %{busy:>14.1} %{:>24}  {}; {}",
+            "{share:>14} %{busy:>14.1} %{:>24}  {}",
             format!("{worst:.0} ms of {}", seen.samples.len()),
             seen.counted,
-            seen.slices
         );
     }
 }
@@ -64,11 +62,11 @@ fn watch(daemon: &Daemon) -> Seen {
             samples.push(Instant::now());
         }
         if looks % 100 == 0
-            && let Some(slices) = daemon.said(" unchanged; ")
+            && let Some(busy_time) = daemon.said("; busy ")
         {
+            let counted = daemon.said(" hosts, ").unwrap_or_default();
             return Seen {
-                counted: daemon.said("hosts, ").unwrap_or_default(),
-                slices,
+                counted: format!("{counted}, {busy_time} of work"),
                 busy,
                 looks,
                 samples,
@@ -78,9 +76,13 @@ fn watch(daemon: &Daemon) -> Seen {
     panic!("no count within {LONGEST_COUNT:?}");
 }
 
-/// Whether it runs, or waits for a disk.
+/// Whether the worker of the daemon runs, or waits for a disk.
 fn is_busy(daemon: &Daemon) -> bool {
-    let stat = daemon.proc("stat");
-    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
-    matches!(state, Some('R' | 'D'))
+    let workers = daemon.children();
+    let stat = |pid: &str| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    workers.split_whitespace().any(|pid| {
+        let stat = stat(pid);
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        matches!(state, Some('R' | 'D'))
+    })
 }
