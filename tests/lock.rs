@@ -422,34 +422,38 @@ fn next_start_removes_what_a_killed_daemon_left_elsewhere() {
 
 #[test]
 fn clean_up_ignores_a_list_that_another_user_may_have_written() {
+    const SERVICE_USER: u32 = 65432;
     let place = quiet_place();
-    if !rustix::process::geteuid().is_root() {
+    fs::write(place.path("victim"), "text").unwrap();
+    fs::write(place.path("disks.tmp"), "{}").unwrap();
+    fs::create_dir_all(place.path(LOCK).parent().unwrap()).unwrap();
+    fs::write(place.path(LOCK), format!("[{:?}]\n", place.path("victim"))).unwrap();
+    if chown(place.path(LOCK), Some(SERVICE_USER), None).is_err() {
         return skip(
             "lock::clean_up_ignores_a_list_that_another_user_may_have_written",
             "needs root",
         );
     }
-    let Some(service_user) = fs::read_to_string("/etc/passwd")
-        .unwrap()
-        .lines()
-        .find_map(|line| {
-            line.strip_prefix("shinken-gatherer:x:")?
-                .split(':')
-                .next()?
-                .parse()
-                .ok()
-        })
-    else {
-        return skip(
-            "lock::clean_up_ignores_a_list_that_another_user_may_have_written",
-            "there is no user shinken-gatherer",
-        );
-    };
-    fs::write(place.path("victim"), "text").unwrap();
-    fs::create_dir_all(place.path(LOCK).parent().unwrap()).unwrap();
-    fs::write(place.path(LOCK), format!("[{:?}]\n", place.path("victim"))).unwrap();
-    chown(place.path(LOCK), Some(service_user), None).unwrap();
-    assert!(run(&place, &["clean-up"]).status.success());
+    let passwd = format!(
+        "root:x:0:0::/root:/bin/sh\nshinken-gatherer:x:{SERVICE_USER}:{SERVICE_USER}::/:/bin/false\n"
+    );
+    fs::write(place.path("passwd"), passwd).unwrap();
+    // A mount of its own puts that user into /etc/passwd for this one process.
+    let shell = "mount --bind \"$0\" /etc/passwd && exec \"$@\"";
+    let clean_up = place.command();
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", shell])
+        .arg(place.path("passwd"))
+        .arg(clean_up.get_program())
+        .args(clean_up.get_args())
+        .arg("clean-up")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr_of(&output));
+    assert!(
+        !place.path("disks.tmp").exists(),
+        "the configured file is removed"
+    );
     assert!(place.path("victim").exists());
 }
 
