@@ -11,6 +11,8 @@ use std::fs::{File, Permissions};
 use std::io::{Error, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use rustix::fs::{
@@ -18,6 +20,10 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
+
+/// How often, and after which pause, the lock of a directory is tried before a random name is used instead.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
 /// Whether a published document must survive a power failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,9 +116,17 @@ impl<'a> Temporary<'a> {
     /// or if another user's file is at that name and cannot be removed.
     fn create(directory: &'a File, target: &OsStr) -> Result<Self, Errno> {
         let fixed = temporary_name(target, "");
+        // The count worker and the daemon may publish in the same directory, each for a few milliseconds.
+        let lock = || flock(directory, FlockOperation::NonBlockingLockExclusive).is_ok();
+        let is_locked = (0..LOCK_TRIES).any(|tried| {
+            if tried > 0 {
+                sleep(LOCK_PAUSE);
+            }
+            lock()
+        });
         // Without the lock, another process of ours could be writing to the file that is removed and created again
         // here, and would then publish this one's part of a document. Whoever else takes the lock costs nothing.
-        if flock(directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if is_locked {
             match unlinkat(directory, &fixed, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 // A file of our own that cannot be removed: more of them would pile up.
