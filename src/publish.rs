@@ -59,10 +59,11 @@ pub fn publish(path: &Path, document: &str, durability: Durability) -> Result<()
         .with_context(|| format!("writing a temporary file in {directory_path:?}"))?;
     // Last, so that little time is left in which something else can get there.
     ensure_replaceable(path)?;
-    temporary
-        .rename_to(name)
-        .map_err(Error::from)
-        .with_context(|| format!("replacing {path:?}"))?;
+    if let Err(errno) = temporary.rename_to(name) {
+        // Something may have got there all the same: the reason is then the same as the next time.
+        ensure_replaceable(path)?;
+        return Err(Error::from(errno)).with_context(|| format!("replacing {path:?}"));
+    }
     if durability == Durability::Synced {
         directory
             .sync_all()
