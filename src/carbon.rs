@@ -22,7 +22,7 @@ use queue::Queue;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From one attempt to the next: doubled at each failure, from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// The connection to carbon and what is still to be sent.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl Feed {
     fn close(&mut self, now: Instant) {
         self.queue.rewind();
         self.link = Link::Closed(now + self.pause);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
     }
 }
 

@@ -18,8 +18,8 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use crate::config::{Config, ConfigError};
+use crate::escape::is_printable;
 use crate::output;
-use crate::plain::is_harmless;
 use crate::reader::Reader;
 use crate::trusted_users::TrustedUsers;
 use args::{CheckArgs, Subject};
@@ -160,7 +160,7 @@ fn plain(text: &str) -> String {
     text.chars()
         .map(|character| match character {
             '|' => '/',
-            character if !is_harmless(character) => ' ',
+            character if !is_printable(character) => ' ',
             character => character,
         })
         .collect()

@@ -111,7 +111,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(usage) if is_check => return check::guard::refuse(&usage),
         Err(usage) if usage.use_stderr() => {
-            output::complain_usage(&usage.render().to_string());
+            output::print_usage_error(&usage.render().to_string());
             return ExitCode::from(2);
         }
         Err(help) => {
@@ -121,7 +121,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let is_run = matches!(cli.command, Command::Run);
     run(cli.command, cli.config.as_deref(), &args).unwrap_or_else(|error| {
-        output::complain(format_args!("{error:#}"));
+        output::print_error(format_args!("{error:#}"));
         ExitCode::from(if error.is::<ConfigError>() {
             2
         } else if is_run && error.is::<AlreadyRunning>() {

@@ -182,7 +182,7 @@ fn remove_on_panic(config: &Config) {
             // What is wrong with the file matters less than the panic itself.
             let _ = publish::remove(path);
         }
-        output::complain(panic);
+        output::print_error(panic);
     }));
 }
 

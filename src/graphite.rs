@@ -16,8 +16,8 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::GraphiteConfig;
+use crate::escape;
 use crate::exclude::Exclude;
-use crate::plain;
 use crate::report::{GraphiteReport, Rounded, SCHEMA, Seconds, unix_seconds};
 use pace::Pace;
 pub use pace::Progress;
@@ -246,7 +246,7 @@ fn snapshot_message(
     rejected: Option<Damaged>,
     not_written: Option<io::Error>,
 ) -> Option<String> {
-    let path = plain::path(path);
+    let path = escape::display_path(path);
     match (rejected, not_written) {
         (None, None) => None,
         (Some(reason), None) => Some(format!(

@@ -18,8 +18,8 @@
 //! count, `vmware::helper` loads VMware's library, `reader` reads the published count for `check` and `status`.
 //! `once` does the same work one time and prints it. The other way round, `published` reads the files
 //! back, distrusting them, for `check` (a monitoring plugin) and `status` (for people). `kernel` reads procfs and sysfs,
-//! `open` opens files that others may have replaced, `trusted_users` tells whose documents to trust, `plain` makes names
-//! fit for a line, `gate` asks journald and systemd whether they would listen, `nonblocking` writes to terminals and pipes
+//! `open` opens files that others may have replaced, `trusted_users` tells whose documents to trust, `escape` makes names
+//! fit for a line, `writable` asks journald and systemd whether they would listen, `nonblocking` writes to terminals and pipes
 //! that nobody may read, `lock` lets one daemon run at a time. Collectors neither sleep nor write nor log; roots (`/proc`,
 //! `/sys`) and times are passed in.
 
@@ -30,8 +30,8 @@ pub mod cli;
 pub mod config;
 mod daemon;
 pub mod disks;
+mod escape;
 mod exclude;
-mod gate;
 pub mod graphite;
 mod kernel;
 mod lock;
@@ -42,7 +42,6 @@ mod once;
 mod open;
 pub mod output;
 mod parents;
-mod plain;
 pub mod publish;
 pub mod published;
 mod reader;
@@ -53,3 +52,4 @@ mod status;
 pub mod trusted_users;
 pub mod vmware;
 pub mod worker;
+mod writable;

@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime};
 use log::{Level, LevelFilter, Record, kv};
 use systemd_journal_logger::JournalLog;
 
-use crate::gate;
-use crate::plain;
+use crate::escape;
+use crate::writable;
 use file::LogFile;
 use stderr::Stderr;
 
@@ -95,7 +95,7 @@ impl Log {
         if level > self.level {
             return;
         }
-        let text = plain::line(&message.to_string());
+        let text = escape::escape(&message.to_string());
         let in_journal = self.to_journal(level, collector, &text, fields);
         let line = format!("{} {level} {collector}: {text}\n", timestamp());
         let in_file = self.append_to_file(&line);
@@ -108,12 +108,12 @@ impl Log {
         let Some(journal) = &self.journal else {
             return false;
         };
-        if !gate::takes_datagram(Path::new(JOURNAL_SOCKET)) {
+        if !writable::datagram_socket_writable(Path::new(JOURNAL_SOCKET)) {
             return false;
         }
         let fields: Vec<_> = fields
             .iter()
-            .map(|(name, value)| (*name, plain::line(&value.to_string())))
+            .map(|(name, value)| (*name, escape::escape(&value.to_string())))
             .collect();
         let fields = Fields { collector, fields };
         let mut record = Record::builder();
@@ -162,7 +162,7 @@ impl Log {
 
     /// Says something about the log file where it is not written itself.
     fn tell_the_others(&mut self, level: Level, text: &str, fields: &[Field]) {
-        let text = plain::line(text);
+        let text = escape::escape(text);
         let in_journal = self.to_journal(level, "log", &text, fields);
         if self.to_stderr || !in_journal {
             self.stderr
@@ -172,7 +172,7 @@ impl Log {
 }
 
 fn connect_journal() -> Option<JournalLog> {
-    if !gate::takes_datagram(Path::new(JOURNAL_SOCKET)) {
+    if !writable::datagram_socket_writable(Path::new(JOURNAL_SOCKET)) {
         return None;
     }
     let journal = JournalLog::new().ok()?;

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::net::{SendFlags, send};
 
-use crate::gate;
+use crate::writable;
 
 /// A pipe that poll(2) reports as writable takes this much at once (PIPE_BUF).
 const ATOMIC_BYTES: usize = 4096;
@@ -49,7 +49,7 @@ impl NonBlocking {
         match self {
             Self::Reopened(file) => (&mut &*file).write(bytes),
             Self::Socket(socket) => Ok(send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?),
-            Self::Polled(descriptor) if gate::takes_more(descriptor) => {
+            Self::Polled(descriptor) if writable::is_writable(descriptor) => {
                 let start = &bytes[..bytes.len().min(ATOMIC_BYTES)];
                 Ok(rustix::io::write(descriptor, start)?)
             }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-use crate::gate;
-use crate::plain;
+use crate::escape;
+use crate::writable;
 
 /// Longest status that is told: a message of more than 4096 bytes is dropped by systemd, and the heartbeat in it.
 const MAX_STATUS_BYTES: usize = 1000;
@@ -63,7 +63,8 @@ impl Notifier {
         let heartbeat = self
             .watchdog
             .is_some_and(|timeout| now >= self.last_heartbeat + timeout / 4);
-        let plain = (status != self.status).then(|| plain::short(&plain::line(status), MAX_STATUS_BYTES));
+        let plain =
+            (status != self.status).then(|| escape::truncate(&escape::escape(status), MAX_STATUS_BYTES));
         let news = plain.as_deref().map(NotifyState::Status);
         match (heartbeat, news) {
             (true, Some(news)) => send(&[NotifyState::Watchdog, news]),
@@ -81,7 +82,8 @@ impl Notifier {
 }
 
 fn send(states: &[NotifyState]) {
-    let takes = std::env::var_os("NOTIFY_SOCKET").is_some_and(|path| gate::takes_datagram(path.as_ref()));
+    let takes = std::env::var_os("NOTIFY_SOCKET")
+        .is_some_and(|path| writable::datagram_socket_writable(path.as_ref()));
     if !takes {
         return;
     }

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
         && config.graphite.enabled
         && let Some(folder) = protected_folder(&paths.output)
     {
-        output::complain(format_args!(
+        output::print_error(format_args!(
             "{:?} is in {folder}, must not be in a system folder",
             paths.output
         ));
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
     let mut worked = true;
     let mut note = |result: Result<()>| {
         if let Err(error) = result {
-            output::complain(format_args!("{error:#}"));
+            output::print_error(format_args!("{error:#}"));
             worked = false;
         }
     };
@@ -170,7 +170,7 @@ fn watch_disks(config: &Config, whisper_dir: &Path, window: Duration) -> Result<
     sleep(window);
     let sample = disks.sample(Instant::now(), SystemTime::now())?;
     for malformed in &sample.left_out {
-        output::complain(format_args!("{malformed}; this device is left out"));
+        output::print_error(format_args!("{malformed}; this device is left out"));
     }
     sample
         .report
@@ -200,7 +200,7 @@ fn count(config: &GraphiteConfig, whisper_dir: &Path) -> Result<GraphiteReport> 
     drop(progress);
     let count = count?;
     for message in &count.messages {
-        output::complain(message);
+        output::print_error(message);
     }
     Ok(count.report(config.interval, SystemTime::now()))
 }

@@ -5,8 +5,8 @@ use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 
 use anyhow::{Context, Result};
 
+use crate::escape;
 use crate::nonblocking::NonBlocking;
-use crate::plain;
 
 /// Prints an answer. Errors are ignored: nobody reads it.
 pub fn print(text: &str) {
@@ -29,13 +29,13 @@ pub(crate) fn nonblocking_stdout() -> NonBlocking {
 }
 
 /// Prints why something did not work, on one line.
-pub fn complain(reason: impl Display) {
-    let reason = plain::line(&reason.to_string());
+pub fn print_error(reason: impl Display) {
+    let reason = escape::escape(&reason.to_string());
     let _ = writeln!(stderr().lock(), "shinken-gatherer: {reason}");
 }
 
 /// Prints a mistake on the command line and how to do better, as clap words it.
-pub fn complain_usage(usage: &str) {
+pub fn print_usage_error(usage: &str) {
     let _ = stderr().lock().write_all(usage.as_bytes());
 }
 

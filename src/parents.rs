@@ -73,7 +73,7 @@ pub fn run(action: &Action) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(NOT_RUNNING),
         Err(error) => {
-            output::complain(format_args!("{error:#}"));
+            output::print_error(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 16 << 20;
 /// A document may be this much older than two of its intervals: a busy machine is late, not stopped.
 const SLACK: Duration = Duration::from_secs(30);
 /// A document dated this far ahead is still taken for one of now: clocks are corrected in small steps.
-const MOST_AHEAD_SECONDS: i64 = 60;
+const MAX_AHEAD_SECONDS: i64 = 60;
 
 /// Why there is no document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Age {
 
     /// Whether the document still holds.
     pub fn is_fresh(self) -> bool {
-        self.seconds >= -MOST_AHEAD_SECONDS && self.passed() <= self.limit
+        self.seconds >= -MAX_AHEAD_SECONDS && self.passed() <= self.limit
     }
 
     /// The age without a sign: 0 for a document dated ahead.

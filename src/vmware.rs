@@ -23,7 +23,7 @@ use probe::Outcome;
 use window::{Restart, Window};
 
 /// More CPUs than any Linux can be built for.
-const MOST_CPUS: u32 = 1 << 20;
+const MAX_CPUS: u32 = 1 << 20;
 
 /// The collector of %ready, on a machine that is a VMware virtual machine.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ fn count_ranges(list: &str) -> Option<u32> {
         // `parse` alone would take a sign.
         let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse::<u32>().ok();
-        number.filter(|number| is_number && *number < MOST_CPUS)
+        number.filter(|number| is_number && *number < MAX_CPUS)
     };
     let mut next = 0;
     list.split(',').try_fold(0, |count, range| {

@@ -14,7 +14,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
 /// Most that the daemon may have had in memory, in KiB: a debug build takes some 6 MB, and the largest text 4 MiB.
-const MOST_MEMORY_KIB: u64 = 32 << 10;
+const MAX_MEMORY_KIB: u64 = 32 << 10;
 
 /// A daemon over kernel files of the test's own, with disks whose figures are in fixed proportions: whatever the
 /// times of two samples are, a value that is not of both can be told.
@@ -123,7 +123,7 @@ impl Host {
 
     fn ends_well(self) {
         let most = status(&self.daemon.child, "VmHWM");
-        assert!(most < MOST_MEMORY_KIB, "{most} KiB of memory");
+        assert!(most < MAX_MEMORY_KIB, "{most} KiB of memory");
         self.daemon.stop();
     }
 }

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 const KILLS: usize = 1000;
 /// Kills are spread over this long after the start of each run.
-const LONGEST_LIFE: Duration = Duration::from_millis(30);
+const MAX_LIFE: Duration = Duration::from_millis(30);
 /// Each file in a directory of its own.
 const DIRECTORIES: [&str; 3] = ["count", "disks", "ready"];
 const NONE: [PathBuf; 0] = [];
@@ -84,7 +84,7 @@ fn readers_see_whole_documents_through_a_thousand_kills() {
         for _ in 0..KILLS {
             let intervals = all.map(|_| 1 + random.below(20) as u64);
             machine.configure(&all, 5 + random.below(95) as u64, intervals);
-            let life = Duration::from_micros(random.below(LONGEST_LIFE.as_micros() as usize) as u64);
+            let life = Duration::from_micros(random.below(MAX_LIFE.as_micros() as usize) as u64);
             let mut daemon = Daemon::start(&machine.place);
             std::thread::sleep(life);
             daemon.child.kill().unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// A first count from a slow disk: of the largest tree, or at a tenth of the time.
-pub const LONGEST_COUNT: Duration = Duration::from_secs(1800);
+pub const MAX_COUNT: Duration = Duration::from_secs(1800);
 
 /// A running daemon that logs and publishes into a directory of its own; it ends with this.
 pub struct Daemon {

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::daemon::{Daemon, LONGEST_COUNT};
+use crate::daemon::{Daemon, MAX_COUNT};
 use crate::tree;
 
 /// Time between two looks at the worker.
@@ -52,7 +52,7 @@ pub fn run(whisper: &Path) {
 fn watch(daemon: &Daemon) -> Seen {
     let (mut busy, mut looks, mut samples, mut last) = (0, 0, Vec::new(), None);
     let started = Instant::now();
-    while started.elapsed() < LONGEST_COUNT {
+    while started.elapsed() < MAX_COUNT {
         std::thread::sleep(LOOK);
         looks += 1;
         busy += u32::from(is_busy(daemon));
@@ -73,7 +73,7 @@ fn watch(daemon: &Daemon) -> Seen {
             };
         }
     }
-    panic!("no count within {LONGEST_COUNT:?}");
+    panic!("no count within {MAX_COUNT:?}");
 }
 
 /// Whether the worker of the daemon runs, or waits for a disk.

@@ -47,7 +47,7 @@ pub fn refuse(usage: &clap::Error) -> ExitCode {
         };
         let reason = reason.strip_prefix("error: ").unwrap_or(reason);
         output::print(&Answer::unknown(reason).line(SERVICE));
-        output::complain_usage(&rendered);
+        output::print_usage_error(&rendered);
     } else {
         output::print(&rendered);
     }

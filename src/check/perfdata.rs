@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::range::Range;
-use crate::plain::is_harmless;
+use crate::escape::is_printable;
 
 /// The units used here, a subset of the guidelines'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ fn quoted(label: &str) -> String {
         return label.to_string();
     }
     let allowed = label.replace(
-        |character: char| !is_harmless(character) || "=|".contains(character),
+        |character: char| !is_printable(character) || "=|".contains(character),
         "_",
     );
     format!("'{}'", allowed.replace('\'', "''"))

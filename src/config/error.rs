@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::location::Location;
-use crate::plain;
+use crate::escape;
 
 /// A mistake in a text: where it is and the reason for rejecting it.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.file.as_os_str().is_empty() {
             true => write!(f, "\"\"")?,
-            false => write!(f, "{}", plain::line(&self.file.display().to_string()))?,
+            false => write!(f, "{}", escape::escape(&self.file.display().to_string()))?,
         }
         if let Some(line) = self.location.line {
             write!(f, ":{line}")?;
@@ -51,7 +51,7 @@ impl fmt::Display for ConfigError {
 
 /// Returns the text on one line; if it is long, its first and its last characters.
 fn abridged(text: &str, first: usize, last: usize) -> String {
-    let text = plain::line(text);
+    let text = escape::escape(text);
     let start = text.char_indices().nth(first).map(|(index, _)| index);
     let end = text.char_indices().rev().nth(last).map(|(index, _)| index);
     match (start, end) {

@@ -15,8 +15,8 @@ use rustix::process::Pid;
 use super::outlet::Health;
 use crate::config::Config;
 use crate::disks::backing::Device;
+use crate::escape;
 use crate::logging::Log;
-use crate::plain;
 use crate::report::GraphiteReport;
 use crate::worker::protocol::{Report, Request};
 use clock::WallClock;
@@ -230,7 +230,10 @@ impl CountTask {
                     self.state_folder.works(log, COLLECTOR, "using the state folder");
                 }
                 if self.request.counts && self.whisper_dir.as_ref() != Some(&tree.whisper_dir) {
-                    let (from, to) = (plain::path(&tree.whisper_dir), plain::path(&tree.output));
+                    let (from, to) = (
+                        escape::display_path(&tree.whisper_dir),
+                        escape::display_path(&tree.output),
+                    );
                     log.info(COLLECTOR, format_args!("counting {from}, publishing {to}"), &[]);
                     self.whisper_dir = Some(tree.whisper_dir);
                 }

@@ -9,7 +9,7 @@ use crate::logging::Log;
 use crate::publish::{self, Durability};
 
 /// Most lines about one thing within [`SPAN`]: whoever makes it fail and work by turns is not to fill the log.
-const MOST_LINES: u32 = 20;
+const MAX_LINES: u32 = 20;
 const SPAN: Duration = Duration::from_secs(60);
 
 /// Whether something works, remembered so that only changes are logged.
@@ -58,12 +58,12 @@ impl Health {
         if self.since.is_none_or(|since| now.duration_since(since) >= SPAN) {
             (self.since, self.lines) = (Some(now), 0);
         }
-        if self.lines == MOST_LINES {
+        if self.lines == MAX_LINES {
             return None;
         }
         self.lines += 1;
         Some(match self.lines {
-            MOST_LINES => "; this changes too often to be said each time",
+            MAX_LINES => "; this changes too often to be said each time",
             _ => "",
         })
     }

@@ -7,9 +7,9 @@ use crate::report::{DiskReport, Rounded};
 
 const WRAP: u64 = 1 << 32;
 /// Growth beyond these, per second, is no disk's doing: a billion requests, 32 TiB, a million requests in flight.
-const MOST_REQUESTS: u64 = 1 << 30;
-const MOST_SECTORS: u64 = 1 << 36;
-const MOST_IN_FLIGHT_MS: u64 = (1 << 20) * 1000;
+const MAX_REQUESTS: u64 = 1 << 30;
+const MAX_SECTORS: u64 = 1 << 36;
+const MAX_IN_FLIGHT_MS: u64 = (1 << 20) * 1000;
 
 /// How much each counter grew between two readings, or `None` where that can't be known: the device was replaced
 /// or its counters were reset. The window must then begin anew.
@@ -37,11 +37,11 @@ pub fn growth(before: &Counters, now: &Counters, elapsed: Duration) -> Option<Co
 fn is_plausible(growth: &Counters, elapsed: Duration) -> bool {
     let seconds = elapsed.as_secs().saturating_add(1);
     let within = |number: u64, most: u64| number <= most.saturating_mul(seconds);
-    within(growth.reads.max(growth.writes), MOST_REQUESTS)
-        && within(growth.read_sectors.max(growth.written_sectors), MOST_SECTORS)
+    within(growth.reads.max(growth.writes), MAX_REQUESTS)
+        && within(growth.read_sectors.max(growth.written_sectors), MAX_SECTORS)
         && within(
             growth.read_ms.max(growth.write_ms).max(growth.queue_ms),
-            MOST_IN_FLIGHT_MS,
+            MAX_IN_FLIGHT_MS,
         )
         && growth.io_ticks_ms < WRAP
 }

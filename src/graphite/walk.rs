@@ -16,8 +16,8 @@ use super::directory::{Buffer, Entries, Names};
 use super::pace::Pace;
 use super::snapshot::{Join, Record, Stamp, State};
 use super::{CountSettings, Totals};
+use crate::escape;
 use crate::exclude::Exclude;
-use crate::plain;
 
 /// Levels below the whisper directory. Each stays open, and a path of 4,096 bytes cannot have more.
 const MAX_DEPTH: usize = 2047;
@@ -386,7 +386,8 @@ impl<'a, 'b> Walk<'a, 'b> {
         if known.is_none_or(|known| known.state != State::Unreadable) {
             self.newly_unreadable += 1;
             if self.messages.len() < MAX_REPORTED {
-                let path = plain::path(&self.settings.whisper_dir.join(OsStr::from_bytes(&self.path)));
+                let path =
+                    escape::display_path(&self.settings.whisper_dir.join(OsStr::from_bytes(&self.path)));
                 self.messages
                     .push(format!("cannot read {path}, not counted: {reason}"));
             }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Gathered;
 use crate::config::Config;
-use crate::plain;
+use crate::escape;
 use crate::report::{DiskReport, DisksReport};
 
 /// The names and units of `iostat -x`, which administrators know.
@@ -25,7 +25,7 @@ pub fn table(gathered: &Gathered, config: &Config, whisper_dir: &Path) -> String
                 "{} hosts, {} metrics under {}{unreadable}",
                 report.hosts,
                 report.metrics,
-                plain::line(&whisper_dir.to_string_lossy())
+                escape::escape(&whisper_dir.to_string_lossy())
             )
         }
         None => absent(config.graphite.enabled).into(),
@@ -41,7 +41,7 @@ pub fn table(gathered: &Gathered, config: &Config, whisper_dir: &Path) -> String
                 ready.get(),
                 report.window_seconds.get()
             ),
-            (None, Some(error)) => plain::line(error),
+            (None, Some(error)) => escape::escape(error),
             (None, None) => "%ready is not known yet".into(),
         },
         None if config.vmware.enabled => "not a VMware virtual machine".into(),
@@ -64,7 +64,7 @@ fn disks_table(report: &DisksReport) -> String {
         let _ = write!(
             table,
             "; under the whisper tree: {}",
-            plain::line(&report.whisper_disks.join(", "))
+            escape::escape(&report.whisper_disks.join(", "))
         );
     }
     if report.disks.is_empty() {
@@ -73,7 +73,7 @@ fn disks_table(report: &DisksReport) -> String {
     let disks: Vec<_> = report
         .disks
         .iter()
-        .map(|(name, disk)| (plain::line(name), disk))
+        .map(|(name, disk)| (escape::escape(name), disk))
         .collect();
     let width = disks.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let _ = write!(table, "\n          {:width$}", "");

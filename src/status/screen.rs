@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 
 use rustix::termios::tcgetwinsize;
 
-use crate::plain::is_harmless;
+use crate::escape::is_printable;
 
 /// Narrowest terminal with bars.
 const WIDTH_FOR_BARS: usize = 60;
@@ -43,7 +43,7 @@ pub struct Line {
 impl Line {
     /// Adds a piece. What a terminal would act on, which names and reasons may hold, does not reach it.
     pub fn push(&mut self, look: Look, text: impl AsRef<str>) {
-        let text = text.as_ref().replace(|character| !is_harmless(character), "?");
+        let text = text.as_ref().replace(|character| !is_printable(character), "?");
         self.pieces.push((look, text));
     }
 

@@ -18,7 +18,7 @@ use crate::child;
 const NOBODY: u32 = 65534;
 /// Address space of the helper in bytes, of which the library and what it needs take about a tenth: one that leaks
 /// ends here instead of using up the machine.
-const MOST_MEMORY: u64 = 256 << 20;
+const MAX_MEMORY: u64 = 256 << 20;
 
 /// Gives up every privilege of this process, which must have one thread only, and ends it when `parent` ends.
 ///
@@ -58,7 +58,7 @@ pub fn confine(parent: Pid) -> Result<()> {
     // The library crashes on purpose: no core dump, whether to a file or to a collector of them.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("disabling core dumps")?;
     limit(Resource::Core, 0);
-    limit(Resource::As, MOST_MEMORY);
+    limit(Resource::As, MAX_MEMORY);
     // Last, because a change of user would undo it.
     child::tie_to_parent(parent)
 }

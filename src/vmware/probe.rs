@@ -19,7 +19,7 @@ const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 /// Longest line that can be an answer, in bytes.
 const MAX_LINE_BYTES: usize = 4096;
 /// Most doublings: 8 s.
-const MOST_DOUBLINGS: u32 = 3;
+const MAX_DOUBLINGS: u32 = 3;
 
 /// What came of a question.
 pub type Outcome = Result<Answer, Fault>;
@@ -165,7 +165,7 @@ impl Probe {
     }
 
     fn failed(&mut self, now: Instant, fault: Fault) -> Fault {
-        self.not_before = Some(now + FIRST_BACK_OFF * (1 << self.failures.min(MOST_DOUBLINGS)));
+        self.not_before = Some(now + FIRST_BACK_OFF * (1 << self.failures.min(MAX_DOUBLINGS)));
         self.failures += 1;
         self.fault = Some(fault.clone());
         fault

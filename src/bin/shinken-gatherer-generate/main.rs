@@ -81,7 +81,7 @@ fn text(args: impl Iterator<Item = OsString>) -> Result<String, ExitCode> {
     let generate = match Generate::try_parse_from(args) {
         Ok(generate) => generate,
         Err(usage) if usage.use_stderr() => {
-            output::complain_usage(&usage.render().to_string());
+            output::print_usage_error(&usage.render().to_string());
             return Err(ExitCode::from(2));
         }
         Err(help) => return Ok(help.render().to_string()),
@@ -91,7 +91,7 @@ fn text(args: impl Iterator<Item = OsString>) -> Result<String, ExitCode> {
         What::Sandbox => match Config::load(generate.config.as_deref()) {
             Ok(config) => sandbox::drop_in(&config),
             Err(error) => {
-                output::complain(error);
+                output::print_error(error);
                 return Err(ExitCode::from(2));
             }
         },

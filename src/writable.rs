@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Whether the datagram socket at `path` takes one more message now. An `@` at the start stands for an abstract name,
 /// as in `NOTIFY_SOCKET`.
-pub fn takes_datagram(path: &Path) -> bool {
+pub fn datagram_socket_writable(path: &Path) -> bool {
     let address = match path.as_os_str().as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(path),
@@ -19,11 +19,11 @@ pub fn takes_datagram(path: &Path) -> bool {
     let Ok(socket) = UnixDatagram::unbound() else {
         return false;
     };
-    address.and_then(|address| socket.connect_addr(&address)).is_ok() && takes_more(&socket)
+    address.and_then(|address| socket.connect_addr(&address)).is_ok() && is_writable(&socket)
 }
 
 /// Whether a descriptor can be written to without waiting.
-pub fn takes_more(descriptor: impl AsFd) -> bool {
+pub fn is_writable(descriptor: impl AsFd) -> bool {
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
