@@ -4,6 +4,7 @@
 //! give the keys their types and defaults, and `rules` checks the values together. None of them touches a configured
 //! path: [`WhisperPaths::choose`] is the one step that does, taken by a command that is about to count or read.
 
+mod collectors;
 mod document;
 mod error;
 mod file;
@@ -16,6 +17,7 @@ mod whisper;
 
 use std::path::Path;
 
+pub use collectors::CollectorSettings;
 use document::Document;
 pub use error::ConfigError;
 pub use paths::protected_folder;
@@ -36,11 +38,6 @@ impl Config {
                 _ => Self::load(Some(Path::new(DEFAULT_PATH))),
             },
         }
-    }
-
-    /// Returns the file that must not outlive the daemon: the disk file, if it is published.
-    pub fn short_lived(&self) -> Option<&Path> {
-        self.disks.enabled.then_some(self.disks.output.as_path())
     }
 
     /// Parses and checks `text`. `file` appears in errors, and no path that is written may be the same.

@@ -1,23 +1,22 @@
 //! The daemon: the one loop that waits, collects, publishes, logs and tells systemd.
 
 mod collectors;
-mod count;
-mod disks;
 mod feed;
-mod outlet;
-mod vmware;
+mod publisher;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use log::LevelFilter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::collector::Event;
 use crate::config::Config;
 use crate::lock::Lock;
 use crate::logging::Log;
+use crate::moment::Moment;
 use crate::notify::Notifier;
 use crate::output;
 use crate::publish;
@@ -31,7 +30,7 @@ const DEBUG_VARIABLE: &str = "GATHERER_DEBUG";
 /// Runs until SIGTERM or SIGINT. Fails if the daemon cannot be set up, after a stop by another signal, and with
 /// `AlreadyRunning` if another daemon runs: its files are then not touched, its log included.
 pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
-    // The signals first: whoever sees that the lock is held may signal its holder.
+    // The signals first: a process that sees the lock held may signal its holder.
     let mut signals = Signals::catch()?;
     let is_stopping = || {
         signals.receive();
@@ -50,10 +49,10 @@ pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
     warn_if_failed(lock.remove_recorded(), &mut log);
     warn_if_failed(lock.record(config.short_lived()), &mut log);
     remove_on_panic(&config);
-    let now = Instant::now();
+    let now = Moment::now();
     let collectors = Collectors::new(&config, now, &mut log);
-    let feed = FeedTask::new(&config.carbon, now);
-    let notifier = Notifier::new(now);
+    let feed = FeedTask::new(&config.carbon, now.monotonic);
+    let notifier = Notifier::new(now.monotonic);
     let config_path = config_path.map(Path::to_path_buf);
     let mut daemon = Daemon {
         config_path,
@@ -84,19 +83,17 @@ impl Daemon {
     fn run(&mut self) -> Result<()> {
         self.notifier.ready();
         while !self.signals.stop() {
-            let now = Instant::now();
-            let next = self.collectors.run_due(now, SystemTime::now(), &mut self.log);
-            let measured = self.collectors.take_measured();
-            if let Some(feed) = &mut self.feed {
-                feed.turn(measured, now, &mut self.log);
-            }
-            self.notifier.turn(now, self.collectors.status());
-            self.wait(next)?;
-            self.signals.receive();
+            let now = Moment::now();
+            let mut documents = self.collectors.handle(&Event::Wakeup, now, &mut self.log);
             if self.signals.take_child_ended() {
-                self.collectors
-                    .reap_children(Instant::now(), SystemTime::now(), &mut self.log);
+                documents.extend(self.collectors.reap_children(now, &mut self.log));
             }
+            if let Some(feed) = &mut self.feed {
+                feed.turn(&documents, now.monotonic, &mut self.log);
+            }
+            self.notifier.turn(now.monotonic, &self.collectors.status());
+            self.wait()?;
+            self.signals.receive();
             if self.signals.take_reload() {
                 self.reload();
             }
@@ -114,9 +111,11 @@ impl Daemon {
 
     /// Sleeps until a signal, the next deadline of the collectors or the feed, the next heartbeat, or until a child
     /// process wrote something or carbon accepts more.
-    fn wait(&mut self, next: Option<Instant>) -> Result<()> {
+    fn wait(&mut self) -> Result<()> {
         let feed_due = self.feed.as_ref().and_then(FeedTask::due);
-        let deadline = next
+        let deadline = self
+            .collectors
+            .due()
             .into_iter()
             .chain(feed_due)
             .chain(self.notifier.heartbeat_due())
@@ -139,25 +138,23 @@ impl Daemon {
         match Config::load(self.config_path.as_deref()) {
             Ok(config) => {
                 self.log.reopen(log_level(&config), config.log_file.as_deref());
-                self.log.info("daemon", "reloaded", &[]);
                 // Until the reload is complete, either file may exist.
-                let files = [&self.config, &config]
-                    .into_iter()
-                    .filter_map(Config::short_lived);
+                let files = [&self.config, &config].into_iter().flat_map(Config::short_lived);
                 warn_if_failed(self.lock.record(files), &mut self.log);
                 self.collectors
-                    .reload(&self.config, &config, Instant::now(), &mut self.log);
+                    .reload(&self.config, &config, Moment::now(), &mut self.log);
                 warn_if_failed(self.lock.record(config.short_lived()), &mut self.log);
                 remove_on_panic(&config);
                 if config.carbon != self.config.carbon {
                     self.feed = FeedTask::new(&config.carbon, Instant::now());
                 }
                 self.config = config;
+                self.log.info("daemon", "configuration reloaded", &[]);
             }
             Err(error) => {
                 self.log
                     .reopen(log_level(&self.config), self.config.log_file.as_deref());
-                let message = format!("not reloaded, the running configuration stays: {error}");
+                let message = format!("reload failed, keeping the current configuration: {error}");
                 self.log.error("daemon", message, &[("error", &error)]);
             }
         }
@@ -165,28 +162,28 @@ impl Daemon {
     }
 }
 
-/// However the loop ends, the disks' values do not outlive it.
+/// However the loop ends, the files that must not outlive it are removed.
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.notifier.stopping();
-        self.collectors.end(&mut self.log);
+        self.collectors.end(&self.config, Moment::now(), &mut self.log);
         self.log.info("daemon", "stopped", &[]);
     }
 }
 
-/// A panic aborts at once, but not without taking the disks' values away.
+/// Removes the files that must not outlive the daemon before a panic aborts it.
 fn remove_on_panic(config: &Config) {
-    let disks = config.short_lived().map(Path::to_path_buf);
+    let files: Vec<_> = config.short_lived().collect();
     std::panic::set_hook(Box::new(move |panic| {
-        if let Some(path) = &disks {
-            // What is wrong with the file matters less than the panic itself.
+        for path in &files {
+            // The panic matters more than an error of the file.
             let _ = publish::remove(path);
         }
         output::print_error(panic);
     }));
 }
 
-/// Logs why the lock file can't be read or written, which is no reason to stop.
+/// Logs that the lock file cannot be read or written. The daemon runs without it.
 fn warn_if_failed(result: Result<()>, log: &mut Log) {
     if let Err(error) = result {
         log.warn("daemon", format_args!("{error:#}"), &[("error", &error)]);

@@ -5,11 +5,15 @@
 //! of btrfs.
 
 pub mod backing;
+mod check;
+pub mod collector;
 pub mod diskstats;
 mod history;
 mod mounts;
 pub mod physical;
 pub mod rates;
+pub mod report;
+mod sampler;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,11 +23,13 @@ use anyhow::{Context, Result};
 
 use crate::config::{DisksConfig, HostConfig};
 use crate::kernel;
-use crate::report::{DisksReport, Rounded, SCHEMA, Seconds, unix_seconds};
+use crate::moment::Moment;
+use crate::report::{Rounded, SCHEMA, Seconds, unix_seconds};
 use backing::Device;
 use diskstats::{Counters, Malformed};
 use history::{History, Members};
 use physical::Kind;
+pub use report::{DiskReport, DisksReport};
 
 /// Largest /proc/diskstats that is read: some ten thousand lines. A real one has some dozens.
 const MAX_BYTES: u64 = 4 << 20;
@@ -75,7 +81,7 @@ impl Disks {
     }
 
     /// Takes a sample, at `now` on the monotonic clock. Fails where /proc/diskstats can't be read.
-    pub fn sample(&mut self, now: Instant, wall: SystemTime) -> Result<Sample> {
+    pub fn sample(&mut self, now: Moment) -> Result<Sample> {
         let path = self.host.proc.join("diskstats");
         let text = kernel::read(&path, MAX_BYTES).with_context(|| format!("reading {path:?}"))?;
         // Without sysfs no device would pass for a physical one: that is not known, and not "no disks".
@@ -83,9 +89,9 @@ impl Disks {
         std::fs::read_dir(&block).with_context(|| format!("reading {block:?}"))?;
         let mut left_out = Vec::new();
         let seen = physical_disks(&text, &self.host.sys, &mut left_out);
-        let restarted = self.remember(now, seen);
+        let restarted = self.remember(now.monotonic, seen);
         Ok(Sample {
-            report: self.report(wall),
+            report: self.report(now.wall),
             restarted,
             left_out,
         })

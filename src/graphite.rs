@@ -3,9 +3,13 @@
 //! `walk` goes through the tree, `directory` reads one directory, `snapshot` has what the last count found and takes
 //! what this one finds, `exclude` decides what is not counted, `pace` keeps the count to its share of the time.
 
+mod check;
+pub mod collector;
 mod directory;
 mod pace;
+pub mod report;
 mod snapshot;
+mod task;
 mod walk;
 
 use std::io;
@@ -18,9 +22,10 @@ use serde::{Deserialize, Serialize};
 use crate::config::GraphiteConfig;
 use crate::escape;
 use crate::exclude::Exclude;
-use crate::report::{GraphiteReport, Rounded, SCHEMA, Seconds, unix_seconds};
+use crate::report::{Rounded, SCHEMA, Seconds, unix_seconds};
 use pace::Pace;
 pub use pace::Progress;
+pub use report::GraphiteReport;
 use snapshot::{Damaged, Join, Reader, Writer, header, settings_key};
 use walk::Walk;
 

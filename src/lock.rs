@@ -96,7 +96,7 @@ impl Lock {
     }
 
     /// Records the files that must be removed if this process is killed. The list of an earlier holder is replaced.
-    pub fn record<'a>(&self, files: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    pub fn record(&self, files: impl IntoIterator<Item = PathBuf>) -> Result<()> {
         let files: Vec<_> = files.into_iter().collect();
         let text = serde_json::to_string(&files)? + "\n";
         // In this order: at any moment the first line is a whole list.
@@ -135,7 +135,9 @@ pub fn clean_up(config: &Config) -> Result<()> {
         lock => lock?,
     };
     let recorded = lock.remove_recorded();
-    config.short_lived().map_or(Ok(()), publish::remove)?;
+    for path in config.short_lived() {
+        publish::remove(&path)?;
+    }
     recorded
 }
 

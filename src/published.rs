@@ -1,6 +1,6 @@
-//! The published files as their readers see them: read with distrust, parsed, and judged by their age.
+//! Reads the published files back without trusting them, parses them and judges their age.
 //!
-//! `check` and `status` both read through here, so that they can't differ in what they accept or call outdated.
+//! `check` and `status` both use this module, so that they accept the same files and call the same ones outdated.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -11,13 +11,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::open::{self, Links};
-use crate::report::{DisksReport, GraphiteReport, SCHEMA, VmwareReport, unix_seconds};
+use crate::report::{Report, SCHEMA, unix_seconds};
 use crate::trusted_users::TrustedUsers;
 
 /// Largest document that is read: the disks of a full /proc/diskstats of 4 MiB, some 60,000, have 15 MB.
 const MAX_BYTES: u64 = 16 << 20;
-/// A document may be this much older than two of its intervals: a busy machine is late, not stopped.
-const SLACK: Duration = Duration::from_secs(30);
 /// A document dated this far ahead is still taken for one of now: clocks are corrected in small steps.
 const MAX_AHEAD_SECONDS: i64 = 60;
 
@@ -28,50 +26,6 @@ pub enum Unread {
     Absent,
     /// There is one that is not read or makes no sense, and why.
     Refused(String),
-}
-
-/// A published document: dated, and renewed at known intervals.
-pub trait Document: DeserializeOwned {
-    /// When it was measured, in Unix seconds.
-    fn updated_at(&self) -> i64;
-    /// The age beyond which a gatherer that runs would have replaced it.
-    fn longest_age(&self) -> Duration;
-}
-
-impl Document for GraphiteReport {
-    fn updated_at(&self) -> i64 {
-        self.updated_at
-    }
-
-    /// The interval runs from the end of a count to the start of the next, so the count itself adds to it.
-    fn longest_age(&self) -> Duration {
-        let scan = Duration::try_from_secs_f64(self.scan_seconds.get()).unwrap_or_default();
-        two_of(self.interval_seconds.0.saturating_add(scan))
-    }
-}
-
-impl Document for DisksReport {
-    fn updated_at(&self) -> i64 {
-        self.updated_at
-    }
-
-    fn longest_age(&self) -> Duration {
-        two_of(self.interval_seconds.0)
-    }
-}
-
-impl Document for VmwareReport {
-    fn updated_at(&self) -> i64 {
-        self.updated_at
-    }
-
-    fn longest_age(&self) -> Duration {
-        two_of(self.interval_seconds.0)
-    }
-}
-
-fn two_of(interval: Duration) -> Duration {
-    interval.saturating_mul(2).saturating_add(SLACK)
 }
 
 /// How old a document is and how old it may be.
@@ -85,10 +39,10 @@ pub struct Age {
 
 impl Age {
     /// The age of `document` at `now`, judged by `max_age` where that is given, else by the document's own interval.
-    pub fn of(document: &impl Document, now: SystemTime, max_age: Option<Duration>) -> Self {
+    pub fn of(document: &dyn Report, now: SystemTime, max_age: Option<Duration>) -> Self {
         Self {
             seconds: unix_seconds(now).saturating_sub(document.updated_at()),
-            limit: max_age.unwrap_or_else(|| document.longest_age()),
+            limit: max_age.unwrap_or_else(|| document.max_age()),
         }
     }
 
@@ -128,8 +82,13 @@ fn in_seconds(duration: Duration) -> Duration {
     }
 }
 
-/// Reads the document at `path`: a regular file of a trusted user, of at most 1 MiB. Links are not followed.
-pub fn read<T: Document>(path: &Path, trusted: &TrustedUsers) -> Result<T, Unread> {
+/// Reads and parses the document at `path`, as [`read_bytes`] does.
+pub fn read<T: DeserializeOwned>(path: &Path, trusted: &TrustedUsers) -> Result<T, Unread> {
+    parse(&read_bytes(path, trusted)?).map_err(Unread::Refused)
+}
+
+/// Reads a regular file of a trusted user, of at most [`MAX_BYTES`]. Links are not followed.
+pub fn read_bytes(path: &Path, trusted: &TrustedUsers) -> Result<Vec<u8>, Unread> {
     let refuse = |error: std::io::Error| Unread::Refused(error.to_string());
     let file = open::for_reading(path, Links::Reject).map_err(|error| match error.kind() {
         ErrorKind::NotFound => Unread::Absent,
@@ -137,11 +96,11 @@ pub fn read<T: Document>(path: &Path, trusted: &TrustedUsers) -> Result<T, Unrea
     })?;
     let owner = file.metadata().map_err(refuse)?.uid();
     trusted.check(owner).map_err(Unread::Refused)?;
-    let bytes = open::read_all(&file, MAX_BYTES).map_err(refuse)?;
-    parse(&bytes).map_err(Unread::Refused)
+    open::read_all(&file, MAX_BYTES).map_err(refuse)
 }
 
-fn parse<T: Document>(bytes: &[u8]) -> Result<T, String> {
+/// Parses a document. Returns why it is malformed.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     #[derive(Deserialize)]
     struct Schema {
         schema: u32,
@@ -158,6 +117,8 @@ fn parse<T: Document>(bytes: &[u8]) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disks::DisksReport;
+    use crate::graphite::GraphiteReport;
 
     const DISKS: &str = r#"{"schema":1,"updated_at":1000,"interval_seconds":10,"window_seconds":60.0,"disks":{},
         "whisper_disks":[],"added_later":[{}]}"#;
@@ -194,7 +155,7 @@ mod tests {
         let text =
             r#"{"schema":1,"updated_at":1,"interval_seconds":0.5,"hosts":1,"metrics":2,"scan_seconds":100}"#;
         let count: GraphiteReport = parse(text.as_bytes()).unwrap();
-        assert_eq!(count.longest_age(), Duration::from_secs(231));
+        assert_eq!(count.max_age(), Duration::from_secs(231));
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! The published documents: what the three files hold, field by field.
+//! What every published document has in common, and the numbers that documents consist of.
 //!
-//! Each is one JSON object on one line. Field names, types and units are a public format: fields may be added,
+//! Each document is one JSON object on one line. Field names, types and units are a public format: fields may be added,
 //! existing ones never change.
 
-use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::time::{Duration, SystemTime};
 
 use serde::de::Error;
@@ -11,106 +11,57 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Version of the published format, the `schema` field of every document.
 pub const SCHEMA: u32 = 1;
+/// A document may be this much older than two of its intervals: a busy machine is late, not stopped.
+const GRACE: Duration = Duration::from_secs(30);
 
-/// %util from which a disk counts as busy throughout: the ends of the window are some milliseconds off.
-const HUNG_PERCENT: f64 = 99.0;
-/// Shortest window that tells a hung disk from a slow one.
-const HUNG_SECONDS: f64 = 10.0;
-
-/// What `whisper.nb_metrics` holds: how much the whisper tree contains.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct GraphiteReport {
-    /// Always [`SCHEMA`].
-    pub schema: u32,
-    /// When the count ended, in Unix seconds.
-    pub updated_at: i64,
-    /// Configured pause between the end of a count and the start of the next.
-    pub interval_seconds: Seconds,
-    /// Directories at `host_depth` under the whisper directory.
-    pub hosts: u64,
-    /// Entries named `*.wsp`, regular files or symbolic links, anywhere under the whisper directory.
-    pub metrics: u64,
-    /// Directories that could not be read and are missing from `metrics`; left out of the document when 0.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub unreadable: u64,
-    /// From the start of the count to its end, pauses included.
-    pub scan_seconds: Rounded,
-}
-
-/// What `__check_graphite_iostats.tmp` holds: how busy each physical disk is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DisksReport {
-    /// Always [`SCHEMA`].
-    pub schema: u32,
-    /// When the newest sample was taken, in Unix seconds.
-    pub updated_at: i64,
-    /// Configured time between two samples.
-    pub interval_seconds: Seconds,
-    /// Time between the oldest and the newest sample that the values are computed from.
-    pub window_seconds: Rounded,
-    /// The physical disks, by the name /proc/diskstats gives them.
-    pub disks: BTreeMap<String, DiskReport>,
-    /// Those of the physical disks that hold the whisper directory; empty where that can't be known.
-    pub whisper_disks: Vec<String>,
-}
-
-/// One disk over the window, computed as `iostat -x` of sysstat does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DiskReport {
-    /// Share of the time with at least one request in flight, 0 to 100.
-    pub util_percent: Rounded,
-    /// Reads completed per second.
-    pub reads_per_second: Rounded,
-    /// Writes completed per second.
-    pub writes_per_second: Rounded,
-    /// Bytes read per second.
-    pub read_bytes_per_second: Rounded,
-    /// Bytes written per second.
-    pub write_bytes_per_second: Rounded,
-    /// Mean time of a read from queueing to completion, in milliseconds; 0 when none completed (as iostat).
-    pub read_await_ms: Rounded,
-    /// Mean time of a write from queueing to completion, in milliseconds; 0 when none completed (as iostat).
-    pub write_await_ms: Rounded,
-    /// Mean number of requests queued or in flight (iostat's aqu-sz).
-    pub queue_size: Rounded,
-    /// This disk's own window where it is shorter than the document's: it appeared or was replaced meanwhile.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub window_seconds: Option<Rounded>,
-}
-
-impl DiskReport {
-    /// Whether requests waited throughout the window and none completed, as on a disk or path that is gone.
-    ///
-    /// `window` is the document's. Kernels before 5.0 count the waiting in the queue, later ones only in %util, so
-    /// %util decides. A window of a second or two proves nothing: a disk that spins up needs longer.
-    pub fn hangs(&self, window: Rounded) -> bool {
-        let completed = self.reads_per_second.get() + self.writes_per_second.get();
-        let window = self.window_seconds.unwrap_or(window);
-        self.util_percent.get() >= HUNG_PERCENT && completed == 0.0 && window.get() >= HUNG_SECONDS
+/// A document of a collector.
+pub trait Report: Debug {
+    /// Returns when it was measured, in Unix seconds.
+    fn updated_at(&self) -> i64;
+    /// Returns the age beyond which a running gatherer would have replaced it.
+    fn max_age(&self) -> Duration;
+    /// Returns the document as it is published: one JSON object on one line, terminated by a newline.
+    fn line(&self) -> String;
+    /// Returns its values in a few words, for `systemctl status`.
+    fn summary(&self) -> String;
+    /// Returns its values in one sentence, for the log.
+    fn details(&self) -> String {
+        self.summary()
     }
+    /// Returns the values for Graphite, each with the nodes of its path below the name of the collector.
+    fn values(&self) -> Vec<(Vec<&str>, f64)>;
+    /// Returns the rows of `status`.
+    fn gauges(&self) -> Vec<Gauge>;
 }
 
-/// What `vmware_stats_export.dat` holds, on VMware virtual machines only: CPU time withheld from this machine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct VmwareReport {
-    /// Always [`SCHEMA`].
-    pub schema: u32,
-    /// When the newest sample was taken, in Unix seconds.
-    pub updated_at: i64,
-    /// Configured time between two samples.
-    pub interval_seconds: Seconds,
-    /// Time the value is computed over; 0 while there is no value.
-    pub window_seconds: Rounded,
-    /// Always true: the file is written only on VMware virtual machines.
-    pub is_vmware: bool,
-    /// 100 × ΔCpuStolenMs / ΔElapsedMs, summed over the vCPUs (esxtop's %RDY), so it may exceed 100.
-    pub cpu_ready_percent: Option<Rounded>,
-    /// The same divided by the number of vCPUs.
-    pub cpu_ready_percent_per_vcpu: Option<Rounded>,
-    /// CPUs online in this machine, or null where sysfs does not tell.
-    pub vcpus: Option<u32>,
-    /// Why there is no value, or null.
-    pub error: Option<String>,
+/// A row of `status`: `BEFORE NUMBER AFTER bar history ALARM REMARK`.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    /// Name of the value, unique within the document.
+    pub name: String,
+    /// Text before the number.
+    pub before: String,
+    /// The value with its unit.
+    pub number: String,
+    /// Text after the number.
+    pub after: String,
+    /// The value of which `--watch` shows the history. `None` if it is unknown.
+    pub value: Option<f64>,
+    /// Range of the history. `None` for the smallest and the largest value so far.
+    pub scale: Option<(f64, f64)>,
+    /// Limits from which a percentage is doubtful and bad. `None` for a value without a bar.
+    pub bar_limits: Option<(f64, f64)>,
+    /// Text of an alarm.
+    pub alarm: Option<&'static str>,
+    /// Further text.
+    pub remark: String,
+    /// Why the value is unknown or incomplete.
+    pub problem: Option<String>,
+}
+
+/// Returns the default limit for the age of a document that is replaced every `interval`.
+pub fn two_intervals(interval: Duration) -> Duration {
+    interval.saturating_mul(2).saturating_add(GRACE)
 }
 
 /// A finite number, published with few decimals.
@@ -175,8 +126,4 @@ pub fn to_line<T: Serialize>(report: &T) -> String {
 pub fn unix_seconds(now: SystemTime) -> i64 {
     now.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs() as i64)
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }

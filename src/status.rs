@@ -1,4 +1,4 @@
-//! `status`: what is published, how old it is and whether it still holds, for people (and `--json` for programs).
+//! `status`: the published files, their age and state, for people (and with `--json` for programs).
 
 pub mod args;
 mod bars;
@@ -13,50 +13,52 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 
-use crate::config::{Config, WhisperPaths};
+use crate::collector::Collector;
+use crate::collectors::ALL;
+use crate::config::Config;
+use crate::graphite::collector::GraphiteCollector;
 use crate::lock;
 use crate::output;
-use crate::published::{self, Age, Document, Unread};
+use crate::published::{self, Age, Unread};
 use crate::reader::Reader;
-use crate::report::{DisksReport, GraphiteReport, Seconds, VmwareReport, to_line};
+use crate::report::{Report, Seconds, to_line};
 use crate::trusted_users::TrustedUsers;
-use crate::vmware::detect::detect;
 use args::StatusArgs;
 
 /// How long reading the published count may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// All there is to tell.
-#[derive(Debug, Serialize)]
+/// The published file of each collector.
+#[derive(Debug)]
 struct Status {
-    graphite: Entry<GraphiteReport>,
-    disks: Entry<DisksReport>,
-    vmware: Entry<VmwareReport>,
+    entries: Vec<(&'static dyn Collector, Entry)>,
 }
 
 /// Whether a published file is as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum State {
-    /// The document holds.
+    /// The document is up to date.
     Fresh,
-    /// It is too old: the gatherer does not run, or does not get this far.
+    /// It is too old.
     Outdated,
-    /// There is no file though there should be one.
+    /// There is no file, but there should be one.
     Absent,
-    /// There is a file that is not read or makes no sense.
+    /// There is a file that cannot be read or is malformed.
     Unreadable,
-    /// The configuration does not want it.
+    /// Its collector is disabled.
     Disabled,
-    /// This machine has no such figures: it is not a VMware virtual machine.
-    NotVmware,
+    /// This machine has no such values.
+    #[serde(rename = "not_vmware")]
+    NotHere,
 }
 
 impl State {
     fn is_fine(self) -> bool {
-        matches!(self, Self::Fresh | Self::Disabled | Self::NotVmware)
+        matches!(self, Self::Fresh | Self::Disabled | Self::NotHere)
     }
 
     fn word(self) -> &'static str {
@@ -66,30 +68,30 @@ impl State {
             Self::Absent => "absent",
             Self::Unreadable => "unreadable",
             Self::Disabled => "disabled",
-            Self::NotVmware => "none",
+            Self::NotHere => "none",
         }
     }
 }
 
 /// One published file.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Entry<T> {
+pub struct Entry {
     state: State,
     path: PathBuf,
-    /// Seconds since the document was measured; negative where it is dated ahead of the clock.
+    /// Seconds since the document was measured; negative if its date is in the future.
     age_seconds: Option<i64>,
     /// The age up to which the document is fresh.
     max_age_seconds: Option<Seconds>,
     /// Why it is not fresh.
     reason: Option<String>,
-    document: Option<T>,
+    document: Option<Box<RawValue>>,
 }
 
-impl<T: Document> Entry<T> {
-    fn without_document(state: State, path: &Path, reason: impl Into<String>) -> Self {
+impl Entry {
+    fn without_document(state: State, path: PathBuf, reason: impl Into<String>) -> Self {
         Self {
             state,
-            path: path.to_path_buf(),
+            path,
             age_seconds: None,
             max_age_seconds: None,
             reason: Some(reason.into()),
@@ -97,55 +99,65 @@ impl<T: Document> Entry<T> {
         }
     }
 
-    fn read(enabled: bool, path: &Path, trusted: &TrustedUsers, now: SystemTime) -> Self {
-        let mut entry = Self::without_document(State::Disabled, path, "not enabled in the configuration");
-        if !enabled {
-            return entry;
+    fn read(collector: &dyn Collector, config: &Config, trusted: &TrustedUsers, now: SystemTime) -> Self {
+        let path = collector.output(config);
+        if !config.collector(collector.name()).enabled {
+            return Self::without_document(State::Disabled, path, "not enabled in the configuration");
         }
-        match published::read::<T>(path, trusted) {
-            Ok(document) => {
-                let age = Age::of(&document, now, None);
-                entry.reason = age.outdated();
-                entry.state = if entry.reason.is_none() {
-                    State::Fresh
-                } else {
-                    State::Outdated
-                };
-                entry.age_seconds = Some(age.seconds);
-                entry.max_age_seconds = Some(Seconds(age.limit));
-                entry.document = Some(document);
+        let read = published::read_bytes(&path, trusted)
+            .and_then(|json| collector.parse(&json).map_err(Unread::Refused));
+        match read {
+            Ok(report) => {
+                let age = Age::of(&*report, now, None);
+                let reason = age.outdated();
+                Self {
+                    state: match reason {
+                        None => State::Fresh,
+                        Some(_) => State::Outdated,
+                    },
+                    path,
+                    age_seconds: Some(age.seconds),
+                    max_age_seconds: Some(Seconds(age.limit)),
+                    reason,
+                    document: RawValue::from_string(report.line()).ok(),
+                }
             }
-            Err(Unread::Absent) => {
-                entry.state = State::Absent;
-                entry.reason = Some(format!("{} is absent", path.display()));
-            }
+            Err(Unread::Absent) => match collector.not_here(config) {
+                Some(reason) => Self::without_document(State::NotHere, path, reason),
+                None => {
+                    let reason = format!("{} is absent", path.display());
+                    Self::without_document(State::Absent, path, reason)
+                }
+            },
             Err(Unread::Refused(reason)) => {
-                entry.state = State::Unreadable;
-                entry.reason = Some(format!("{}: {reason}", path.display()));
+                let reason = format!("{}: {reason}", path.display());
+                Self::without_document(State::Unreadable, path, reason)
             }
         }
-        entry
+    }
+
+    fn report(&self, collector: &dyn Collector) -> Option<Box<dyn Report>> {
+        let json = self.document.as_ref()?.get();
+        collector.parse(json.as_bytes()).ok()
     }
 }
 
 impl Status {
     fn read(config: &Config, reader: &mut Reader, trusted: &TrustedUsers, now: SystemTime) -> Self {
-        let (disks, vmware) = (&config.disks, &config.vmware);
-        let mut status = Self {
-            graphite: read_elsewhere(config, reader),
-            disks: Entry::read(disks.enabled, &disks.output, trusted, now),
-            vmware: Entry::read(vmware.enabled, &vmware.output, trusted, now),
+        let read = |collector: &'static dyn Collector| {
+            let entry = match collector.is_on_tree_storage() {
+                true => read_elsewhere(config, reader),
+                false => Entry::read(collector, config, trusted, now),
+            };
+            (collector, entry)
         };
-        if status.vmware.state == State::Absent && !detect(&config.host.sys).is_vmware {
-            status.vmware.state = State::NotVmware;
-            status.vmware.reason = Some("not a VMware VM".into());
+        Self {
+            entries: ALL.map(read).into(),
         }
-        status
     }
 
     fn exit_code(&self) -> ExitCode {
-        let states = [self.graphite.state, self.disks.state, self.vmware.state];
-        if states.into_iter().all(State::is_fine) {
+        if self.entries.iter().all(|(_, entry)| entry.state.is_fine()) {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
@@ -153,11 +165,24 @@ impl Status {
     }
 }
 
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(
+            self.entries
+                .iter()
+                .map(|(collector, entry)| (collector.name(), entry)),
+        )
+    }
+}
+
 /// Reads the entry of the count. It may hang with the storage of the tree.
-pub fn read_count(config: &Config) -> Entry<GraphiteReport> {
-    let graphite = &config.graphite;
-    let path = WhisperPaths::choose(graphite).output;
-    let mut entry = Entry::read(graphite.enabled, &path, &TrustedUsers::load(), SystemTime::now());
+pub fn read_count(config: &Config) -> Entry {
+    let mut entry = Entry::read(
+        &GraphiteCollector,
+        config,
+        &TrustedUsers::load(),
+        SystemTime::now(),
+    );
     if let (false, Some(reason)) = (entry.state.is_fine(), &mut entry.reason)
         && let Some(pid) = config.state_dir.as_deref().and_then(running_worker)
     {
@@ -172,15 +197,15 @@ fn running_worker(state_dir: &Path) -> Option<u32> {
 }
 
 /// Reads the entry of the count in a child process.
-fn read_elsewhere(config: &Config, reader: &mut Reader) -> Entry<GraphiteReport> {
+fn read_elsewhere(config: &Config, reader: &mut Reader) -> Entry {
     let reason = match reader.read(READ_TIMEOUT) {
         Ok(Some(entry)) => return entry,
         Ok(None) => "its storage does not respond".into(),
         Err(error) => format!("{error:#}"),
     };
-    // Without looking for the directory, only a configured path is known.
-    let configured = config.graphite.output.as_deref();
-    Entry::without_document(State::Unreadable, configured.unwrap_or(Path::new("")), reason)
+    // Which directory is counted is unknown without access to the storage.
+    let configured = config.graphite.output.clone();
+    Entry::without_document(State::Unreadable, configured.unwrap_or_default(), reason)
 }
 
 /// Prints the status, once or again and again. Exit code 1 when something enabled is outdated, absent or unreadable.

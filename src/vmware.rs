@@ -4,11 +4,15 @@
 //! counters, through the `helper` process that loads it; `window` makes the value of them.
 
 pub mod answer;
+mod check;
+pub mod collector;
 mod confine;
 pub mod detect;
 mod guestlib;
 pub mod helper;
 pub mod probe;
+pub mod report;
+mod task;
 pub mod window;
 
 use std::path::{Path, PathBuf};
@@ -16,10 +20,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{HostConfig, VmwareConfig};
 use crate::kernel;
-use crate::report::{Rounded, SCHEMA, Seconds, VmwareReport, unix_seconds};
+use crate::report::{Rounded, SCHEMA, Seconds, unix_seconds};
 use answer::Answer;
 use detect::Detection;
 use probe::Outcome;
+pub use report::VmwareReport;
 use window::{Restart, Window};
 
 /// More CPUs than any Linux can be built for.

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 use shinken_gatherer::config::{DisksConfig, HostConfig};
 use shinken_gatherer::disks::Disks;
 use shinken_gatherer::disks::diskstats::parse;
-use shinken_gatherer::report::{DiskReport, DisksReport, to_line};
+use shinken_gatherer::disks::{DiskReport, DisksReport};
+use shinken_gatherer::moment::Moment;
+use shinken_gatherer::report::to_line;
 use tempfile::TempDir;
 
 /// The disks that sysfs knows, the last two of them the paths of the one before.
@@ -53,7 +55,12 @@ fn in_host(root: &Path, input: &[u8]) {
         now += step;
         samples += 1;
         fs::write(host.proc.join("diskstats"), text).expect("writing the text");
-        let sample = disks.sample(now, SystemTime::UNIX_EPOCH).expect("a sample");
+        let sample = disks
+            .sample(Moment {
+                monotonic: now,
+                wall: SystemTime::UNIX_EPOCH,
+            })
+            .expect("a sample");
         let names: BTreeSet<String> = disks.names().map(String::from).collect();
         assert_eq!(
             names,

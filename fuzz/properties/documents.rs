@@ -7,12 +7,16 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, FromArgMatches};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shinken_gatherer::check::{self, args::CheckArgs};
 use shinken_gatherer::config::Config;
-use shinken_gatherer::published::{self, Age, Document, Unread};
-use shinken_gatherer::report::{DisksReport, GraphiteReport, VmwareReport, to_line};
+use shinken_gatherer::disks::DisksReport;
+use shinken_gatherer::graphite::GraphiteReport;
+use shinken_gatherer::published::{self, Age, Unread};
+use shinken_gatherer::report::{Report, to_line};
 use shinken_gatherer::trusted_users::TrustedUsers;
+use shinken_gatherer::vmware::VmwareReport;
 use tempfile::TempDir;
 
 /// Unix seconds to judge the age at, the last of them for the answers.
@@ -61,7 +65,7 @@ fn reader() -> Reader {
     }
 }
 
-fn as_document<T: Document + Serialize>(path: &Path, trusted: &TrustedUsers) {
+fn as_document<T: Report + Serialize + DeserializeOwned>(path: &Path, trusted: &TrustedUsers) {
     let document: T = match published::read(path, trusted) {
         Ok(document) => document,
         Err(Unread::Absent) => panic!("the file is there"),

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use shinken_gatherer::check::args::CheckArgs;
-use shinken_gatherer::check::range::Range;
+use shinken_gatherer::plugin::range::Range;
 
 /// Values to judge, beside those at the ends of the range itself.
 const VALUES: [f64; 9] = [-1e300, -10.0, -0.5, 0.0, 0.5, 10.0, 1e9, 1e300, f64::MIN_POSITIVE];

@@ -1,66 +1,23 @@
-//! From a document to lines of carbon's plaintext protocol: `path value timestamp`.
+//! Converts a document to lines of carbon's plaintext protocol: `path value timestamp`.
 
-use std::fmt::{Display, Write};
+use std::fmt::Write;
 
-use crate::report::{DisksReport, GraphiteReport, VmwareReport};
+use crate::report::Report;
 
-/// A document that was measured just now.
-#[derive(Debug)]
-pub enum Measured {
-    /// A count of the whisper tree.
-    Graphite(GraphiteReport),
-    /// The activity of the disks.
-    Disks(DisksReport),
-    /// %ready.
-    Vmware(VmwareReport),
-}
-
-/// The lines for a document, under `prefix`. Values that are not known are left out.
-pub fn lines(prefix: &str, measured: &Measured) -> String {
+/// Returns the lines for a document of `collector`, below `prefix`. Unknown values are omitted.
+pub fn lines(prefix: &str, collector: &str, report: &dyn Report) -> String {
     let mut lines = String::new();
-    let mut line = |path: &str, value: &dyn Display, at: i64| {
+    let at = report.updated_at();
+    for (nodes, value) in report.values() {
+        let path = nodes.into_iter().map(node).collect::<Vec<_>>().join(".");
         // Writing to a String can't fail.
-        let _ = writeln!(lines, "{prefix}.{path} {value} {at}");
-    };
-    match measured {
-        Measured::Graphite(report) => {
-            line("graphite.hosts", &report.hosts, report.updated_at);
-            line("graphite.metrics", &report.metrics, report.updated_at);
-            line(
-                "graphite.scan_seconds",
-                &report.scan_seconds.get(),
-                report.updated_at,
-            );
-        }
-        Measured::Disks(report) => {
-            for (name, disk) in &report.disks {
-                let name = node(name);
-                for (what, value) in [
-                    ("util_percent", disk.util_percent),
-                    ("read_await_ms", disk.read_await_ms),
-                    ("write_await_ms", disk.write_await_ms),
-                    ("queue_size", disk.queue_size),
-                ] {
-                    line(&format!("disks.{name}.{what}"), &value.get(), report.updated_at);
-                }
-            }
-        }
-        Measured::Vmware(report) => {
-            for (what, value) in [
-                ("cpu_ready_percent", report.cpu_ready_percent),
-                ("cpu_ready_percent_per_vcpu", report.cpu_ready_percent_per_vcpu),
-            ] {
-                if let Some(value) = value {
-                    line(&format!("vmware.{what}"), &value.get(), report.updated_at);
-                }
-            }
-        }
+        let _ = writeln!(lines, "{prefix}.{collector}.{path} {value} {at}");
     }
     lines
 }
 
-/// A name as one node of a Graphite path: whatever separates nodes, lines or tags, or is a file name's or a pattern's
-/// special character, becomes `_`.
+/// Returns a name as one node of a Graphite path. Characters that separate nodes, lines or tags, or are special in file
+/// names and patterns, become `_`.
 fn node(name: &str) -> String {
     let is_safe = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
     let safe: String = name.chars().map(|c| if is_safe(c) { c } else { '_' }).collect();
@@ -72,53 +29,60 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::collector::Collector;
+    use crate::collectors::ALL;
+    use crate::vmware::collector::VmwareCollector;
+
+    const EXAMPLES: [(&str, &str); 3] = [
+        (
+            "graphite",
+            r#"{"schema":1,"updated_at":7,"interval_seconds":9,"hosts":4,"metrics":1000000,"scan_seconds":0.105}"#,
+        ),
+        (
+            "disks",
+            r#"{"schema":1,"updated_at":7,"interval_seconds":9,"window_seconds":9,"whisper_disks":[],"disks":
+            {"cciss/c0d0":{"util_percent":12.3,"reads_per_second":0,"writes_per_second":0,"read_bytes_per_second":0,
+            "write_bytes_per_second":0,"read_await_ms":0.8,"write_await_ms":1.9,"queue_size":0}}}"#,
+        ),
+        (
+            "vmware",
+            r#"{"schema":1,"updated_at":7,"interval_seconds":9,"window_seconds":0,"is_vmware":true,
+            "cpu_ready_percent":2.5,"cpu_ready_percent_per_vcpu":1.25,"vcpus":2,"error":null}"#,
+        ),
+    ];
+
+    /// Returns the lines of an example of each collector.
+    fn examples(prefix: &str) -> String {
+        let of = |collector: &dyn Collector| {
+            let example = EXAMPLES.iter().find(|(name, _)| *name == collector.name());
+            let (name, json) = example.expect("each collector has an example");
+            lines(prefix, name, &*collector.parse(json.as_bytes()).unwrap())
+        };
+        ALL.map(of).concat()
+    }
 
     #[test]
     fn each_document_becomes_its_lines() {
-        let report = |text: &str| serde_json::from_str(text).unwrap();
-        let count = report(
-            r#"{"schema":1,"updated_at":7,"interval_seconds":9,"hosts":4,"metrics":1000000,"scan_seconds":0.105}"#,
-        );
         assert_eq!(
-            lines("a.b", &Measured::Graphite(count)),
-            "a.b.graphite.hosts 4 7\na.b.graphite.metrics 1000000 7\na.b.graphite.scan_seconds 0.105 7\n"
+            examples("a.b"),
+            "a.b.graphite.hosts 4 7\na.b.graphite.metrics 1000000 7\na.b.graphite.scan_seconds 0.105 7\n\
+             a.b.disks.cciss_c0d0.util_percent 12.3 7\na.b.disks.cciss_c0d0.read_await_ms 0.8 7\n\
+             a.b.disks.cciss_c0d0.write_await_ms 1.9 7\na.b.disks.cciss_c0d0.queue_size 0 7\n\
+             a.b.vmware.cpu_ready_percent 2.5 7\na.b.vmware.cpu_ready_percent_per_vcpu 1.25 7\n"
         );
-        let ready = r#"{"schema":1,"updated_at":7,"interval_seconds":9,"window_seconds":0,"is_vmware":true,
-            "cpu_ready_percent":2.5,"cpu_ready_percent_per_vcpu":null,"vcpus":null,"error":null}"#;
-        let ready = serde_json::from_str(ready).unwrap();
+        let (_, unknown) = EXAMPLES[2];
+        let unknown = VmwareCollector
+            .parse(unknown.replace("1.25", "null").as_bytes())
+            .unwrap();
         assert_eq!(
-            lines("p", &Measured::Vmware(ready)),
+            lines("p", "vmware", &*unknown),
             "p.vmware.cpu_ready_percent 2.5 7\n"
-        );
-        let disks = r#"{"schema":1,"updated_at":7,"interval_seconds":9,"window_seconds":9,"whisper_disks":[],"disks":
-            {"cciss/c0d0":{"util_percent":12.3,"reads_per_second":0,"writes_per_second":0,"read_bytes_per_second":0,
-            "write_bytes_per_second":0,"read_await_ms":0.8,"write_await_ms":1.9,"queue_size":0}}}"#;
-        let disks = serde_json::from_str(disks).unwrap();
-        assert_eq!(
-            lines("p", &Measured::Disks(disks)),
-            "p.disks.cciss_c0d0.util_percent 12.3 7\np.disks.cciss_c0d0.read_await_ms 0.8 7\n\
-             p.disks.cciss_c0d0.write_await_ms 1.9 7\np.disks.cciss_c0d0.queue_size 0 7\n"
         );
     }
 
-    /// Whoever loads the dashboard sees every figure, and no panel asks for one that is never sent.
     #[test]
-    fn the_example_dashboard_shows_what_is_sent() {
-        let count =
-            r#"{"schema":1,"updated_at":7,"interval_seconds":9,"hosts":4,"metrics":1,"scan_seconds":1}"#;
-        let disks = r#"{"schema":1,"updated_at":7,"interval_seconds":9,"window_seconds":9,"whisper_disks":[],"disks":
-            {"DISK":{"util_percent":0,"reads_per_second":0,"writes_per_second":0,"read_bytes_per_second":0,
-            "write_bytes_per_second":0,"read_await_ms":0,"write_await_ms":0,"queue_size":0}}}"#;
-        let ready = r#"{"schema":1,"updated_at":7,"interval_seconds":9,"window_seconds":9,"is_vmware":true,
-            "cpu_ready_percent":1,"cpu_ready_percent_per_vcpu":1,"vcpus":1,"error":null}"#;
-        let sent = [
-            Measured::Graphite(serde_json::from_str(count).unwrap()),
-            Measured::Disks(serde_json::from_str(disks).unwrap()),
-            Measured::Vmware(serde_json::from_str(ready).unwrap()),
-        ]
-        .map(|measured| lines("$prefix", &measured))
-        .concat()
-        .replace("DISK", "*");
+    fn example_dashboard_shows_exactly_what_is_sent() {
+        let sent = examples("$prefix").replace("cciss_c0d0", "*");
         let sent: BTreeSet<_> = sent.lines().map(|line| line.split(' ').next().unwrap()).collect();
         let dashboard = concat!(
             env!("CARGO_MANIFEST_DIR"),

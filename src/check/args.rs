@@ -1,11 +1,10 @@
-//! The command line of `check`.
+//! The command line of `check`: a subcommand for each collector.
 
-use std::time::Duration;
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
 
-use clap::{Args, Subcommand};
-
-use super::perfdata::Thresholds;
-use super::range::Range;
+use crate::collector::Collector;
+use crate::collectors;
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -14,90 +13,54 @@ pub struct CheckArgs {
     pub(super) subject: Subject,
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Subject {
-    /// How many metrics or hosts Graphite holds
-    ///
-    /// Without a published count it counts by itself; an outdated one is given as it is, and called outdated.
-    Graphite(GraphiteArgs),
-    /// How busy each physical disk is (%util), and whether one hangs
-    ///
-    /// UNKNOWN where the published file is absent, unreadable, malformed or outdated.
-    Disks(DisksArgs),
-    /// How much CPU time VMware withholds from this machine (%ready), per virtual CPU
-    ///
-    /// OK where the published file is absent: not a VMware VM. Outdated figures are given, and called outdated.
-    Vmware(VmwareArgs),
+/// The collector whose file is checked, with the options of its subcommand.
+#[derive(Debug)]
+pub(super) struct Subject {
+    pub collector: &'static dyn Collector,
+    pub args: ArgMatches,
 }
 
 impl Subject {
-    /// The name of the service in the answer.
-    pub(super) fn service(&self) -> &'static str {
-        match self {
-            Self::Graphite(_) => "GRAPHITE",
-            Self::Disks(_) => "DISKS",
-            Self::Vmware(_) => "VMWARE",
-        }
+    /// Returns the name of the service in the answer.
+    pub fn service(&self) -> String {
+        self.collector.name().to_uppercase()
     }
 }
 
-/// Options that every subject has.
-#[derive(Debug, Args)]
-pub(super) struct Common {
-    /// Warn where the value leaves this range: 10, 10:, ~:10 or 10:20; @10:20 warns inside it
-    #[arg(short, long, value_name = "RANGE", allow_hyphen_values = true)]
-    warning: Option<Range>,
-    /// Critical where the value leaves this range
-    #[arg(short, long, value_name = "RANGE", allow_hyphen_values = true)]
-    critical: Option<Range>,
-    /// Age beyond which figures are outdated [default: two of their intervals and 30s]
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub max_age: Option<Duration>,
-}
+impl FromArgMatches for Subject {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let subcommand = matches.subcommand().and_then(|(name, args)| {
+            let collector = collectors::ALL
+                .into_iter()
+                .find(|collector| collector.name() == name)?;
+            let args = args.clone();
+            Some(Self { collector, args })
+        });
+        subcommand.ok_or_else(|| Error::new(ErrorKind::MissingSubcommand))
+    }
 
-impl Common {
-    pub fn thresholds(&self) -> Thresholds {
-        Thresholds {
-            warning: self.warning,
-            critical: self.critical,
-        }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
     }
 }
 
-#[derive(Debug, Args)]
-pub(super) struct GraphiteArgs {
-    #[command(flatten)]
-    pub common: Common,
-    /// Judge the number of hosts instead of the number of metrics
-    #[arg(long)]
-    pub hosts: bool,
-    /// Give up counting after this long, where there is no published count
-    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
-    pub timeout: Duration,
-}
+impl Subcommand for Subject {
+    fn augment_subcommands(command: Command) -> Command {
+        collectors::ALL
+            .into_iter()
+            .fold(command, |command, collector| {
+                command.subcommand(collector.check_command())
+            })
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+    }
 
-#[derive(Debug, Args)]
-pub(super) struct DisksArgs {
-    #[command(flatten)]
-    pub common: Common,
-    /// Judge these disks only
-    #[arg(long, value_name = "NAME", num_args = 1..)]
-    pub disk: Vec<String>,
-    /// Judge the disks that hold the whisper tree only
-    #[arg(long)]
-    pub whisper: bool,
-}
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        Self::augment_subcommands(command)
+    }
 
-#[derive(Debug, Args)]
-pub(super) struct VmwareArgs {
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// A duration such as `5m`, or a plain number of seconds as other plugins take it.
-fn parse_time(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(seconds) => Ok(Duration::from_secs(seconds)),
-        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string()),
+    fn has_subcommand(name: &str) -> bool {
+        collectors::ALL.iter().any(|collector| collector.name() == name)
     }
 }

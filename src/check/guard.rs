@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
-use super::{Answer, State};
+use crate::collectors;
 use crate::output;
+use crate::plugin::{Answer, State};
 
 /// The service named where it is not known which one was asked about.
 const SERVICE: &str = "SHINKEN-GATHERER";
@@ -41,11 +42,11 @@ pub fn refuse(usage: &clap::Error) -> ExitCode {
     if usage.use_stderr() {
         let reason = match usage.kind() {
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-                "what to check is missing: graphite, disks or vmware"
+                format!("what to check is missing: {}", collectors::names())
             }
-            _ => rendered.lines().next().unwrap_or_default(),
+            _ => rendered.lines().next().unwrap_or_default().to_string(),
         };
-        let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+        let reason = reason.strip_prefix("error: ").unwrap_or(&reason);
         output::print(&Answer::unknown(reason).line(SERVICE));
         output::print_usage_error(&rendered);
     } else {

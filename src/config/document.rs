@@ -8,8 +8,8 @@ use super::error::Mistake;
 use super::location::{Location, dotted, line_at};
 use super::schema::Config;
 
-/// The tables. serde would accept an array for each of them, with the values of its keys in their order.
-const TABLES: [&str; 5] = ["graphite", "disks", "vmware", "carbon", "host"];
+/// The tables besides those of the collectors.
+const TABLES: [&str; 2] = ["carbon", "host"];
 
 /// A text and the table that it was parsed to.
 pub struct Document<'t> {
@@ -62,9 +62,12 @@ impl<'t> Document<'t> {
                 reason: format!("invalid type: {}, {expected}", found.type_str()),
             })
         };
+        // serde would accept an array for a table, with the values of its keys in their order.
+        let collectors = Config::default().collectors();
+        let is_table = |name| TABLES.contains(&name) || collectors.iter().any(|table| table.name == name);
         for (name, value) in self.root.get_ref() {
             let (name, value): (&str, _) = (name.get_ref(), value.get_ref());
-            if TABLES.contains(&name) && !value.is_table() {
+            if is_table(name) && !value.is_table() {
                 return refuse(&[name], value, "expected a table");
             }
             for (key, value) in value.as_table().into_iter().flatten() {

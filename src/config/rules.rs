@@ -27,11 +27,11 @@ pub fn check(file: &Path, document: &Document, config: &Config) -> Result<(), Mi
             .unwrap_or_default(),
         reason,
     })?;
-    let (disks, vmware) = (&config.disks, &config.vmware);
-    for (table, interval, window) in [
-        ("disks", disks.interval, disks.window),
-        ("vmware", vmware.interval, vmware.window),
-    ] {
+    for collector in config.collectors() {
+        let (table, interval) = (collector.name, collector.interval);
+        let Some(window) = collector.window else {
+            continue;
+        };
         if let Some(reason) = wrong_window(interval, window) {
             let location = |key| document.location_of(table, key, None);
             let location = location("window").or_else(|| location("interval"));
@@ -103,7 +103,6 @@ impl Configured {
 /// Returns the paths that are in use. If no whisper directory is set, all usual ones are: which one is chosen depends
 /// on what exists when the count starts.
 fn paths(config: &Config) -> Vec<Configured> {
-    let (graphite, disks, vmware) = (&config.graphite, &config.disks, &config.vmware);
     let used = |table, key, path: &Path, is_written| Configured {
         table,
         key,
@@ -123,22 +122,13 @@ fn paths(config: &Config) -> Vec<Configured> {
             .iter()
             .map(|path| used("", "state_dir", path, true)),
     );
-    if graphite.enabled {
-        let trees = graphite.whisper_dirs();
-        let mut outputs: Vec<_> = trees.iter().map(|tree| graphite.output_of(tree)).collect();
-        outputs.dedup();
-        paths.extend(
-            trees
-                .iter()
-                .map(|path| used("graphite", "whisper_dir", path, false)),
-        );
-        paths.extend(outputs.iter().map(|path| used("graphite", "output", path, true)));
+    if config.graphite.enabled {
+        let trees = config.graphite.whisper_dirs().into_iter();
+        paths.extend(trees.map(|tree| used("graphite", "whisper_dir", &tree, false)));
     }
-    if disks.enabled {
-        paths.push(used("disks", "output", &disks.output, true));
-    }
-    if vmware.enabled {
-        paths.push(used("vmware", "output", &vmware.output, true));
+    for collector in config.collectors().iter().filter(|collector| collector.enabled) {
+        let outputs = collector.outputs.iter();
+        paths.extend(outputs.map(|path| used(collector.name, "output", path, true)));
     }
     paths
 }

@@ -1,193 +1,179 @@
-//! The collectors of the daemon: runs what is due, and passes on what the child processes wrote.
+//! The collectors in the daemon: passes events to their tasks, and publishes what they return.
 
 use std::os::fd::BorrowedFd;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use super::count::{CountTask, Event};
-use super::disks::DisksTask;
-use super::vmware::VmwareTask;
-use crate::carbon::lines::Measured;
+use super::publisher::Publisher;
 use crate::child::reap_ended;
+use crate::collector::{Collector, Event, Outcome, Task};
+use crate::collectors::ALL;
 use crate::config::Config;
 use crate::logging::Log;
-use crate::scheduler::{Due, Scheduler};
+use crate::moment::Moment;
+use crate::report::Report;
 
-/// The enabled collectors, their deadlines and their latest values.
+/// A new document and the name of its collector.
+pub type Document = (&'static str, Box<dyn Report>);
+
+/// The tasks that run.
 #[derive(Debug)]
 pub struct Collectors {
-    scheduler: Scheduler,
-    count: CountTask,
-    disks: Option<DisksTask>,
-    vmware: Option<VmwareTask>,
-    status: String,
-    measured: Option<Measured>,
+    running: Vec<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    name: &'static str,
+    task: Box<dyn Task>,
+    publisher: Publisher,
+    /// The values of the last document.
+    summary: Option<String>,
 }
 
 impl Collectors {
-    /// Sets up what is enabled. The first samples and the first count are due at `now`.
-    pub fn new(config: &Config, now: Instant, log: &mut Log) -> Self {
-        let mut collectors = Self {
-            scheduler: Scheduler::new(),
-            count: CountTask::new(config, now),
-            disks: None,
-            vmware: None,
-            status: String::new(),
-            measured: None,
-        };
-        collectors.set_up_disks(config, false, now, log);
-        collectors.set_up_vmware(config, now, log);
-        collectors.update_count();
+    /// Starts the enabled collectors. Their first samples and the first count are due at `now`.
+    pub fn new(config: &Config, now: Moment, log: &mut Log) -> Self {
+        let mut collectors = Self { running: Vec::new() };
+        for collector in ALL {
+            collectors.start(collector, config, false, now, log);
+        }
         collectors
     }
 
-    /// Takes what the child processes wrote, runs the task that is due first, and returns when the next one is due;
-    /// `None` for never.
-    pub fn run_due(&mut self, now: Instant, wall: SystemTime, log: &mut Log) -> Option<Instant> {
-        if let Some(vmware) = &mut self.vmware
-            && vmware.receive(now, wall, log)
-        {
-            self.scheduler.vmware_soon(now);
-        }
-        self.count.handle(&Event::Wakeup, now, wall, log);
-        self.update_count();
-        let next = match self.scheduler.due(now) {
-            Due::Disks => {
-                let first = self
-                    .disks
-                    .as_mut()
-                    .is_some_and(|disks| disks.sample(now, wall, log));
-                let report = self.disks.as_mut().and_then(DisksTask::take_report);
-                self.measured = report.map(Measured::Disks);
-                self.scheduler.disks_done(now, first);
-                Some(now)
-            }
-            Due::Vmware => {
-                self.scheduler.vmware_done(now);
-                if let Some(vmware) = &mut self.vmware
-                    && vmware.ask(now, wall, log)
-                {
-                    self.scheduler.vmware_soon(now);
+    /// Passes an event to every task, and returns the new documents.
+    pub fn handle(&mut self, event: &Event, now: Moment, log: &mut Log) -> Vec<Document> {
+        let mut documents = Vec::new();
+        for running in &mut self.running {
+            let at = now.monotonic;
+            match running.task.handle(event, now, log) {
+                Outcome::Unchanged => {}
+                Outcome::Publish(report) => {
+                    running.publisher.publish(&report.line(), at, log);
+                    running.summary = Some(report.summary());
+                    documents.push((running.name, report));
                 }
-                Some(now)
+                Outcome::Measured(report) => {
+                    running.summary = Some(report.summary());
+                    documents.push((running.name, report));
+                }
+                Outcome::Remove => {
+                    running.summary = None;
+                    running.publisher.remove(at, log);
+                }
             }
-            // It became due by what it was just told: a retry at once.
-            Due::Count => Some(now),
-            Due::Nothing(next) => {
-                let deadline = self.vmware.as_ref().and_then(VmwareTask::waits_for);
-                let deadline = deadline.and_then(|(_, deadline)| deadline);
-                next.into_iter().chain(deadline).min()
-            }
-        };
-        self.update_status();
-        next
+        }
+        self.pass_on_devices();
+        documents
     }
 
-    /// The pipes of the child processes, to wait for beside the deadlines.
+    /// Reaps the child processes that have ended, which does not block, and returns the new documents.
+    pub fn reap_children(&mut self, now: Moment, log: &mut Log) -> Vec<Document> {
+        let exited = reap_ended().into_iter();
+        exited
+            .flat_map(|(pid, status)| self.handle(&Event::Exited(pid, status), now, log))
+            .collect()
+    }
+
+    /// Returns when [`Event::Wakeup`] is due even if nothing happens.
+    pub fn due(&self) -> Option<Instant> {
+        self.running.iter().filter_map(|running| running.task.due()).min()
+    }
+
+    /// Returns the pipes of the child processes, to wait for beside the deadlines.
     pub fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let vmware = self.vmware.as_ref().and_then(VmwareTask::waits_for);
-        vmware.map(|(pipe, _)| pipe).into_iter().chain(self.count.pipe())
+        self.running.iter().filter_map(|running| running.task.pipe())
     }
 
-    /// Reaps the child processes that have ended, which does not block.
-    pub fn reap_children(&mut self, now: Instant, wall: SystemTime, log: &mut Log) {
-        for (pid, status) in reap_ended() {
-            if let Some(vmware) = &mut self.vmware {
-                vmware.ended((pid, status), now, wall, log);
+    /// Returns the latest values, for `systemctl status`.
+    pub fn status(&self) -> String {
+        let of = |running: &Running| running.task.status().or_else(|| running.summary.clone());
+        let texts: Vec<_> = self.running.iter().filter_map(of).collect();
+        texts.join("; ")
+    }
+
+    /// Applies a new configuration. A collector that is not concerned keeps its samples and deadlines.
+    pub fn reload(&mut self, old: &Config, new: &Config, now: Moment, log: &mut Log) {
+        for collector in ALL {
+            let name = collector.name();
+            let position = self.running.iter().position(|running| running.name == name);
+            if let Some(position) = position
+                && self.running[position].task.reload(new, now)
+            {
+                continue;
             }
-            self.count.handle(&Event::Reaped(pid, status), now, wall, log);
-        }
-    }
-
-    /// The latest document, once, for other consumers of its values.
-    pub fn take_measured(&mut self) -> Option<Measured> {
-        // Those of the child processes arrive in turns that may have measured something else.
-        let vmware = |task: &mut VmwareTask| task.take_report().map(Measured::Vmware);
-        self.measured
-            .take()
-            .or_else(|| self.count.take_report().map(Measured::Graphite))
-            .or_else(|| self.vmware.as_mut().and_then(vmware))
-    }
-
-    /// The latest values, for `systemctl status`.
-    pub fn status(&self) -> &str {
-        &self.status
-    }
-
-    /// Applies a new configuration: what did not change keeps its samples and deadlines.
-    pub fn reload(&mut self, old: &Config, new: &Config, now: Instant, log: &mut Log) {
-        self.count.reload(new, now);
-        if (&new.disks, &new.host) != (&old.disks, &old.host) {
-            let same_file = new.disks.output == old.disks.output && new.disks.enabled && old.disks.enabled;
-            if !same_file {
-                self.end_disks(log);
+            if !collector.is_changed(old, new) {
+                continue;
             }
-            self.set_up_disks(new, same_file, now, log);
-        }
-        if (&new.vmware, &new.host) != (&old.vmware, &old.host) {
-            if new.vmware.output != old.vmware.output {
-                // Nothing replaces it any more. If sampling just ends, the file stays, as it does when the daemon
-                // ends: without it, its consumers would report that this is not a VMware VM.
-                self.vmware.iter_mut().for_each(|vmware| vmware.remove(log));
+            let (before, after) = (old.collector(name), new.collector(name));
+            let has_moved = before.outputs != after.outputs;
+            let keeps_file = !has_moved && after.enabled && (before.enabled || after.outlives_daemon);
+            if let Some(position) = position {
+                let mut running = self.running.remove(position);
+                running.task.end(now, log);
+                // Nothing replaces the old file any more. If the collector was only disabled, it is as if the daemon
+                // had ended.
+                if has_moved || (!before.outlives_daemon && !keeps_file) {
+                    running.publisher.end(log);
+                }
             }
-            self.set_up_vmware(new, now, log);
+            self.start(collector, new, keeps_file, now, log);
         }
-        self.update_count();
-        self.update_status();
+        self.pass_on_devices();
     }
 
-    /// Ends everything: removes the disks file, which must not outlive its samples, and kills the child processes.
-    pub fn end(&mut self, log: &mut Log) {
-        self.end_disks(log);
-        if let Some(vmware) = &mut self.vmware {
-            vmware.end();
+    /// Ends everything. The files that must not outlive their samples are removed first.
+    pub fn end(&mut self, config: &Config, now: Moment, log: &mut Log) {
+        for running in &mut self.running {
+            if !config.collector(running.name).outlives_daemon {
+                running.publisher.end(log);
+            }
         }
-        self.count.end(Instant::now(), log);
-    }
-
-    fn end_disks(&mut self, log: &mut Log) {
-        if let Some(disks) = &mut self.disks {
-            disks.end(log);
+        // The last one first: the count worker may need a moment.
+        for running in self.running.iter_mut().rev() {
+            running.task.end(now, log);
         }
     }
 
-    fn set_up_disks(&mut self, config: &Config, keep_file: bool, now: Instant, log: &mut Log) {
-        self.disks = config
-            .disks
-            .enabled
-            .then(|| DisksTask::new(config, keep_file, log));
-        self.scheduler
-            .set_disks(self.disks.is_some().then_some(now), config.disks.interval);
-    }
-
-    fn set_up_vmware(&mut self, config: &Config, now: Instant, log: &mut Log) {
-        self.vmware = config
-            .vmware
-            .enabled
-            .then(|| VmwareTask::new(config, log))
-            .flatten();
-        self.scheduler
-            .set_vmware(self.vmware.is_some().then_some(now), config.vmware.interval);
-    }
-
-    /// Passes on what the count task has learned: its next deadline and the devices of the tree.
-    fn update_count(&mut self) {
-        self.scheduler.set_count(self.count.due());
-        if let Some(disks) = &mut self.disks {
-            disks.set_whisper_devices(self.count.devices().to_vec());
+    fn start(
+        &mut self,
+        collector: &'static dyn Collector,
+        config: &Config,
+        keeps_file: bool,
+        now: Moment,
+        log: &mut Log,
+    ) {
+        let name = collector.name();
+        let settings = config.collector(name);
+        let output = settings.outputs[0].clone();
+        let mut publisher = Publisher::new(name, output, collector.durability());
+        let task = collector.start(config, now, log);
+        // A file of an earlier run, or one on a machine that has no such values.
+        if settings.enabled && (task.is_none() || !settings.outlives_daemon && !keeps_file) {
+            publisher.remove(now.monotonic, log);
         }
+        let position = ALL
+            .iter()
+            .take_while(|other| other.name() != name)
+            .filter(|other| self.running.iter().any(|running| running.name == other.name()))
+            .count();
+        self.running.splice(
+            position..position,
+            task.map(|task| Running {
+                name,
+                task,
+                publisher,
+                summary: None,
+            }),
+        );
     }
 
-    fn update_status(&mut self) {
-        let disks = self.disks.as_ref().and_then(DisksTask::status).map(String::from);
-        let vmware = self
-            .vmware
-            .as_ref()
-            .and_then(VmwareTask::status)
-            .map(String::from);
-        self.status = [self.count.status(), disks, vmware]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join("; ");
+    /// Passes the devices of the tree from the task that finds them to the others.
+    fn pass_on_devices(&mut self) {
+        let mut tasks = self.running.iter().map(|running| &running.task);
+        let devices = tasks.find_map(|task| task.whisper_devices());
+        let devices = devices.unwrap_or_default().to_vec();
+        for running in &mut self.running {
+            running.task.set_whisper_devices(&devices);
+        }
     }
 }

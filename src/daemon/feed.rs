@@ -1,36 +1,37 @@
-//! The daemon's side of the feed to Graphite.
+//! The carbon feed in the daemon.
 
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
 
-use super::outlet::Health;
-use crate::carbon::lines::{Measured, lines};
+use super::collectors::Document;
+use crate::carbon::lines::lines;
 use crate::carbon::{Feed, Turn};
 use crate::config::CarbonConfig;
 use crate::logging::Log;
+use crate::recurring::Condition;
 
 const COLLECTOR: &str = "carbon";
 
-/// The feed, where it is enabled, and its problems.
+/// The feed and its problems.
 #[derive(Debug)]
 pub struct FeedTask {
     prefix: String,
     feed: Feed,
-    sending: Health,
-    /// Values dropped that were not said yet.
+    sending: Condition,
+    /// Dropped values that were not logged yet.
     dropped: u64,
     sent: bool,
 }
 
 impl FeedTask {
-    /// Sets the feed up, without connecting; `None` where it is not enabled.
+    /// Sets the feed up, without connecting; `None` if it is disabled.
     pub fn new(config: &CarbonConfig, now: Instant) -> Option<Self> {
         config.enabled.then(|| Self {
             prefix: config.prefix.clone(),
             feed: Feed::new(config.address, now),
-            sending: Health::default(),
+            sending: Condition::new(COLLECTOR),
             dropped: 0,
             sent: false,
         })
@@ -46,35 +47,35 @@ impl FeedTask {
         self.feed.due()
     }
 
-    /// Takes up what was measured, and sends as much as carbon takes right now.
-    pub fn turn(&mut self, measured: Option<Measured>, now: Instant, log: &mut Log) {
-        if let Some(measured) = measured {
-            self.feed.push(lines(&self.prefix, &measured));
+    /// Queues the values of new documents, and sends as much as carbon accepts now.
+    pub fn turn(&mut self, documents: &[Document], now: Instant, log: &mut Log) {
+        for (collector, report) in documents {
+            self.feed.push(lines(&self.prefix, collector, &**report));
         }
         let turned = self.feed.turn(now);
         let dropped = self.feed.take_dropped();
         if dropped > 0 && self.dropped == 0 {
             log.warn(
                 COLLECTOR,
-                "carbon does not take the values fast enough: the oldest are dropped",
+                "carbon does not accept data fast enough, dropping the oldest values",
                 &[],
             );
         }
         self.dropped += dropped;
         match turned {
             Ok(Turn::Sent) => {
-                self.sending.works(log, COLLECTOR, "sending");
+                self.sending.ok("sending", now, log);
                 if !std::mem::replace(&mut self.sent, true) {
-                    log.info(COLLECTOR, "the first values are sent", &[]);
+                    log.info(COLLECTOR, "first values sent", &[]);
                 }
                 if self.dropped > 0 {
                     let dropped = std::mem::take(&mut self.dropped);
-                    let message = format_args!("all is sent again, {dropped} values were dropped");
+                    let message = format_args!("send queue is empty again, {dropped} values were dropped");
                     log.warn(COLLECTOR, message, &[("dropped", &dropped)]);
                 }
             }
             Ok(Turn::Nothing) => {}
-            Err(error) => self.sending.fails(log, COLLECTOR, &error),
+            Err(error) => self.sending.failed(&error, now, log),
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::diskstats::{Counters, SECTOR_BYTES};
-use crate::report::{DiskReport, Rounded};
+use super::report::DiskReport;
+use crate::report::Rounded;
 
 const WRAP: u64 = 1 << 32;
 /// Growth beyond these, per second, is no disk's doing: a billion requests, 32 TiB, a million requests in flight.

@@ -1,48 +1,28 @@
-//! The status as a table: a block for each collector, a row for each figure.
+//! The status as a table: a block for each collector, a row for each gauge.
 
 use super::bars::bar;
 use super::screen::{Line, Look, Screen};
 use super::watch::Histories;
 use super::{Entry, State, Status};
-use crate::report::{DiskReport, DisksReport, GraphiteReport, VmwareReport};
+use crate::report::Gauge;
 
-/// Columns before the figures: collector, state, age.
+/// Columns before the values: collector, state, age.
 const INDENT: usize = 11 + 12 + 9;
-/// From here on a bar is doubtful, and bad: %util of a disk, %ready of a vCPU.
-const UTIL_LIMITS: (f64, f64) = (70.0, 90.0);
-const READY_LIMITS: (f64, f64) = (5.0, 10.0);
-
-/// The table for this screen, with the past of each figure where it is known.
-pub fn lines(status: &Status, screen: &Screen, past: Option<&Histories>) -> Vec<Line> {
-    let table = Table { screen, past };
+/// Returns the table for this screen, with the history of each value if it is known.
+pub fn lines(status: &Status, screen: &Screen, histories: Option<&Histories>) -> Vec<Line> {
+    let table = Table { screen, histories };
     let mut lines = Vec::new();
-    let heads = [
-        head("graphite", &status.graphite),
-        head("disks", &status.disks),
-        head("vmware", &status.vmware),
-    ];
-    let figures = [
-        status
-            .graphite
-            .document
-            .as_ref()
-            .map(|report| table.graphite(report)),
-        status.disks.document.as_ref().map(|report| table.disks(report)),
-        status.vmware.document.as_ref().map(|report| table.vmware(report)),
-    ];
-    let reasons = [
-        &status.graphite.reason,
-        &status.disks.reason,
-        &status.vmware.reason,
-    ];
-    for ((head, figures), reason) in heads.into_iter().zip(figures).zip(reasons) {
-        let mut rows: Vec<_> = figures.into_iter().flatten().collect();
-        if let Some(reason) = reason {
+    for (collector, entry) in &status.entries {
+        let name = collector.name();
+        let mut rows = Vec::new();
+        if let Some(reason) = &entry.reason {
             let mut row = Line::default();
             row.push(Look::Plain, reason);
-            rows.insert(0, row);
+            rows.push(row);
         }
-        let mut start = Some(head);
+        let gauges = entry.report(*collector).map(|report| report.gauges());
+        rows.extend(gauges.iter().flatten().map(|gauge| table.row(name, gauge)));
+        let mut start = Some(head(name, entry));
         for row in rows {
             let mut line = start.take().unwrap_or_else(|| {
                 let mut line = Line::default();
@@ -57,14 +37,14 @@ pub fn lines(status: &Status, screen: &Screen, past: Option<&Histories>) -> Vec<
     lines
 }
 
-fn head<T>(collector: &str, entry: &Entry<T>) -> Line {
+fn head(collector: &str, entry: &Entry) -> Line {
     let mut line = Line::default();
     line.push(Look::Bold, format!("{collector:<11}"));
     let look = match entry.state {
         State::Fresh => Look::Good,
         State::Outdated => Look::Doubtful,
         State::Absent | State::Unreadable => Look::Bad,
-        State::Disabled | State::NotVmware => Look::Faint,
+        State::Disabled | State::NotHere => Look::Faint,
     };
     line.push(look, format!("{:<12}", entry.state.word()));
     line.push(
@@ -88,96 +68,36 @@ fn short(seconds: i64) -> String {
 
 struct Table<'a> {
     screen: &'a Screen,
-    past: Option<&'a Histories>,
+    histories: Option<&'a Histories>,
 }
 
 impl Table<'_> {
-    fn graphite(&self, report: &GraphiteReport) -> Vec<Line> {
-        let row = |name: &str, value: u64, remark: String| {
-            let mut row = Line::default();
-            row.push(Look::Bold, format!("{value:>9}"));
-            row.push(Look::Plain, format!(" {name}{remark}"));
-            self.history(&mut row, name);
-            row
-        };
-        let unreadable = match report.unreadable {
-            0 => String::new(),
-            unreadable => format!(", {unreadable} directories unreadable"),
-        };
-        let remark = format!(", counted in {} s{unreadable}", report.scan_seconds.get());
-        vec![
-            row("metrics", report.metrics, remark),
-            row("hosts", report.hosts, String::new()),
-        ]
-    }
-
-    fn disks(&self, report: &DisksReport) -> Vec<Line> {
-        let width = report
-            .disks
-            .keys()
-            .map(|name| name.chars().count())
-            .max()
-            .unwrap_or(0);
-        let mut rows: Vec<_> = report
-            .disks
-            .iter()
-            .map(|(name, disk)| self.disk(name, width, disk, report))
-            .collect();
-        if rows.is_empty() {
-            let mut row = Line::default();
-            row.push(Look::Plain, "no physical disks");
-            rows.push(row);
-        }
-        rows
-    }
-
-    fn disk(&self, name: &str, width: usize, disk: &DiskReport, report: &DisksReport) -> Line {
-        let util = disk.util_percent.get();
+    fn row(&self, collector: &'static str, gauge: &Gauge) -> Line {
         let mut row = Line::default();
-        row.push(Look::Plain, format!("{name:<width$} "));
-        row.push(Look::Bold, format!("{util:>5.1}%"));
-        row.push(Look::Plain, " util ");
-        self.bar(&mut row, util, UTIL_LIMITS);
-        self.history(&mut row, name);
-        if disk.hangs(report.window_seconds) {
-            row.push(Look::Bad, " HUNG: requests queued, none completed");
+        row.push(Look::Plain, &gauge.before);
+        row.push(Look::Bold, &gauge.number);
+        row.push(Look::Plain, &gauge.after);
+        self.bar(&mut row, gauge);
+        let histories = self.histories.filter(|_| gauge.value.is_some());
+        let history = histories.and_then(|past| past.line((collector, &gauge.name), self.screen.unicode));
+        if let Some(history) = history {
+            row.push(Look::Plain, " ");
+            row.push(Look::Faint, history);
         }
-        let (read, write) = (disk.read_await_ms.get(), disk.write_await_ms.get());
-        let queue = disk.queue_size.get();
-        row.push(
-            Look::Plain,
-            format!(" r/w await {read:.1}/{write:.1} ms, queue {queue:.2}"),
-        );
-        if report.whisper_disks.iter().any(|under| under == name) {
-            row.push(Look::Plain, ", whisper tree");
+        if let Some(alarm) = gauge.alarm {
+            row.push(Look::Bad, format!(" {alarm}"));
+        }
+        row.push(Look::Plain, &gauge.remark);
+        if let Some(problem) = &gauge.problem {
+            row.push(Look::Doubtful, format!(": {problem}"));
         }
         row
     }
 
-    fn vmware(&self, report: &VmwareReport) -> Vec<Line> {
-        let mut row = Line::default();
-        if let Some(per_vcpu) = report.cpu_ready_percent_per_vcpu {
-            row.push(Look::Bold, format!("{:>5.2}%", per_vcpu.get()));
-            row.push(Look::Plain, " ready per vCPU ");
-            self.bar(&mut row, per_vcpu.get(), READY_LIMITS);
-            self.history(&mut row, "ready");
-        }
-        let vcpus = report.vcpus.map_or("?".into(), |vcpus| vcpus.to_string());
-        match report.cpu_ready_percent {
-            Some(total) => row.push(
-                Look::Plain,
-                format!(" {:.2}% in all on {vcpus} vCPUs", total.get()),
-            ),
-            None => row.push(Look::Plain, "%ready is not known"),
-        }
-        if let Some(error) = &report.error {
-            row.push(Look::Doubtful, format!(": {error}"));
-        }
-        vec![row]
-    }
-
-    fn bar(&self, row: &mut Line, percent: f64, (doubtful, bad): (f64, f64)) {
-        let Some(width) = self.screen.bar_width() else {
+    fn bar(&self, row: &mut Line, gauge: &Gauge) {
+        let (Some(percent), Some((doubtful, bad)), Some(width)) =
+            (gauge.value, gauge.bar_limits, self.screen.bar_width())
+        else {
             return;
         };
         let look = match percent {
@@ -187,12 +107,5 @@ impl Table<'_> {
         };
         row.push(look, bar(percent / 100.0, width, self.screen.unicode));
         row.push(Look::Plain, " ");
-    }
-
-    fn history(&self, row: &mut Line, figure: &str) {
-        if let Some(history) = self.past.and_then(|past| past.line(figure, self.screen.unicode)) {
-            row.push(Look::Plain, " ");
-            row.push(Look::Faint, history);
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! `status --watch`: the status again and again, with the past of each figure, until interrupted.
+//! `status --watch`: the status again and again, with the history of each value, until interrupted.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
@@ -17,13 +17,14 @@ use crate::output;
 use crate::report::to_line;
 use crate::signals::Signals;
 
-/// Values kept of each figure: what fits on a line beside the rest.
+/// Values kept of each gauge: as many as fit on a line.
 const MAX_PAST: usize = 16;
 
-/// The past values of each figure, one for each document that was seen.
+/// The past values of each gauge, one for each document.
 #[derive(Debug, Default)]
 pub struct Histories {
-    figures: BTreeMap<String, Past>,
+    /// By the name of the collector and of the gauge.
+    values: BTreeMap<(&'static str, String), Past>,
 }
 
 #[derive(Debug)]
@@ -36,25 +37,21 @@ struct Past {
 
 impl Histories {
     fn add(&mut self, status: &Status) {
-        if let Some(report) = &status.graphite.document {
-            self.note("metrics", report.updated_at, report.metrics as f64, None);
-            self.note("hosts", report.updated_at, report.hosts as f64, None);
-        }
-        if let Some(report) = &status.disks.document {
-            for (name, disk) in &report.disks {
-                let util = disk.util_percent.get();
-                self.note(name, report.updated_at, util, Some((0.0, 100.0)));
+        for (collector, entry) in &status.entries {
+            let Some(report) = entry.report(*collector) else {
+                continue;
+            };
+            for gauge in report.gauges() {
+                if let Some(value) = gauge.value {
+                    let key = (collector.name(), gauge.name);
+                    self.record(key, report.updated_at(), value, gauge.scale);
+                }
             }
-        }
-        if let Some(report) = &status.vmware.document
-            && let Some(ready) = report.cpu_ready_percent_per_vcpu
-        {
-            self.note("ready", report.updated_at, ready.get(), Some((0.0, 10.0)));
         }
     }
 
-    fn note(&mut self, figure: &str, at: i64, value: f64, scale: Option<(f64, f64)>) {
-        let past = self.figures.entry(figure.to_string()).or_insert_with(|| Past {
+    fn record(&mut self, key: (&'static str, String), at: i64, value: f64, scale: Option<(f64, f64)>) {
+        let past = self.values.entry(key).or_insert_with(|| Past {
             newest_at: i64::MIN,
             values: VecDeque::new(),
             scale,
@@ -69,9 +66,9 @@ impl Histories {
         past.values.push_back(value);
     }
 
-    /// The past of a figure as a line of small bars.
-    pub fn line(&self, figure: &str, unicode: bool) -> Option<String> {
-        let past = self.figures.get(figure)?;
+    /// Returns the history of the gauge `name` of `collector` as small bars.
+    pub fn line(&self, (collector, name): (&'static str, &str), unicode: bool) -> Option<String> {
+        let past = self.values.get(&(collector, name.to_string()))?;
         let seen = past
             .values
             .iter()

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::disks::backing::Device;
-use crate::graphite::{Count, CountSettings};
-use crate::report::GraphiteReport;
+use crate::graphite::{Count, CountSettings, GraphiteReport};
 
 /// File name of the snapshot in the state folder.
 const SNAPSHOT: &str = "whisper.snapshot";
@@ -44,20 +43,16 @@ impl Request {
     /// Returns the request that a configuration amounts to.
     pub fn new(config: &Config) -> Self {
         let graphite = &config.graphite;
-        let enabled = |enabled: bool, path: &Path| enabled.then(|| path.to_path_buf());
         let state_dir = &config.state_dir;
-        let others = [
-            ("log_file", config.log_file.clone()),
-            ("the snapshot in state_dir", snapshot(state_dir.as_deref())),
-            (
-                "disks.output",
-                enabled(config.disks.enabled, &config.disks.output),
-            ),
-            (
-                "vmware.output",
-                enabled(config.vmware.enabled, &config.vmware.output),
-            ),
-        ];
+        let named = |key: &str, path: Option<PathBuf>| path.map(|path| (key.to_string(), path));
+        let mut other_files = Vec::from_iter(named("log_file", config.log_file.clone()));
+        other_files.extend(named("the snapshot in state_dir", snapshot(state_dir.as_deref())));
+        for mut collector in config.collectors() {
+            if collector.enabled && collector.name != "graphite" {
+                let output = collector.outputs.swap_remove(0);
+                other_files.push((format!("{}.output", collector.name), output));
+            }
+        }
         Self {
             counts: graphite.enabled,
             whisper_dir: graphite.whisper_dir.clone(),
@@ -69,10 +64,7 @@ impl Request {
             settings: CountSettings::new(graphite, Path::new("")),
             proc: config.host.proc.clone(),
             sys: config.host.sys.clone(),
-            other_files: others
-                .into_iter()
-                .filter_map(|(key, path)| Some((key.to_string(), path?)))
-                .collect(),
+            other_files,
         }
     }
 

@@ -25,10 +25,10 @@ pub fn drop_in(config: &Config) -> String {
         true => config.graphite.whisper_dirs(),
         false => Vec::new(),
     };
-    let count_outputs = trees.iter().map(|tree| config.graphite.output_of(tree));
-    let outputs: Vec<PathBuf> = count_outputs
-        .chain(config.disks.enabled.then(|| config.disks.output.clone()))
-        .chain(config.vmware.enabled.then(|| config.vmware.output.clone()))
+    let collectors = config.collectors().into_iter();
+    let outputs: Vec<PathBuf> = collectors
+        .filter(|collector| collector.enabled)
+        .flat_map(|collector| collector.outputs)
         .chain(config.log_file.clone())
         .collect();
     // systemd makes the default folder of the state itself.

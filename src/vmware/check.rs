@@ -1,24 +1,44 @@
-//! `check vmware`: the CPU time that VMware withholds, as the Shinken daemons answer that question.
+//! `check vmware`: the CPU time that VMware withheld, as the Shinken daemons answer that question.
 //!
-//! Without a published file this is not a VMware virtual machine; values that a stopped gatherer left are given as they
-//! are, with the state they have, and called outdated.
+//! Without a published file this is not a VMware virtual machine. Outdated values are shown with their state, and called
+//! outdated.
 
-use std::time::SystemTime;
+use clap::{ArgMatches, Args, FromArgMatches};
 
-use super::args::VmwareArgs;
-use super::perfdata::{Figure, Unit};
-use super::{Answer, State, judge};
-use crate::config::Config;
+use super::collector::NAME;
+use super::report::VmwareReport;
+use crate::collector::Published;
+use crate::plugin::perfdata::{Figure, Unit};
+use crate::plugin::{Answer, Common, State, judge};
 use crate::published::{self, Age, Unread};
-use crate::report::{Rounded, VmwareReport};
-use crate::trusted_users::TrustedUsers;
+use crate::report::Rounded;
 
-const NOT_VMWARE: &str = "not a VMware VM";
+pub const NOT_VMWARE: &str = "not a VMware VM";
 
-pub fn answer(args: &VmwareArgs, config: &Config, trusted: &TrustedUsers, now: SystemTime) -> Answer {
+/// How much CPU time VMware withholds from this machine (%ready), per virtual CPU
+///
+/// OK if the published file is absent: not a VMware VM. Outdated values are given, and called outdated.
+#[derive(Debug, Args)]
+struct VmwareArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Returns the subcommand.
+pub fn command() -> clap::Command {
+    VmwareArgs::augment_args(clap::Command::new(NAME))
+}
+
+/// Answers for the published %ready.
+pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
+    let args = match VmwareArgs::from_arg_matches(args) {
+        Ok(args) => args,
+        Err(error) => return Answer::unknown(error.to_string()),
+    };
+    let (config, now) = (published.config, published.now);
     let path = &config.vmware.output;
-    match published::read::<VmwareReport>(path, trusted) {
-        Ok(report) if report.is_vmware => judged(args, &report, now),
+    match published::read::<VmwareReport>(path, published.trusted) {
+        Ok(report) if report.is_vmware => judged(&args.common, &report, now),
         Err(Unread::Absent) if !config.vmware.enabled => Answer::unknown(format!(
             "not measured: [vmware] is not enabled, {} is absent",
             path.display()
@@ -34,9 +54,9 @@ pub fn answer(args: &VmwareArgs, config: &Config, trusted: &TrustedUsers, now: S
     }
 }
 
-fn judged(args: &VmwareArgs, report: &VmwareReport, now: SystemTime) -> Answer {
-    let thresholds = args.common.thresholds();
-    let age = Age::of(report, now, args.common.max_age);
+fn judged(args: &Common, report: &VmwareReport, now: std::time::SystemTime) -> Answer {
+    let thresholds = args.thresholds();
+    let age = Age::of(report, now, args.max_age);
     let value = |value: Option<Rounded>| value.map(Rounded::get);
     let (total, per_vcpu) = (
         value(report.cpu_ready_percent),
@@ -52,7 +72,7 @@ fn judged(args: &VmwareArgs, report: &VmwareReport, now: SystemTime) -> Answer {
         (Some(per_vcpu), total) => {
             let (state, why) = judge(&thresholds, per_vcpu);
             let why = why.map_or(String::new(), |why| format!(" ({why})"));
-            let total = total.map_or(String::new(), |total| format!("{total:.2}% in all on "));
+            let total = total.map_or(String::new(), |total| format!("{total:.2}% in total on "));
             (
                 state,
                 format!("{per_vcpu:.2}% ready per vCPU{why}, {total}{vcpus} over {window:.0} s"),
@@ -60,9 +80,9 @@ fn judged(args: &VmwareArgs, report: &VmwareReport, now: SystemTime) -> Answer {
         }
         (None, Some(total)) => (
             State::Unknown,
-            format!("{total:.2}% ready in all over {window:.0} s, on {vcpus}"),
+            format!("{total:.2}% ready in total over {window:.0} s, on {vcpus}"),
         ),
-        (None, None) => (State::Unknown, "%ready is not known".into()),
+        (None, None) => (State::Unknown, "%ready unknown".into()),
     };
     match &report.error {
         Some(error) => text += &format!(": {error}"),

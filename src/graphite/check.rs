@@ -1,27 +1,59 @@
 //! `check graphite`: how much Graphite holds, as Graphite itself answers that question.
 //!
-//! Without a published count it counts by itself; a count that a stopped gatherer left is given as it is, with
-//! the state its figures have, and called outdated.
+//! Without a published count it counts the tree. An outdated count is shown as it is, with the state of its values, and
+//! called outdated.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use clap::{ArgMatches, Args, FromArgMatches};
 
-use super::args::GraphiteArgs;
-use super::perfdata::{Figure, Thresholds, Unit};
-use super::{Answer, State, judge};
-use crate::config::{Config, GraphiteConfig, WhisperPaths};
-use crate::graphite::{self, CountSettings};
+use super::report::GraphiteReport;
+use super::{CountSettings, collector};
+use crate::collector::Published;
+use crate::config::{GraphiteConfig, WhisperPaths};
+use crate::moment::Moment;
+use crate::plugin::perfdata::{Figure, Thresholds, Unit};
+use crate::plugin::{Answer, Common, State, judge, parse_time};
 use crate::published::{self, Age, Unread};
-use crate::report::GraphiteReport;
-use crate::trusted_users::TrustedUsers;
 
-pub fn answer(args: &GraphiteArgs, config: &Config, trusted: &TrustedUsers, now: SystemTime) -> Answer {
-    let config = &config.graphite;
+/// How many metrics or hosts Graphite holds
+///
+/// Without a published count it counts by itself; an outdated one is given as it is, and called outdated.
+#[derive(Debug, Args)]
+struct GraphiteArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Judge the number of hosts instead of the number of metrics
+    #[arg(long)]
+    hosts: bool,
+    /// Give up counting after this long if there is no published count
+    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    timeout: Duration,
+}
+
+/// Returns the subcommand.
+pub fn command() -> clap::Command {
+    GraphiteArgs::augment_args(clap::Command::new(collector::NAME))
+}
+
+/// Returns how long counting may take.
+pub fn timeout(args: &ArgMatches) -> Duration {
+    GraphiteArgs::from_arg_matches(args).map_or(Duration::ZERO, |args| args.timeout)
+}
+
+/// Answers for the published count.
+pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
+    let args = match GraphiteArgs::from_arg_matches(args) {
+        Ok(args) => args,
+        Err(error) => return Answer::unknown(error.to_string()),
+    };
+    let args = &args;
+    let (config, now) = (&published.config.graphite, published.now);
     let paths = WhisperPaths::choose(config);
     let path = &paths.output;
-    match published::read::<GraphiteReport>(path, trusted) {
+    match published::read::<GraphiteReport>(path, published.trusted) {
         Ok(report) => {
             let age = Age::of(&report, now, args.common.max_age);
             let passed = humantime::format_duration(age.passed());
@@ -59,7 +91,7 @@ fn judged(args: &GraphiteArgs, report: &GraphiteReport, remark: &str, age: Figur
     };
     let unreadable = match report.unreadable {
         0 => String::new(),
-        unreadable => format!(", {unreadable} directories unreadable and not counted"),
+        _ => format!("{} and not counted", report.unreadable_remark()),
     };
     let text = format!(
         "{} metrics{}, {} hosts{}{unreadable}, {remark}",
@@ -90,7 +122,7 @@ fn count(config: &GraphiteConfig, whisper_dir: &Path, timeout: Duration) -> Resu
         ..CountSettings::new(config, whisper_dir)
     };
     let started = Instant::now();
-    let count = graphite::count(&settings, None, false, &mut |_| {
+    let count = super::count(&settings, None, false, &mut |_| {
         ensure!(
             started.elapsed() < timeout,
             "timed out after {}",
@@ -99,7 +131,7 @@ fn count(config: &GraphiteConfig, whisper_dir: &Path, timeout: Duration) -> Resu
         Ok(())
     });
     match count {
-        Ok(count) => Ok(count.report(config.interval, SystemTime::now())),
+        Ok(count) => Ok(count.report(config.interval, Moment::now().wall)),
         Err(error) => Err(format!("{error:#}")),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::COLLECTOR;
+use crate::graphite::collector::NAME;
 use crate::graphite::{Count, FullScan};
 use crate::logging::Log;
 
@@ -24,7 +24,7 @@ impl ResultLog {
         };
         let reads_saved = totals.directories - totals.directories_read;
         log.info(
-            COLLECTOR,
+            NAME,
             format_args!(
                 "{} hosts, {} metrics in {duration}{unreadable}",
                 totals.hosts, totals.metrics
@@ -47,7 +47,7 @@ impl ResultLog {
             Some(FullScan::Interval) => ", full scan (interval)",
         };
         log.debug(
-            COLLECTOR,
+            NAME,
             format_args!(
                 "{} directories, {} read, {reads_saved} unchanged{full_scan}; busy {}",
                 totals.directories,
@@ -65,7 +65,7 @@ impl ResultLog {
             .iter()
             .filter(|message| !self.last.contains(message))
         {
-            log.warn(COLLECTOR, message, &[]);
+            log.warn(NAME, message, &[]);
         }
         self.last.clone_from(&count.messages);
     }

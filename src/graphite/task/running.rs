@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rustix::process::Pid;
 
-use super::COLLECTOR;
 use crate::child::{Child, Received};
+use crate::graphite::collector::NAME;
 use crate::logging::Log;
 use crate::worker::SUBCOMMAND;
 use crate::worker::protocol::{MAX_REPORT_BYTES, Report, Request};
@@ -96,7 +96,7 @@ impl Running {
 
     fn heard(&mut self, now: Instant, log: &mut Log) {
         if self.contact == Contact::Lost {
-            log.info(COLLECTOR, "the count worker responds again", &[]);
+            log.info(NAME, "the count worker responds again", &[]);
         }
         self.contact = Contact::Responds;
         self.worker.set_deadline(Some(now + self.silence));
@@ -113,7 +113,7 @@ impl Running {
         let pid = self.worker.pid().map_or(0, Pid::as_raw_pid);
         let silence = humantime::format_duration(self.silence);
         log.warn(
-            COLLECTOR,
+            NAME,
             format_args!(
                 "the count worker (pid {pid}) has not responded for {silence}, its storage may hang; the next count \
                  starts after its end"

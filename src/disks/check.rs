@@ -1,28 +1,57 @@
 //! `check disks`: how busy the physical disks are, as the "graphite writer" check answers that question.
 //!
-//! Values of a stopped gatherer are none: an absent, unreadable, malformed or outdated file is UNKNOWN.
+//! UNKNOWN if the file does not exist, is outdated, malformed or cannot be read: old values would be wrong.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::time::SystemTime;
 
-use super::args::DisksArgs;
-use super::perfdata::{Figure, Thresholds, Unit};
-use super::{Answer, State, judge};
-use crate::config::Config;
+use clap::{ArgMatches, Args, FromArgMatches};
+
+use super::collector::NAME;
+use super::report::{DiskReport, DisksReport, HUNG};
+use crate::collector::Published;
+use crate::plugin::perfdata::{Figure, Thresholds, Unit};
+use crate::plugin::{Answer, Common, State, judge};
 use crate::published::{self, Age, Unread};
-use crate::report::{DiskReport, DisksReport, Rounded};
-use crate::trusted_users::TrustedUsers;
+use crate::report::Rounded;
 
-/// Disks named in the text; the figures of all are in the perfdata.
+/// Disks named in the text; the values of all are in the perfdata.
 const MAX_NAMED: usize = 8;
-/// Disks with all their figures. With more there is %util alone: a checker cuts an answer off at 8 KiB.
+/// Disks with all their values. With more there is %util alone: a checker cuts an answer off at 8 KiB.
 const MAX_DETAILED: usize = 24;
 
-pub fn answer(args: &DisksArgs, config: &Config, trusted: &TrustedUsers, now: SystemTime) -> Answer {
+/// How busy each physical disk is (%util), and whether one hangs
+///
+/// UNKNOWN if the published file is absent, unreadable, malformed or outdated.
+#[derive(Debug, Args)]
+struct DisksArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Judge these disks only
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    disk: Vec<String>,
+    /// Judge the disks that hold the whisper tree only
+    #[arg(long)]
+    whisper: bool,
+}
+
+/// Returns the subcommand.
+pub fn command() -> clap::Command {
+    DisksArgs::augment_args(clap::Command::new(NAME))
+}
+
+/// Answers for the published disk activity.
+pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
+    let args = match DisksArgs::from_arg_matches(args) {
+        Ok(args) => args,
+        Err(error) => return Answer::unknown(error.to_string()),
+    };
+    let args = &args;
+    let config = published.config;
     let path = &config.disks.output;
     let cannot_read =
         |reason: &str| Answer::unknown(format!("cannot read the file {}: {reason}", path.display()));
-    let report: DisksReport = match published::read(path, trusted) {
+    let report: DisksReport = match published::read(path, published.trusted) {
         Ok(report) => report,
         Err(Unread::Absent) if !config.disks.enabled => {
             return cannot_read("it is absent, [disks] is not enabled");
@@ -30,7 +59,7 @@ pub fn answer(args: &DisksArgs, config: &Config, trusted: &TrustedUsers, now: Sy
         Err(Unread::Absent) => return cannot_read("it is absent, is the gatherer running?"),
         Err(Unread::Refused(reason)) => return cannot_read(&reason),
     };
-    let age = Age::of(&report, now, args.common.max_age);
+    let age = Age::of(&report, published.now, args.common.max_age);
     if let Some(outdated) = age.outdated() {
         let text = format!(
             "the file {} is {outdated}; is the gatherer running?",
@@ -50,11 +79,11 @@ fn judged(args: &DisksArgs, report: &DisksReport) -> Answer {
     let mut remarks = Vec::new();
     if args.whisper && report.whisper_disks.is_empty() {
         state = State::Unknown;
-        remarks.push("the disks under the whisper tree are not known".to_string());
+        remarks.push("the disks of the whisper tree are unknown".to_string());
     }
     if !missing.is_empty() {
         state = State::Unknown;
-        remarks.push(format!("no disk {}", named(&missing)));
+        remarks.push(format!("no disk {}", list(&missing)));
     }
     if report.disks.is_empty() {
         state = State::Unknown;
@@ -70,19 +99,16 @@ fn judged(args: &DisksArgs, report: &DisksReport) -> Answer {
         .flat_map(|disk| disk.figures(thresholds, disks.len() <= MAX_DETAILED))
         .collect();
     state = disks.iter().fold(state, |state, disk| state.worse(disk.state));
-    // The worst first, the busiest of those first; sorting is stable, so the same figures give the same text.
-    disks.sort_by(|a, b| {
-        (b.state as u8, b.util)
-            .partial_cmp(&(a.state as u8, a.util))
-            .unwrap_or(std::cmp::Ordering::Equal)
-    });
-    let mut said: Vec<_> = disks.iter().take(MAX_NAMED).map(Judged::text).collect();
+    // The worst state first, then the busiest disk. The sort is stable: the same values give the same text.
+    disks.sort_by(|a, b| b.util.total_cmp(&a.util));
+    disks.sort_by_key(|disk| Reverse(disk.state as u8));
+    let mut named: Vec<_> = disks.iter().take(MAX_NAMED).map(Judged::text).collect();
     if disks.len() > MAX_NAMED {
-        said.push(format!("{} more at or below that", disks.len() - MAX_NAMED));
+        named.push(format!("{} more", disks.len() - MAX_NAMED));
     }
-    if !said.is_empty() {
+    if !named.is_empty() {
         let window = report.window_seconds.get();
-        remarks.push(format!("%util {} over {window:.0} s", said.join(", ")));
+        remarks.push(format!("%util {} over {window:.0} s", named.join(", ")));
     }
     Answer {
         state,
@@ -91,7 +117,7 @@ fn judged(args: &DisksArgs, report: &DisksReport) -> Answer {
     }
 }
 
-/// The disks asked for that there are, in the order of their names, and those that there are not.
+/// Returns the requested disks that exist and those that do not, by name.
 fn choose<'a>(args: &'a DisksArgs, report: &'a DisksReport) -> (BTreeSet<&'a str>, BTreeSet<&'a str>) {
     if args.disk.is_empty() && !args.whisper {
         return (report.disks.keys().map(String::as_str).collect(), BTreeSet::new());
@@ -106,11 +132,11 @@ fn choose<'a>(args: &'a DisksArgs, report: &'a DisksReport) -> (BTreeSet<&'a str
         .partition(|name| report.disks.contains_key(*name))
 }
 
-fn named(names: &BTreeSet<&str>) -> String {
+fn list(names: &BTreeSet<&str>) -> String {
     names.iter().copied().collect::<Vec<_>>().join(", ")
 }
 
-/// One disk and what is to be said about it.
+/// A disk with its state.
 struct Judged<'a> {
     name: &'a str,
     disk: &'a DiskReport,
@@ -123,8 +149,7 @@ impl<'a> Judged<'a> {
     fn new(name: &'a str, disk: &'a DiskReport, report: &DisksReport, thresholds: &Thresholds) -> Self {
         let util = disk.util_percent.get();
         let (state, why) = if disk.hangs(report.window_seconds) {
-            let why = "HUNG: requests queued, none completed".to_string();
-            (State::Critical, Some(why))
+            (State::Critical, Some(HUNG.into()))
         } else {
             judge(thresholds, util)
         };

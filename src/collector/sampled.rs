@@ -1,0 +1,144 @@
+//! A task that takes a sample at each deadline, of values that can be read without waiting.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::{Event, Found, Gather, Outcome, Task};
+use crate::deadlines::Deadlines;
+use crate::disks::backing::Device;
+use crate::logging::Log;
+use crate::moment::Moment;
+use crate::recurring::Condition;
+use crate::report::Report;
+
+/// A source of samples, which keeps those of its window.
+pub trait Sampler: Debug {
+    /// The document of the samples.
+    type Report: Report + 'static;
+
+    /// Takes a sample and returns the document of the window. `None` if the window has only this sample.
+    fn sample(&mut self, now: Moment) -> Result<Option<Self::Report>>;
+
+    /// Logs what the last sample found besides its values.
+    fn log_findings(&mut self, _now: Instant, _log: &mut Log) {}
+
+    /// Returns what is incomplete in the last sample.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Returns the values of a document for people.
+    fn text(&self, report: &Self::Report) -> String {
+        report.details()
+    }
+
+    /// Sets the devices of the tree's file system; empty if they are unknown.
+    fn set_whisper_devices(&mut self, _devices: &[Device]) {}
+}
+
+/// A sampler in the daemon.
+#[derive(Debug)]
+pub struct SampledTask<S> {
+    collector: &'static str,
+    sampler: S,
+    deadlines: Deadlines,
+    sampling: Condition,
+    has_sample: bool,
+    has_document: bool,
+}
+
+impl<S: Sampler> SampledTask<S> {
+    /// Returns a task whose first sample is due at `now`. `collector` is the name in the log.
+    pub fn new(collector: &'static str, sampler: S, interval: Duration, now: Moment) -> Self {
+        Self {
+            collector,
+            sampler,
+            deadlines: Deadlines::new(now.monotonic, interval),
+            sampling: Condition::new(collector),
+            has_sample: false,
+            has_document: false,
+        }
+    }
+
+    fn sample(&mut self, now: Moment, log: &mut Log) -> Outcome {
+        let sample = self.sampler.sample(now);
+        let had_sample = std::mem::replace(&mut self.has_sample, true);
+        if !had_sample {
+            self.deadlines.soon(now.monotonic);
+        }
+        let report = match sample {
+            Ok(report) => report,
+            Err(error) => {
+                self.sampling.failed(&error, now.monotonic, log);
+                // Old values would pass for current ones.
+                return Outcome::Remove;
+            }
+        };
+        self.sampling.ok("sampling", now.monotonic, log);
+        self.sampler.log_findings(now.monotonic, log);
+        match report {
+            Some(report) => {
+                let details = report.details();
+                if std::mem::replace(&mut self.has_document, true) {
+                    log.debug(self.collector, details, &[]);
+                } else {
+                    log.info(self.collector, details, &[]);
+                }
+                Outcome::Publish(Box::new(report))
+            }
+            // Everything was replaced: the published values are of something else.
+            None if had_sample => Outcome::Remove,
+            None => Outcome::Unchanged,
+        }
+    }
+}
+
+impl<S: Sampler> Task for SampledTask<S> {
+    fn handle(&mut self, event: &Event, now: Moment, log: &mut Log) -> Outcome {
+        if !matches!(event, Event::Wakeup) || self.deadlines.next() > now.monotonic {
+            return Outcome::Unchanged;
+        }
+        self.deadlines.passed(now.monotonic);
+        self.sample(now, log)
+    }
+
+    fn due(&self) -> Option<Instant> {
+        Some(self.deadlines.next())
+    }
+
+    fn set_whisper_devices(&mut self, devices: &[Device]) {
+        self.sampler.set_whisper_devices(devices);
+    }
+}
+
+/// A sampler at work for `once`.
+struct TwoSamples<S> {
+    sampler: S,
+    first: Result<()>,
+}
+
+/// Takes the first sample for `once`.
+pub fn begin<S: Sampler + 'static>(mut sampler: S, now: Moment) -> Box<dyn Gather> {
+    let first = sampler.sample(now).map(drop);
+    Box::new(TwoSamples { sampler, first })
+}
+
+impl<S: Sampler> Gather for TwoSamples<S> {
+    fn finish(mut self: Box<Self>) -> Found {
+        let report = self.first.and_then(|()| self.sampler.sample(Moment::now()));
+        let report = match report {
+            Ok(Some(report)) => report,
+            Ok(None) => return Found::failed(anyhow::anyhow!("replaced while it was sampled")),
+            Err(error) => return Found::failed(error),
+        };
+        Found {
+            text: self.sampler.text(&report),
+            report: Some(Box::new(report)),
+            errors: Vec::new(),
+            notes: self.sampler.notes(),
+            is_absent: false,
+        }
+    }
+}

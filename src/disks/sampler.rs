@@ -1,0 +1,151 @@
+//! Samples of the disks, with what is logged and printed about them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::time::Instant;
+
+use anyhow::Result;
+use log::Level;
+
+use super::backing::Device;
+use super::collector::NAME;
+use super::report::{DiskReport, DisksReport};
+use super::{Disks, Sample};
+use crate::collector::sampled::Sampler;
+use crate::config::{DisksConfig, HostConfig};
+use crate::escape;
+use crate::logging::Log;
+use crate::moment::Moment;
+use crate::recurring::Events;
+
+/// Intervals without trouble after which it is logged again.
+const QUIET_SAMPLES: u32 = 6;
+/// Malformed lines of one sample that are logged.
+const MAX_LOGGED: usize = 5;
+
+/// The names and units of `iostat -x`, which administrators know.
+const COLUMNS: [&str; 8] = [
+    "%util", "r/s", "w/s", "rkB/s", "wkB/s", "r_await", "w_await", "aqu-sz",
+];
+
+/// The disks, and what was logged about them.
+#[derive(Debug)]
+pub struct DisksSampler {
+    disks: Disks,
+    last: Option<Sample>,
+    /// The disks of the last sample. `None` before the first one.
+    names: Option<BTreeSet<String>>,
+    changes: Events,
+    malformed: Events,
+}
+
+impl DisksSampler {
+    /// Returns a sampler without samples.
+    pub fn new(config: &DisksConfig, host: &HostConfig) -> Self {
+        let quiet = config.interval * QUIET_SAMPLES;
+        Self {
+            disks: Disks::new(config, host),
+            last: None,
+            names: None,
+            changes: Events::new(NAME, quiet),
+            malformed: Events::new(NAME, quiet),
+        }
+    }
+}
+
+impl Sampler for DisksSampler {
+    type Report = DisksReport;
+
+    fn sample(&mut self, now: Moment) -> Result<Option<DisksReport>> {
+        let mut sample = self.disks.sample(now)?;
+        let report = sample.report.take();
+        self.last = Some(sample);
+        Ok(report)
+    }
+
+    fn log_findings(&mut self, now: Instant, log: &mut Log) {
+        let names: BTreeSet<_> = self.disks.names().map(String::from).collect();
+        if let Some(old) = &self.names {
+            let added = names.difference(old).map(|name| (name, "added"));
+            let removed = old.difference(&names).map(|name| (name, "removed"));
+            for (name, change) in added.chain(removed) {
+                let message = format!("disk {name} {change}");
+                self.changes.occurred(&message, Level::Info, &message, now, log);
+            }
+        }
+        self.names = Some(names);
+        let Some(sample) = &self.last else { return };
+        for name in &sample.restarted {
+            let message =
+                format!("disk {name} was replaced or its counters were reset, restarting its window");
+            self.changes.occurred(&message, Level::Info, &message, now, log);
+        }
+        self.changes.forget_old(now);
+        for malformed in sample.left_out.iter().take(MAX_LOGGED) {
+            let message = format!("{malformed}; device skipped");
+            self.malformed
+                .occurred(&malformed.device, Level::Warn, &message, now, log);
+        }
+        if self.malformed.forget_old(now) {
+            log.info(NAME, "diskstats has no malformed lines any more", &[]);
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let malformed = self.last.iter().flat_map(|sample| &sample.left_out);
+        malformed
+            .map(|malformed| format!("{malformed}; device skipped"))
+            .collect()
+    }
+
+    fn text(&self, report: &DisksReport) -> String {
+        table(report)
+    }
+
+    fn set_whisper_devices(&mut self, devices: &[Device]) {
+        self.disks.set_whisper_devices(devices.to_vec());
+    }
+}
+
+fn table(report: &DisksReport) -> String {
+    let mut table = format!(
+        "{} physical, over {:.1} s",
+        report.disks.len(),
+        report.window_seconds.get()
+    );
+    if !report.whisper_disks.is_empty() {
+        let disks = escape::escape(&report.whisper_disks.join(", "));
+        table += &format!("; whisper tree is on {disks}");
+    }
+    if report.disks.is_empty() {
+        return table;
+    }
+    let name = |name: &String| escape::escape(name);
+    let width = report.disks.keys().map(|disk| name(disk).len()).max();
+    let width = width.unwrap_or(0);
+    // Writing to a String can't fail.
+    let _ = write!(table, "\n{:width$}", "");
+    for column in COLUMNS {
+        let _ = write!(table, " {column:>9}");
+    }
+    for (disk, values) in &report.disks {
+        let _ = write!(table, "\n{:width$}", name(disk));
+        for value in columns(values) {
+            let _ = write!(table, " {value:>9.2}");
+        }
+    }
+    table
+}
+
+fn columns(disk: &DiskReport) -> [f64; 8] {
+    [
+        disk.util_percent.get(),
+        disk.reads_per_second.get(),
+        disk.writes_per_second.get(),
+        disk.read_bytes_per_second.get() / 1024.0,
+        disk.write_bytes_per_second.get() / 1024.0,
+        disk.read_await_ms.get(),
+        disk.write_await_ms.get(),
+        disk.queue_size.get(),
+    ]
+}

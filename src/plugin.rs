@@ -1,0 +1,166 @@
+//! The answer of a monitoring plugin, after the Monitoring Plugins Development Guidelines.
+//!
+//! One line on stdout, `SERVICE STATE: text | perfdata`, and the exit code of the state: 0 to 3.
+
+pub mod perfdata;
+pub mod range;
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::escape::is_printable;
+use perfdata::{Figure, Thresholds};
+use range::Range;
+
+/// The state of a service, with its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// As it should be.
+    Ok = 0,
+    /// Beyond the range of a warning.
+    Warning = 1,
+    /// Beyond the critical range.
+    Critical = 2,
+    /// There is no value.
+    Unknown = 3,
+}
+
+impl State {
+    /// Returns the worse of two. A known problem is worse than an unknown state.
+    pub fn worse(self, other: Self) -> Self {
+        let rank = |state| match state {
+            Self::Ok => 0,
+            Self::Unknown => 1,
+            Self::Warning => 2,
+            Self::Critical => 3,
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "OK",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+            Self::Unknown => "UNKNOWN",
+        })
+    }
+}
+
+/// The answer of a check.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The state of the service.
+    pub state: State,
+    /// Text for people.
+    pub text: String,
+    /// The perfdata.
+    pub figures: Vec<Figure>,
+}
+
+impl Answer {
+    /// Returns an answer without values.
+    pub fn unknown(text: impl Into<String>) -> Self {
+        Self {
+            state: State::Unknown,
+            text: text.into(),
+            figures: Vec::new(),
+        }
+    }
+
+    /// Returns the line of the plugin.
+    pub fn line(&self, service: &str) -> String {
+        let mut line = format!("{service} {}: {}", self.state, sanitize(&self.text));
+        for (index, figure) in self.figures.iter().enumerate() {
+            line += if index == 0 { " | " } else { " " };
+            line += &figure.to_string();
+        }
+        line.push('\n');
+        line
+    }
+}
+
+/// Returns the state of a value, and why it is not OK.
+pub fn judge(thresholds: &Thresholds, value: f64) -> (State, Option<String>) {
+    let alerts = |range: Option<range::Range>| range.and_then(|range| range.alerts(value));
+    if let Some(why) = alerts(thresholds.critical) {
+        (State::Critical, Some(why))
+    } else if let Some(why) = alerts(thresholds.warning) {
+        (State::Warning, Some(why))
+    } else {
+        (State::Ok, None)
+    }
+}
+
+/// Replaces what would end the line or start the perfdata.
+fn sanitize(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '|' => '/',
+            character if !is_printable(character) => ' ',
+            character => character,
+        })
+        .collect()
+}
+
+/// Options that every check has.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Warn if the value leaves this range: 10, 10:, ~:10 or 10:20; @10:20 warns inside it
+    #[arg(short, long, value_name = "RANGE", allow_hyphen_values = true)]
+    warning: Option<Range>,
+    /// Critical if the value leaves this range
+    #[arg(short, long, value_name = "RANGE", allow_hyphen_values = true)]
+    critical: Option<Range>,
+    /// Age beyond which values are outdated [default: two of their intervals and 30s]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub max_age: Option<Duration>,
+}
+
+impl Common {
+    /// Returns the ranges of the command line.
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            warning: self.warning,
+            critical: self.critical,
+        }
+    }
+}
+
+/// Parses a duration such as `5m`, or a number of seconds as other plugins accept it.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_cannot_start_perfdata() {
+        let mut answer = Answer::unknown("a | b\nc\x1b[m");
+        assert_eq!(answer.line("X"), "X UNKNOWN: a / b c [m\n");
+        answer.figures = ["a", "b"]
+            .map(|label| Figure::new(label, Some(1.0), perfdata::Unit::None))
+            .into();
+        assert_eq!(answer.line("X"), "X UNKNOWN: a / b c [m | a=1;;;0 b=1;;;0\n");
+    }
+
+    #[test]
+    fn known_problem_is_worse_than_unknown_state() {
+        let worst = |states: &[State]| states.iter().copied().fold(State::Ok, State::worse);
+        assert_eq!(worst(&[State::Unknown, State::Ok]), State::Unknown);
+        assert_eq!(worst(&[State::Unknown, State::Warning]), State::Warning);
+        assert_eq!(
+            worst(&[State::Critical, State::Warning, State::Unknown]),
+            State::Critical
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! Logs what can recur: only changes, and at most 20 lines a minute about one thing.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Error;
+use log::Level;
+
+use crate::logging::Log;
+
+/// Most lines about one thing within [`RATE_LIMIT_WINDOW`].
+const MAX_LINES: u32 = 20;
+const RATE_LIMIT_WINDOW: Duration = Duration::from_secs(60);
+
+/// Counts the lines of a window.
+#[derive(Debug, Default)]
+struct RateLimit {
+    /// When the first line of the window was logged.
+    started: Option<Instant>,
+    lines: u32,
+}
+
+impl RateLimit {
+    /// Counts a line that is about to be logged at `now`, and returns what to append to it. `None`: not to be logged.
+    fn admit(&mut self, now: Instant) -> Option<&'static str> {
+        let has_passed = |started| now.saturating_duration_since(started) >= RATE_LIMIT_WINDOW;
+        if self.started.is_none_or(has_passed) {
+            (self.started, self.lines) = (Some(now), 0);
+        }
+        if self.lines == MAX_LINES {
+            return None;
+        }
+        self.lines += 1;
+        Some(match self.lines {
+            MAX_LINES => "; this changes too often, further changes are logged once a minute has passed",
+            _ => "",
+        })
+    }
+}
+
+/// A condition of which only changes are logged.
+///
+/// A change that the rate limit suppressed is logged as soon as the limit allows it, if it still applies.
+#[derive(Debug)]
+pub struct Condition {
+    collector: &'static str,
+    last_logged: Option<String>,
+    limit: RateLimit,
+}
+
+impl Condition {
+    /// Returns a condition that is initially fine. `collector` is the name in the log.
+    pub fn new(collector: &'static str) -> Self {
+        Self {
+            collector,
+            last_logged: None,
+            limit: RateLimit::default(),
+        }
+    }
+
+    /// Logs that `what` works again, if its failure was logged.
+    pub fn ok(&mut self, what: &str, now: Instant, log: &mut Log) {
+        if self.last_logged.is_some()
+            && let Some(remark) = self.limit.admit(now)
+        {
+            log.info(self.collector, format_args!("{what} works again{remark}"), &[]);
+            self.last_logged = None;
+        }
+    }
+
+    /// Logs `error`, unless the same one was logged last.
+    pub fn failed(&mut self, error: &Error, now: Instant, log: &mut Log) {
+        self.failed_by(&format!("{error:#}"), error, now, log);
+    }
+
+    /// Logs `error`, unless one with the same `cause` was logged last.
+    pub fn failed_by(&mut self, cause: &str, error: &Error, now: Instant, log: &mut Log) {
+        self.changed(cause, Level::Warn, &format!("{error:#}"), now, log);
+    }
+
+    /// Logs `message`, unless `state` is the one that was logged last.
+    pub fn changed(&mut self, state: &str, level: Level, message: &str, now: Instant, log: &mut Log) {
+        if self.last_logged.as_deref() != Some(state)
+            && let Some(remark) = self.limit.admit(now)
+        {
+            let text = format!("{message}{remark}");
+            match level {
+                Level::Error | Level::Warn => log.warn(self.collector, text, &[("error", &message)]),
+                Level::Info | Level::Debug | Level::Trace => log.info(self.collector, text, &[]),
+            }
+            self.last_logged = Some(state.to_string());
+        }
+    }
+}
+
+/// Events with a key, of which one is logged only if it has not occurred for a while.
+#[derive(Debug)]
+pub struct Events {
+    collector: &'static str,
+    /// Time without an event after which the same one is logged again.
+    quiet: Duration,
+    last_seen: BTreeMap<String, Instant>,
+    limit: RateLimit,
+}
+
+impl Events {
+    /// Returns an empty set of events.
+    pub fn new(collector: &'static str, quiet: Duration) -> Self {
+        Self {
+            collector,
+            quiet,
+            last_seen: BTreeMap::new(),
+            limit: RateLimit::default(),
+        }
+    }
+
+    /// Logs an event, unless one with the same key occurred within the quiet time.
+    pub fn occurred(&mut self, key: &str, level: Level, message: &str, now: Instant, log: &mut Log) {
+        // Not recorded if it is not logged: otherwise invalid input could fill the memory with keys.
+        let is_known = self.last_seen.contains_key(key);
+        if !is_known {
+            let Some(remark) = self.limit.admit(now) else {
+                return;
+            };
+            let text = format!("{message}{remark}");
+            match level {
+                Level::Error | Level::Warn => log.warn(self.collector, text, &[("error", &message)]),
+                Level::Info | Level::Debug | Level::Trace => log.info(self.collector, text, &[]),
+            }
+        }
+        self.last_seen.insert(key.to_string(), now);
+    }
+
+    /// Forgets the events that have not occurred for the quiet time. Returns whether those were the last ones.
+    pub fn forget_old(&mut self, now: Instant) -> bool {
+        let had_events = !self.last_seen.is_empty();
+        let quiet = self.quiet;
+        self.last_seen
+            .retain(|_, seen| now.saturating_duration_since(*seen) < quiet);
+        had_events && self.last_seen.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use log::LevelFilter;
+
+    use super::*;
+
+    fn log_in(directory: &std::path::Path) -> (Log, impl Fn() -> String) {
+        let path = directory.join("log");
+        let log = Log::open(LevelFilter::Info, Some(&path));
+        (log, move || std::fs::read_to_string(&path).unwrap())
+    }
+
+    #[test]
+    fn flapping_condition_logs_20_lines_a_minute_then_its_state() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut log, text) = log_in(directory.path());
+        let lines = || text().lines().count();
+        let mut condition = Condition::new("disks");
+        let (broken, start) = (Error::msg("broken"), Instant::now());
+        for step in 0..50 {
+            let now = start + Duration::from_millis(200) * step;
+            condition.failed(&broken, now, &mut log);
+            condition.ok("it", now, &mut log);
+        }
+        assert_eq!(lines(), 20);
+        assert_eq!(text().matches("changes too often").count(), 1, "{}", text());
+        condition.failed(&broken, start + Duration::from_secs(59), &mut log);
+        assert_eq!(lines(), 20);
+        for second in 60..90 {
+            condition.failed(&broken, start + Duration::from_secs(second), &mut log);
+        }
+        assert_eq!(lines(), 21);
+        condition.ok("it", start + Duration::from_secs(90), &mut log);
+        assert_eq!(lines(), 22);
+    }
+
+    #[test]
+    fn event_is_logged_again_only_after_quiet_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut log, text) = log_in(directory.path());
+        let mut events = Events::new("disks", Duration::from_secs(10));
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        for second in [0, 5, 14] {
+            events.occurred("sda", Level::Info, "sda restarted", at(second), &mut log);
+            assert!(!events.forget_old(at(second)));
+        }
+        assert_eq!(text().lines().count(), 1);
+        assert!(!events.forget_old(at(23)));
+        assert!(events.forget_old(at(24)));
+        events.occurred("sda", Level::Info, "sda restarted", at(24), &mut log);
+        assert_eq!(text().lines().count(), 2);
+        for key in 0..100 {
+            events.occurred(&key.to_string(), Level::Warn, "invalid", at(25), &mut log);
+        }
+        assert_eq!(text().lines().count(), 21, "the one at 24 s counts");
+        assert_eq!(events.last_seen.len(), 20);
+    }
+}

@@ -1,0 +1,137 @@
+//! %ready as a collector.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result};
+use clap::ArgMatches;
+
+use super::detect::detect;
+use super::probe::Probe;
+use super::report::VmwareReport;
+use super::task::VmwareTask;
+use super::{Sample, Vmware, check};
+use crate::collector::{Collector, Found, Gather, Once, Published, Task};
+use crate::config::Config;
+use crate::escape;
+use crate::logging::Log;
+use crate::moment::Moment;
+use crate::plugin::Answer;
+use crate::published;
+use crate::report::Report;
+
+/// The name of the collector.
+pub const NAME: &str = "vmware";
+
+/// Measures how much CPU time VMware withholds from this machine.
+#[derive(Debug)]
+pub struct VmwareCollector;
+
+impl Collector for VmwareCollector {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn start(&self, config: &Config, now: Moment, log: &mut Log) -> Option<Box<dyn Task>> {
+        let task = config
+            .vmware
+            .enabled
+            .then(|| VmwareTask::new(config, now, log))??;
+        Some(Box::new(task))
+    }
+
+    fn is_changed(&self, old: &Config, new: &Config) -> bool {
+        (&old.vmware, &old.host) != (&new.vmware, &new.host)
+    }
+
+    fn begin(&self, once: &Once) -> Box<dyn Gather> {
+        Box::new(TwoSamples::begin(once.config, once.window))
+    }
+
+    fn parse(&self, json: &[u8]) -> Result<Box<dyn Report>, String> {
+        published::parse::<VmwareReport>(json).map(|report| Box::new(report) as _)
+    }
+
+    fn not_here(&self, config: &Config) -> Option<&'static str> {
+        (!detect(&config.host.sys).is_vmware).then_some(check::NOT_VMWARE)
+    }
+
+    fn check_command(&self) -> clap::Command {
+        check::command()
+    }
+
+    fn check(&self, args: &ArgMatches, published: &Published) -> Answer {
+        check::answer(args, published)
+    }
+}
+
+/// The two samples of `once`.
+struct TwoSamples {
+    collector: Vmware,
+    probe: Probe,
+    /// `None` if this is not a VMware virtual machine.
+    first: Option<Result<Sample>>,
+}
+
+impl TwoSamples {
+    fn begin(config: &Config, window: Duration) -> Self {
+        let detection = detect(&config.host.sys);
+        let mut vmware = config.vmware.clone();
+        // The second sample closes the window however long it takes.
+        vmware.window = window * 2;
+        let mut samples = Self {
+            collector: Vmware::new(&vmware, &config.host, &detection),
+            probe: Probe::new(&config.vmware.libraries),
+            first: None,
+        };
+        samples.first = detection.is_vmware.then(|| samples.sample());
+        samples
+    }
+
+    fn sample(&mut self) -> Result<Sample> {
+        let outcome = self.probe.ask_and_wait()?;
+        Ok(self.collector.take(&outcome, Instant::now(), Moment::now().wall))
+    }
+}
+
+impl Gather for TwoSamples {
+    fn needs_window(&self) -> bool {
+        self.first.is_some()
+    }
+
+    fn finish(mut self: Box<Self>) -> Found {
+        let sample = match self.first.take() {
+            Some(Ok(Sample::Began(..))) => self.sample(),
+            Some(first) => first,
+            None => Ok(Sample::NotVmware),
+        };
+        self.probe.stop();
+        let (report, errors) = match sample.context(NAME) {
+            Ok(Sample::Value(report)) => (Some(report), Vec::new()),
+            Ok(Sample::Began(report, _) | Sample::Failed(report)) => {
+                let reason = Error::msg(report.error.clone().unwrap_or_default());
+                (Some(report), vec![reason.context(NAME)])
+            }
+            Ok(Sample::NotVmware) => (None, Vec::new()),
+            Err(error) => return Found::failed(error),
+        };
+        Found {
+            text: match &report {
+                Some(report) => text(report),
+                None => "not a VMware virtual machine".into(),
+            },
+            is_absent: report.is_none(),
+            report: report.map(|report| Box::new(report) as _),
+            errors,
+            notes: Vec::new(),
+        }
+    }
+}
+
+fn text(report: &VmwareReport) -> String {
+    let window = report.window_seconds.get();
+    match (report.cpu_ready_percent, &report.error) {
+        (Some(ready), _) => format!("%ready {:.2} over {window:.1} s", ready.get()),
+        (None, Some(error)) => escape::escape(error),
+        (None, None) => "%ready unknown yet".into(),
+    }
+}

@@ -1,0 +1,117 @@
+//! %ready in the daemon: asks the guest library through the helper process, and logs changes of its state.
+
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use log::Level;
+
+use super::collector::NAME;
+use super::detect::detect;
+use super::probe::{self, Probe};
+use super::report::VmwareReport;
+use super::window::Restart;
+use super::{Sample, Vmware};
+use crate::collector::{Event, Outcome, Task};
+use crate::config::Config;
+use crate::deadlines::Deadlines;
+use crate::logging::Log;
+use crate::moment::Moment;
+use crate::recurring::Condition;
+use crate::report::Report;
+
+const DENIED: &str =
+    "not a VMware virtual machine: the firmware's tables say so, but the VMware guest library denies it";
+
+/// The samples of %ready.
+#[derive(Debug)]
+pub struct VmwareTask {
+    collector: Vmware,
+    probe: Probe,
+    deadlines: Deadlines,
+    state: Condition,
+}
+
+impl VmwareTask {
+    /// Returns a task whose first sample is due at `now`. `None` if this is not a VMware virtual machine.
+    pub fn new(config: &Config, now: Moment, log: &mut Log) -> Option<Self> {
+        let detection = detect(&config.host.sys);
+        let not = if detection.is_vmware { "" } else { "not " };
+        log.info(
+            NAME,
+            format_args!("{not}a VMware virtual machine ({})", detection.evidence),
+            &[],
+        );
+        detection.is_vmware.then(|| Self {
+            collector: Vmware::new(&config.vmware, &config.host, &detection),
+            probe: Probe::new(&config.vmware.libraries),
+            deadlines: Deadlines::new(now.monotonic, config.vmware.interval),
+            state: Condition::new(NAME),
+        })
+    }
+
+    fn answered(&mut self, outcome: &probe::Outcome, now: Moment, log: &mut Log) -> Outcome {
+        log.debug(NAME, format_args!("the guest library: {outcome:?}"), &[]);
+        let at = now.monotonic;
+        let report = match self.collector.take(outcome, at, now.wall) {
+            Sample::Value(report) => {
+                // One state whatever the value is.
+                self.state
+                    .changed("measured", Level::Info, &report.details(), at, log);
+                report
+            }
+            Sample::Began(report, restart) => {
+                if matches!(restart, Restart::First | Restart::Session) {
+                    // Its counters advance as a rule: the next sample makes a value.
+                    self.deadlines.soon(at);
+                }
+                self.log_unavailable(&report, Level::Info, at, log);
+                report
+            }
+            Sample::Failed(report) => {
+                self.log_unavailable(&report, Level::Warn, at, log);
+                report
+            }
+            Sample::NotVmware => {
+                self.state.changed(DENIED, Level::Info, DENIED, at, log);
+                return Outcome::Remove;
+            }
+        };
+        Outcome::Publish(Box::new(report))
+    }
+
+    fn log_unavailable(&mut self, report: &VmwareReport, level: Level, now: Instant, log: &mut Log) {
+        let reason = report.details();
+        self.state.changed(&reason, level, &reason, now, log);
+    }
+}
+
+impl Task for VmwareTask {
+    fn handle(&mut self, event: &Event, now: Moment, log: &mut Log) -> Outcome {
+        let at = now.monotonic;
+        let outcome = match event {
+            Event::Exited(pid, status) => self.probe.ended(at, *pid, *status),
+            Event::Wakeup => self.probe.receive(at).or_else(|| {
+                if self.deadlines.next() > at {
+                    return None;
+                }
+                self.deadlines.passed(at);
+                self.probe.ask(at)
+            }),
+        };
+        outcome.map_or(Outcome::Unchanged, |outcome| self.answered(&outcome, now, log))
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let answer_due = self.probe.waits_for().and_then(|(_, deadline)| deadline);
+        let next = self.deadlines.next();
+        Some(answer_due.map_or(next, |due| due.min(next)))
+    }
+
+    fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.probe.waits_for().map(|(pipe, _)| pipe)
+    }
+
+    fn end(&mut self, _now: Moment, _log: &mut Log) {
+        self.probe.stop();
+    }
+}
