@@ -11,6 +11,8 @@ use crate::logging::Log;
 /// Most lines about one thing within [`RATE_LIMIT_WINDOW`].
 const MAX_LINES: u32 = 20;
 const RATE_LIMIT_WINDOW: Duration = Duration::from_secs(60);
+/// Rounds without an event after which the same one is logged again.
+const QUIET_ROUNDS: u32 = 6;
 
 /// Counts the lines of a window.
 #[derive(Debug, Default)]
@@ -93,51 +95,57 @@ impl Condition {
     }
 }
 
-/// Events with a key, of which one is logged only if it has not occurred for a while.
+/// Events with a key, of which one is logged only if it did not occur in the last rounds.
 #[derive(Debug)]
 pub struct Events {
     collector: &'static str,
-    /// Time without an event after which the same one is logged again.
-    quiet: Duration,
-    last_seen: BTreeMap<String, Instant>,
+    /// For each event, the rounds since it occurred.
+    quiet_rounds: BTreeMap<String, u32>,
+    /// Most different events that are logged at a time: invalid input can have any number.
+    max: usize,
     limit: RateLimit,
 }
 
 impl Events {
-    /// Returns an empty set of events.
-    pub fn new(collector: &'static str, quiet: Duration) -> Self {
+    /// Returns an empty set of events. `collector` is the name in the log.
+    pub fn new(collector: &'static str, max: usize) -> Self {
         Self {
             collector,
-            quiet,
-            last_seen: BTreeMap::new(),
+            max,
+            quiet_rounds: BTreeMap::new(),
             limit: RateLimit::default(),
         }
     }
 
-    /// Logs an event, unless one with the same key occurred within the quiet time.
+    /// Logs an event, unless one with the same key occurred in the last [`QUIET_ROUNDS`].
     pub fn occurred(&mut self, key: &str, level: Level, message: &str, now: Instant, log: &mut Log) {
-        // Not recorded if it is not logged: otherwise invalid input could fill the memory with keys.
-        let is_known = self.last_seen.contains_key(key);
-        if !is_known {
-            let Some(remark) = self.limit.admit(now) else {
+        if !self.quiet_rounds.contains_key(key) {
+            if self.quiet_rounds.len() == self.max {
+                return;
+            }
+            let Some(mut remark) = self.limit.admit(now) else {
                 return;
             };
+            if self.quiet_rounds.len() + 1 == self.max {
+                remark = "; further ones are not logged";
+            }
             let text = format!("{message}{remark}");
             match level {
                 Level::Error | Level::Warn => log.warn(self.collector, text, &[("error", &message)]),
                 Level::Info | Level::Debug | Level::Trace => log.info(self.collector, text, &[]),
             }
         }
-        self.last_seen.insert(key.to_string(), now);
+        self.quiet_rounds.insert(key.to_string(), 0);
     }
 
-    /// Forgets the events that have not occurred for the quiet time. Returns whether those were the last ones.
-    pub fn forget_old(&mut self, now: Instant) -> bool {
-        let had_events = !self.last_seen.is_empty();
-        let quiet = self.quiet;
-        self.last_seen
-            .retain(|_, seen| now.saturating_duration_since(*seen) < quiet);
-        had_events && self.last_seen.is_empty()
+    /// Ends a round. Returns whether the last event was forgotten.
+    pub fn end_round(&mut self) -> bool {
+        let had_events = !self.quiet_rounds.is_empty();
+        self.quiet_rounds.retain(|_, rounds| {
+            *rounds += 1;
+            *rounds <= QUIET_ROUNDS
+        });
+        had_events && self.quiet_rounds.is_empty()
     }
 }
 
@@ -178,25 +186,38 @@ mod tests {
     }
 
     #[test]
-    fn event_is_logged_again_only_after_quiet_time() {
+    fn event_is_logged_again_only_after_quiet_rounds() {
         let directory = tempfile::tempdir().unwrap();
         let (mut log, text) = log_in(directory.path());
-        let mut events = Events::new("disks", Duration::from_secs(10));
-        let start = Instant::now();
-        let at = |second| start + Duration::from_secs(second);
-        for second in [0, 5, 14] {
-            events.occurred("sda", Level::Info, "sda restarted", at(second), &mut log);
-            assert!(!events.forget_old(at(second)));
+        let mut events = Events::new("disks", 30);
+        let now = Instant::now();
+        let mut occurs = |events: &mut Events, key: &str| {
+            events.occurred(key, Level::Info, "event", now, &mut log);
+        };
+        for _ in 0..10 {
+            occurs(&mut events, "sda");
+            for _ in 0..QUIET_ROUNDS {
+                assert!(!events.end_round());
+            }
         }
         assert_eq!(text().lines().count(), 1);
-        assert!(!events.forget_old(at(23)));
-        assert!(events.forget_old(at(24)));
-        events.occurred("sda", Level::Info, "sda restarted", at(24), &mut log);
+        assert!(events.end_round());
+        occurs(&mut events, "sda");
         assert_eq!(text().lines().count(), 2);
         for key in 0..100 {
-            events.occurred(&key.to_string(), Level::Warn, "invalid", at(25), &mut log);
+            occurs(&mut events, &key.to_string());
         }
-        assert_eq!(text().lines().count(), 21, "the one at 24 s counts");
-        assert_eq!(events.last_seen.len(), 20);
+        assert_eq!(text().lines().count(), 20);
+        assert_eq!(events.quiet_rounds.len(), 19, "suppressed ones are not recorded");
+        let mut few = Events::new("disks", 3);
+        for key in 0..10 {
+            occurs(&mut few, &key.to_string());
+        }
+        assert_eq!(text().lines().count(), 23);
+        assert!(
+            text().ends_with("INFO disks: event; further ones are not logged\n"),
+            "{}",
+            text()
+        );
     }
 }

@@ -57,7 +57,7 @@ fn frozen_worker_is_reported_once_and_not_replaced() {
         text(&status.stdout).contains(&running).then_some(())
     });
     kill_process(worker, Signal::STOP).unwrap();
-    daemon.wait_for_message("STATUS=first count under way, the count does not respond");
+    daemon.wait_for_message("STATUS=first count in progress, the count does not respond");
     place.wait_for_log(&format!(
         "WARN graphite: the count worker (pid {}) has not responded for 5s",
         worker.as_raw_pid()
@@ -166,7 +166,7 @@ fn changed_settings_end_a_running_count() {
     // What the count does not depend on lets it go on.
     place.configure_with("", "max_busy_percent = 1", "interval = \"200ms\"", "");
     daemon.signal(Signal::HUP);
-    place.wait_for_log("INFO daemon: reloaded");
+    place.wait_for_log("INFO daemon: configuration reloaded");
     assert_eq!(wait_for_worker(&daemon), worker);
     place.configure("max_busy_percent = 100\nhost_depth = 2");
     daemon.signal(Signal::HUP);
@@ -316,7 +316,7 @@ fn daemon_itself_never_touches_the_tree() {
     let reloads = Pid::from_raw(pid.cast_signed()).unwrap();
     wait_for("a few counts", || (lines(&place, " hosts, ") > 3).then_some(()));
     kill_process(reloads, Signal::HUP).unwrap();
-    place.wait_for_log("INFO daemon: reloaded");
+    place.wait_for_log("INFO daemon: configuration reloaded");
     let counts = lines(&place, " hosts, ");
     wait_for("more counts", || {
         (lines(&place, " hosts, ") > counts + 3).then_some(())

@@ -47,7 +47,7 @@ fn a_full_life() {
     let reloading = daemon.wait_for_message("RELOADING=1");
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
     daemon.wait_for_message("READY=1");
-    place.wait_for_log("INFO daemon: reloaded");
+    place.wait_for_log("INFO daemon: configuration reloaded");
     fs::write(place.path("gatherer.toml"), "\n[graphite]\nintervall = \"1s\"\n").unwrap();
     daemon.signal(Signal::HUP);
     daemon.wait_for_message("RELOADING=1");

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use shinken_gatherer::config::{DisksConfig, HostConfig};
 use shinken_gatherer::disks::Disks;
 use shinken_gatherer::disks::backing::{Device, disks_of_device};
+use shinken_gatherer::moment::Moment;
 
 const ELAPSED: Duration = Duration::from_secs(10);
 
@@ -34,9 +35,9 @@ fn disks_at_second_instant(case: &Path) -> Value {
     let mut disks = Disks::new(&DisksConfig::default(), &host);
     let start = Instant::now();
     switch_to(now.path(), &case.join("t0"));
-    disks.sample(start, SystemTime::now()).unwrap();
+    disks.sample(at(start)).unwrap();
     switch_to(now.path(), &case.join("t1"));
-    let sample = disks.sample(start + ELAPSED, SystemTime::now()).unwrap();
+    let sample = disks.sample(at(start + ELAPSED)).unwrap();
     let report = serde_json::to_value(sample.report.expect("a document")).unwrap();
     assert_eq!(report["window_seconds"], json!(10.0));
     report["disks"].clone()
@@ -102,7 +103,7 @@ fn a_malformed_line_is_named() {
         ..HostConfig::default()
     };
     let sample = Disks::new(&DisksConfig::default(), &host)
-        .sample(Instant::now(), SystemTime::now())
+        .sample(at(Instant::now()))
         .unwrap();
     let said: Vec<_> = sample.left_out.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -137,9 +138,7 @@ fn the_window_grows_to_its_length_and_slides() {
             format!("8 0 sda 0 0 0 0 0 0 0 0 0 {ticks_ms} 0\n"),
         )
         .unwrap();
-        let sample = disks
-            .sample(start + Duration::from_secs(seconds), SystemTime::now())
-            .unwrap();
+        let sample = disks.sample(at(start + Duration::from_secs(seconds))).unwrap();
         sample.report.map(|report| {
             (
                 report.window_seconds.get(),
@@ -167,4 +166,11 @@ fn the_window_grows_to_its_length_and_slides() {
         sample_at(seconds);
     }
     assert_eq!(sample_at(3760), Some((40.0, 0.0)));
+}
+
+fn at(monotonic: Instant) -> Moment {
+    Moment {
+        monotonic,
+        wall: SystemTime::now(),
+    }
 }

@@ -170,7 +170,7 @@ fn hostile_names_stay_on_one_plain_line_in_the_log_the_journal_and_on_terminals(
         format!("8 0 {disk} 1 0 8 1 1 0 8 1 0 1 1\n"),
     )
     .unwrap();
-    place.wait_for_log("appeared");
+    place.wait_for_log(" added");
     // script(1) ends with it.
     let pid = fs::read_to_string(place.path("pid")).unwrap();
     let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
@@ -306,7 +306,7 @@ fn what_the_configuration_and_the_kernel_call_things_is_plain_too() {
     )
     .unwrap();
     daemon.signal(Signal::HUP);
-    place.wait_for_log("not reloaded");
+    place.wait_for_log("reload failed");
     assert!(place.log().lines().all(is_plain), "{:?}", place.log());
     let (_, complained) = plain(&["once"]);
     assert_eq!(complained.lines().count(), 1, "{complained}");

@@ -92,7 +92,7 @@ fn everything_works_with_64_descriptors_and_32_mb_beyond_the_binarys_own() {
         );
         fs::rename(place.path("gatherer.log"), place.path("gatherer.log.1")).unwrap();
         daemon.signal(Signal::HUP);
-        place.wait_for_log("INFO daemon: reloaded");
+        place.wait_for_log("INFO daemon: configuration reloaded");
         place.wait_for_log("100000 metrics");
     }
     fs::write(place.path("whisper/host-0/new.wsp"), "").unwrap();

@@ -73,7 +73,7 @@ fn all_fresh_is_a_plain_table_when_piped() {
     );
     assert!(lines[3].starts_with("sdb 5.0% util"), "{table}");
     assert!(
-        lines[4].ends_with("6.00% ready per vCPU 24.00% in all on 4 vCPUs"),
+        lines[4].ends_with("6.00% ready per vCPU 24.00% in total on 4 vCPUs"),
         "{table}"
     );
     assert_eq!(lines.len(), 5);

@@ -18,10 +18,10 @@ use crate::logging::Log;
 use crate::moment::Moment;
 use crate::recurring::Events;
 
-/// Intervals without trouble after which it is logged again.
-const QUIET_SAMPLES: u32 = 6;
-/// Malformed lines of one sample that are logged.
-const MAX_LOGGED: usize = 5;
+/// Most disks of which changes are logged at a time.
+const MAX_CHANGES: usize = 100;
+/// Most devices of which malformed lines are logged at a time.
+const MAX_MALFORMED: usize = 5;
 
 /// The names and units of `iostat -x`, which administrators know.
 const COLUMNS: [&str; 8] = [
@@ -42,13 +42,12 @@ pub struct DisksSampler {
 impl DisksSampler {
     /// Returns a sampler without samples.
     pub fn new(config: &DisksConfig, host: &HostConfig) -> Self {
-        let quiet = config.interval * QUIET_SAMPLES;
         Self {
             disks: Disks::new(config, host),
             last: None,
             names: None,
-            changes: Events::new(NAME, quiet),
-            malformed: Events::new(NAME, quiet),
+            changes: Events::new(NAME, MAX_CHANGES),
+            malformed: Events::new(NAME, MAX_MALFORMED),
         }
     }
 }
@@ -80,13 +79,13 @@ impl Sampler for DisksSampler {
                 format!("disk {name} was replaced or its counters were reset, restarting its window");
             self.changes.occurred(&message, Level::Info, &message, now, log);
         }
-        self.changes.forget_old(now);
-        for malformed in sample.left_out.iter().take(MAX_LOGGED) {
+        self.changes.end_round();
+        for malformed in &sample.left_out {
             let message = format!("{malformed}; device skipped");
             self.malformed
                 .occurred(&malformed.device, Level::Warn, &message, now, log);
         }
-        if self.malformed.forget_old(now) {
+        if self.malformed.end_round() {
             log.info(NAME, "diskstats has no malformed lines any more", &[]);
         }
     }

@@ -105,7 +105,7 @@ SCENARIOS = {
     "all well": {
         "graphite": (count(1000000), 0, "GRAPHITE OK: 1000000 metrics, 4000 hosts, counted ", "metrics=1000000;1500000;2000000;0 hosts=4000;;;0 age="),
         "disks": (disks(sda=12.3), 0, "DISKS OK: %util sda 12.3% over 60 s", "sda_util=12.3%;80;95;0;100 sda_read_await=0.0008s;;;0 sda_write_await=0.0019s;;;0 sda_queue=0.15;;;0 age="),
-        "vmware": (ready(1.84), 0, "VMWARE OK: 0.46% ready per vCPU, 1.84% in all on 4 vCPUs over 60 s", "cpu_ready_per_vcpu=0.46%;5;10;0;100 cpu_ready=1.84%;;;0;400 age="),
+        "vmware": (ready(1.84), 0, "VMWARE OK: 0.46% ready per vCPU, 1.84% in total on 4 vCPUs over 60 s", "cpu_ready_per_vcpu=0.46%;5;10;0;100 cpu_ready=1.84%;;;0;400 age="),
     },
     "trouble": {
         "graphite": (count(2500000), 2, "GRAPHITE CRITICAL: 2500000 metrics (above 2000000), 4000 hosts, counted ", "metrics=2500000;1500000;2000000;0 "),

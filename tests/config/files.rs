@@ -114,13 +114,13 @@ fn a_reload_from_a_file_that_is_no_configuration_is_refused_and_never_waits() {
             place
                 .log()
                 .lines()
-                .filter(|line| line.contains(" not reloaded, "))
+                .filter(|line| line.contains(" reload failed, "))
                 .map(String::from)
                 .collect::<Vec<_>>()
         };
         let said = wait_for(what, || refused().into_iter().nth(number));
         let expected = format!(
-            "not reloaded, the running configuration stays: {}{reason}",
+            "reload failed, keeping the current configuration: {}{reason}",
             file.display()
         );
         assert!(said.contains(&expected), "{what}: {said}");
@@ -132,7 +132,7 @@ fn a_reload_from_a_file_that_is_no_configuration_is_refused_and_never_waits() {
     clear(&file);
     fs::write(&file, good).unwrap();
     daemon.signal(Signal::HUP);
-    place.wait_for_log("INFO daemon: reloaded");
+    place.wait_for_log("INFO daemon: configuration reloaded");
     daemon.stop();
 }
 
@@ -174,7 +174,7 @@ fn a_reload_from_a_file_that_may_not_be_read_is_refused() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     daemon.signal(Signal::HUP);
     place.wait_for_log(&format!(
-        "not reloaded, the running configuration stays: {}: Permission denied",
+        "reload failed, keeping the current configuration: {}: Permission denied",
         file.display()
     ));
     wait_for("the disks", || place.disks());

@@ -157,7 +157,7 @@ fn reload_of_other_users_file_keeps_the_configuration() {
         daemon.signal(Signal::HUP);
         let reason = attack.reason();
         attack.place.wait_for_log(&format!(
-            " ERROR daemon: not reloaded, the running configuration stays: {reason}"
+            " ERROR daemon: reload failed, keeping the current configuration: {reason}"
         ));
         wait_for("more of the disks", || {
             attack.place.disks().filter(|later| *later != published)

@@ -14,7 +14,7 @@ fn refused(place: &Place) -> Vec<String> {
     let lines = log
         .split_inclusive('\n')
         .filter_map(|line| line.strip_suffix('\n'));
-    let lines = lines.filter(|line| line.contains("not reloaded"));
+    let lines = lines.filter(|line| line.contains("reload failed"));
     lines.map(String::from).collect()
 }
 
@@ -41,7 +41,7 @@ fn every_bad_text_leaves_the_running_configuration() {
             refused(&place).into_iter().nth(number)
         });
         let expected = format!(
-            " ERROR daemon: not reloaded, the running configuration stays: {}{}",
+            " ERROR daemon: reload failed, keeping the current configuration: {}{}",
             file.display(),
             case.expected
         );
@@ -72,7 +72,7 @@ fn every_bad_text_leaves_the_running_configuration() {
     )
     .unwrap();
     daemon.signal(Signal::HUP);
-    place.wait_for_log(" INFO daemon: reloaded\n");
+    place.wait_for_log(" INFO daemon: configuration reloaded\n");
     wait_for("the new interval", || {
         place.disks().filter(|disks| disks["interval_seconds"] == 0.03)
     });
