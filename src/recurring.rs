@@ -1,6 +1,6 @@
 //! Logs what can recur: only changes, and at most 20 lines a minute about one thing.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Error;
@@ -11,7 +11,7 @@ use crate::logging::Log;
 /// Most lines about one thing within [`RATE_LIMIT_WINDOW`].
 const MAX_LINES: u32 = 20;
 const RATE_LIMIT_WINDOW: Duration = Duration::from_secs(60);
-/// Rounds without an event after which the same one is logged again.
+/// Rounds without any event after which the same one is logged again.
 const QUIET_ROUNDS: u32 = 6;
 
 /// Counts the lines of a window.
@@ -95,12 +95,13 @@ impl Condition {
     }
 }
 
-/// Events with a key, of which one is logged only if it did not occur in the last rounds.
+/// Events with a key, of which each is logged once until [`QUIET_ROUNDS`] pass without any event.
 #[derive(Debug)]
 pub struct Events {
     collector: &'static str,
-    /// For each event, the rounds since it occurred.
-    quiet_rounds: BTreeMap<String, u32>,
+    logged: BTreeSet<String>,
+    /// Rounds since the last event.
+    quiet_rounds: u32,
     /// Most different events that are logged at a time: invalid input can have any number.
     max: usize,
     limit: RateLimit,
@@ -112,40 +113,42 @@ impl Events {
         Self {
             collector,
             max,
-            quiet_rounds: BTreeMap::new(),
+            logged: BTreeSet::new(),
+            quiet_rounds: 0,
             limit: RateLimit::default(),
         }
     }
 
-    /// Logs an event, unless one with the same key occurred in the last [`QUIET_ROUNDS`].
+    /// Logs an event, unless one with the same key was logged.
     pub fn occurred(&mut self, key: &str, level: Level, message: &str, now: Instant, log: &mut Log) {
-        if !self.quiet_rounds.contains_key(key) {
-            if self.quiet_rounds.len() == self.max {
+        self.quiet_rounds = 0;
+        if !self.logged.contains(key) {
+            if self.logged.len() == self.max {
                 return;
             }
             let Some(mut remark) = self.limit.admit(now) else {
                 return;
             };
-            if self.quiet_rounds.len() + 1 == self.max {
+            if self.logged.len() + 1 == self.max {
                 remark = "; further ones are not logged";
             }
+            self.logged.insert(key.to_string());
             let text = format!("{message}{remark}");
             match level {
                 Level::Error | Level::Warn => log.warn(self.collector, text, &[("error", &message)]),
                 Level::Info | Level::Debug | Level::Trace => log.info(self.collector, text, &[]),
             }
         }
-        self.quiet_rounds.insert(key.to_string(), 0);
     }
 
-    /// Ends a round. Returns whether the last event was forgotten.
+    /// Ends a round. Returns whether the events are over, which is reported once.
     pub fn end_round(&mut self) -> bool {
-        let had_events = !self.quiet_rounds.is_empty();
-        self.quiet_rounds.retain(|_, rounds| {
-            *rounds += 1;
-            *rounds <= QUIET_ROUNDS
-        });
-        had_events && self.quiet_rounds.is_empty()
+        self.quiet_rounds = self.quiet_rounds.saturating_add(1);
+        let is_over = self.quiet_rounds > QUIET_ROUNDS && !self.logged.is_empty();
+        if is_over {
+            self.logged.clear();
+        }
+        is_over
     }
 }
 
@@ -208,7 +211,7 @@ mod tests {
             occurs(&mut events, &key.to_string());
         }
         assert_eq!(text().lines().count(), 20);
-        assert_eq!(events.quiet_rounds.len(), 19, "suppressed ones are not recorded");
+        assert_eq!(events.logged.len(), 19, "suppressed ones are not recorded");
         let mut few = Events::new("disks", 3);
         for key in 0..10 {
             occurs(&mut few, &key.to_string());
