@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Error;
 use log::Level;
 
-use crate::logging::Log;
+use crate::logging::{Field, Log};
 
 /// Most lines about one thing within [`RATE_LIMIT_WINDOW`].
 const MAX_LINES: u32 = 20;
@@ -95,7 +95,20 @@ impl Condition {
     }
 }
 
-/// Events with a key, of which each is logged once until [`QUIET_ROUNDS`] pass without any event.
+/// Something that happened to a disk.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// Events with the same key are the same.
+    pub key: &'a str,
+    /// The disk, a field of the journal.
+    pub disk: &'a str,
+    /// Whether it is a warning.
+    pub is_problem: bool,
+    /// The text of the log.
+    pub message: &'a str,
+}
+
+/// Events, of which each is logged once until [`QUIET_ROUNDS`] pass without any event.
 #[derive(Debug)]
 pub struct Events {
     collector: &'static str,
@@ -120,24 +133,25 @@ impl Events {
     }
 
     /// Logs an event, unless one with the same key was logged.
-    pub fn occurred(&mut self, key: &str, level: Level, message: &str, now: Instant, log: &mut Log) {
+    pub fn occurred(&mut self, event: &Event, now: Instant, log: &mut Log) {
         self.quiet_rounds = 0;
-        if !self.logged.contains(key) {
-            if self.logged.len() == self.max {
-                return;
-            }
-            let Some(mut remark) = self.limit.admit(now) else {
-                return;
-            };
-            if self.logged.len() + 1 == self.max {
-                remark = "; further ones are not logged";
-            }
-            self.logged.insert(key.to_string());
-            let text = format!("{message}{remark}");
-            match level {
-                Level::Error | Level::Warn => log.warn(self.collector, text, &[("error", &message)]),
-                Level::Info | Level::Debug | Level::Trace => log.info(self.collector, text, &[]),
-            }
+        let is_full = self.logged.len() == self.max;
+        if is_full || self.logged.contains(event.key) {
+            return;
+        }
+        let Some(mut remark) = self.limit.admit(now) else {
+            return;
+        };
+        if self.logged.len() + 1 == self.max {
+            remark = "; further ones are not logged";
+        }
+        self.logged.insert(event.key.to_string());
+        let message = event.message;
+        let text = format!("{message}{remark}");
+        let disk: Field = ("disk", &event.disk);
+        match event.is_problem {
+            true => log.warn(self.collector, text, &[disk, ("error", &message)]),
+            false => log.info(self.collector, text, &[disk]),
         }
     }
 
@@ -195,7 +209,13 @@ mod tests {
         let mut events = Events::new("disks", 30);
         let now = Instant::now();
         let mut occurs = |events: &mut Events, key: &str| {
-            events.occurred(key, Level::Info, "event", now, &mut log);
+            let event = Event {
+                key,
+                disk: "sda",
+                is_problem: false,
+                message: "event",
+            };
+            events.occurred(&event, now, &mut log);
         };
         for _ in 0..10 {
             occurs(&mut events, "sda");

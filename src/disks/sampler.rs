@@ -4,9 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Instant;
 
-use anyhow::Result;
-use log::Level;
-
 use super::backing::Device;
 use super::collector::NAME;
 use super::report::{DiskReport, DisksReport};
@@ -16,7 +13,8 @@ use crate::config::{DisksConfig, HostConfig};
 use crate::escape;
 use crate::logging::Log;
 use crate::moment::Moment;
-use crate::recurring::Events;
+use crate::recurring::{Event, Events};
+use anyhow::Result;
 
 /// Most disks of which changes are logged at a time.
 const MAX_CHANGES: usize = 100;
@@ -64,26 +62,36 @@ impl Sampler for DisksSampler {
 
     fn log_findings(&mut self, now: Instant, log: &mut Log) {
         let names: BTreeSet<_> = self.disks.names().map(String::from).collect();
+        let mut changes = Vec::new();
         if let Some(old) = &self.names {
-            let added = names.difference(old).map(|name| (name, "added"));
-            let removed = old.difference(&names).map(|name| (name, "removed"));
-            for (name, change) in added.chain(removed) {
-                let message = format!("disk {name} {change}");
-                self.changes.occurred(&message, Level::Info, &message, now, log);
-            }
+            let added = names.difference(old);
+            changes.extend(added.map(|name| (name.clone(), "added")));
+            let removed = old.difference(&names);
+            changes.extend(removed.map(|name| (name.clone(), "removed")));
         }
         self.names = Some(names);
         let Some(sample) = &self.last else { return };
-        for name in &sample.restarted {
-            let message =
-                format!("disk {name} was replaced or its counters were reset, restarting its window");
-            self.changes.occurred(&message, Level::Info, &message, now, log);
+        let restarted = "was replaced or its counters were reset, restarting its window";
+        changes.extend(sample.restarted.iter().map(|name| (name.clone(), restarted)));
+        for (disk, change) in &changes {
+            let message = format!("disk {disk} {change}");
+            let event = Event {
+                key: &message,
+                disk,
+                is_problem: false,
+                message: &message,
+            };
+            self.changes.occurred(&event, now, log);
         }
         self.changes.end_round();
         for malformed in &sample.left_out {
-            let message = format!("{malformed}; device skipped");
-            self.malformed
-                .occurred(&malformed.device, Level::Warn, &message, now, log);
+            let event = Event {
+                key: &malformed.device,
+                disk: &malformed.device,
+                is_problem: true,
+                message: &format!("{malformed}; device skipped"),
+            };
+            self.malformed.occurred(&event, now, log);
         }
         if self.malformed.end_round() {
             log.info(NAME, "diskstats has no malformed lines any more", &[]);
