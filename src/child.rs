@@ -12,7 +12,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::io::ioctl_fionbio;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, ioctl_fionbio};
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{
     Pid, Signal, WaitOptions, getppid, kill_process_group, set_parent_process_death_signal, wait, waitpid,
@@ -58,18 +59,10 @@ pub enum Received {
 }
 
 impl Child {
-    /// Starts this binary with a hidden subcommand. Lines longer than `max_line_bytes` are not accepted from it.
-    pub fn start(subcommand: &str, arguments: &[OsString], max_line_bytes: usize) -> Result<Self> {
-        // The running file, even if a newer one was installed in its place.
-        let mut command = Command::new("/proc/self/exe");
-        for variable in DAEMON_VARIABLES {
-            command.env_remove(variable);
-        }
+    /// Starts a command. Lines longer than `max_line_bytes` are not accepted from it.
+    #[allow(clippy::zombie_processes, reason = "reap_ended and Child::wait reap it")]
+    pub fn spawn(command: &mut Command, max_line_bytes: usize) -> Result<Self> {
         let mut child = command
-            .arg0(env!("CARGO_PKG_NAME"))
-            .arg(subcommand)
-            .arg(std::process::id().to_string())
-            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -219,6 +212,32 @@ impl Child {
     }
 }
 
+/// Returns the command that runs this binary with a hidden subcommand.
+pub fn command(subcommand: &str, arguments: &[OsString]) -> Command {
+    // The running file, even if a newer one was installed in its place.
+    let mut command = Command::new("/proc/self/exe");
+    for variable in DAEMON_VARIABLES {
+        command.env_remove(variable);
+    }
+    command
+        .arg0(env!("CARGO_PKG_NAME"))
+        .arg(subcommand)
+        .arg(std::process::id().to_string())
+        .args(arguments);
+    command
+}
+
+/// Waits until the pipe is readable or the deadline has passed.
+pub fn wait_readable(pipe: Option<BorrowedFd<'_>>, deadline: Option<Instant>) -> Result<()> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = left.map(Timespec::try_from).transpose()?;
+    let pipe = pipe.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN));
+    match poll(&mut Vec::from_iter(pipe), left.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno).context("waiting for a child process"),
+    }
+}
+
 /// A child that is dropped ends, whether or not somebody reaps it.
 impl Drop for Child {
     fn drop(&mut self) {
@@ -241,7 +260,7 @@ pub fn wait_ended() -> Result<Option<(Pid, ExitStatus)>> {
     Ok(ended.map(|(pid, status)| (pid, ExitStatus::from_raw(status.as_raw()))))
 }
 
-/// Returns the parent's process id and the arguments of a command line that [`Child::start`] made.
+/// Returns the parent's process id and the arguments of a command line that [`command`] made.
 pub fn arguments<'a>(args: &'a [OsString], subcommand: &str) -> Option<(Pid, &'a [OsString])> {
     match args {
         [_, found, parent, rest @ ..] if found == subcommand => {
@@ -264,28 +283,8 @@ pub fn tie_to_parent(parent: Pid) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// A child that runs a shell command instead of this binary.
-    #[allow(clippy::zombie_processes, reason = "`Child` reaps it")]
     fn shell(script: &str, max_line_bytes: usize) -> Child {
-        let mut child = Command::new("sh")
-            .args(["-c", script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let output = child.stdout.take().unwrap();
-        ioctl_fionbio(&output, true).unwrap();
-        Child {
-            pid: Some(Pid::from_child(&child)),
-            input: child.stdin.take(),
-            output,
-            received: Vec::new(),
-            max_line_bytes,
-            deadline: None,
-            ended: false,
-            killed: false,
-        }
+        Child::spawn(Command::new("sh").args(["-c", script]), max_line_bytes).unwrap()
     }
 
     fn next(child: &mut Child) -> Received {
@@ -337,7 +336,6 @@ mod tests {
     #[test]
     fn request_larger_than_a_pipe_is_sent_at_once() {
         let mut child = shell("sleep 0.1; wc -c", 100);
-        ioctl_fionbio(child.input.as_ref().unwrap(), true).unwrap();
         child.send(&[b'x'; 300_000]).unwrap();
         child.close_input();
         assert_eq!(next(&mut child), Received::Line("300000".into()));

@@ -20,7 +20,7 @@ use crate::output;
 use crate::publish::{self, Durability};
 use crate::report::{DisksReport, GraphiteReport, VmwareReport, to_line};
 use crate::vmware::detect::detect;
-use crate::vmware::probe::Probe;
+use crate::vmware::helper_client::HelperClient;
 use crate::vmware::{Sample, Vmware};
 
 /// A count that takes longer than this shows how far it is.
@@ -119,7 +119,7 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
 /// The two samples of %ready, with the time between them in which the disks are watched.
 struct VmwareSamples {
     collector: Vmware,
-    probe: Probe,
+    client: HelperClient,
     first: Result<Sample>,
 }
 
@@ -132,7 +132,7 @@ impl VmwareSamples {
         vmware.window = window * 2;
         let mut samples = Self {
             collector: Vmware::new(&vmware, &config.host, &detection),
-            probe: Probe::new(&config.vmware.libraries),
+            client: HelperClient::new(&config.vmware.libraries),
             first: Ok(Sample::NotVmware),
         };
         samples.first = detection.is_vmware.then(|| samples.sample())?;
@@ -142,13 +142,13 @@ impl VmwareSamples {
     /// Takes the second sample, where the first one worked. An error with a document is the one in the document.
     fn end(&mut self) -> (Option<VmwareReport>, Result<()>) {
         let sample = match std::mem::replace(&mut self.first, Ok(Sample::NotVmware)) {
-            Ok(Sample::Began(..)) => self.sample(),
+            Ok(Sample::Restarted(..)) => self.sample(),
             failed => failed,
         };
-        self.probe.stop();
+        self.client.stop();
         match sample {
             Ok(Sample::Value(report)) => (Some(report), Ok(())),
-            Ok(Sample::Began(report, _) | Sample::Failed(report)) => {
+            Ok(Sample::Restarted(report, _) | Sample::Failed(report)) => {
                 let reason = report.error.clone().unwrap_or_default();
                 (Some(report), Err(anyhow::Error::msg(reason)))
             }
@@ -158,7 +158,7 @@ impl VmwareSamples {
     }
 
     fn sample(&mut self) -> Result<Sample> {
-        let outcome = self.probe.ask_and_wait()?;
+        let outcome = self.client.ask_and_wait(Instant::now)?;
         Ok(self.collector.take(&outcome, Instant::now(), SystemTime::now()))
     }
 }

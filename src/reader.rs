@@ -2,15 +2,12 @@
 //! storage may hang, and both must answer anyway.
 
 use std::ffi::OsString;
-use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 
-use crate::child::{Child, Received};
+use crate::child::{self, Child, Received, wait_readable};
 
 /// The hidden subcommand of this binary that is the reader. The command line that it answers follows.
 pub const SUBCOMMAND: &str = "storage-reader";
@@ -36,13 +33,15 @@ impl Reader {
         let deadline = Instant::now() + timeout;
         let child = match &mut self.child {
             Some(child) => child,
-            none => none
-                .insert(Child::start(SUBCOMMAND, &self.args, MAX_ANSWER_BYTES).context("starting a reader")?),
+            none => {
+                let child = Child::spawn(&mut child::command(SUBCOMMAND, &self.args), MAX_ANSWER_BYTES);
+                none.insert(child.context("starting a reader")?)
+            }
         };
         child.set_deadline(Some(deadline));
         let received = loop {
             match child.receive(Instant::now()) {
-                Received::Nothing => wait_readable(child.output(), deadline)?,
+                Received::Nothing => wait_readable(child.output(), Some(deadline))?,
                 received => break received,
             }
         };
@@ -58,17 +57,5 @@ impl Reader {
             Ok(answer) => Ok(Some(answer)),
             Err(_) => bail!("internal error, please report it: the reader died"),
         }
-    }
-}
-
-fn wait_readable(pipe: Option<BorrowedFd<'_>>, deadline: Instant) -> Result<()> {
-    let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now()))?;
-    let mut pipe: Vec<_> = pipe
-        .map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN))
-        .into_iter()
-        .collect();
-    match poll(&mut pipe, Some(&left)) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(errno) => Err(errno).context("waiting for the reader"),
     }
 }

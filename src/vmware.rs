@@ -1,6 +1,6 @@
 //! How much CPU time VMware withheld from this virtual machine (%ready).
 //!
-//! `detect` says whether this is a VMware virtual machine at all. Where it is, `probe` asks the guest library for the
+//! `detect` says whether this is a VMware virtual machine at all. Where it is, `helper_client` asks the guest library for the
 //! counters, through the `helper` process that loads it; `window` makes the value of them.
 
 pub mod answer;
@@ -8,7 +8,7 @@ mod confine;
 pub mod detect;
 mod guestlib;
 pub mod helper;
-pub mod probe;
+pub mod helper_client;
 pub mod window;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::kernel;
 use crate::report::{Rounded, SCHEMA, Seconds, VmwareReport, unix_seconds};
 use answer::Answer;
 use detect::Detection;
-use probe::Outcome;
+use helper_client::Outcome;
 use window::{Restart, Window};
 
 /// More CPUs than any Linux can be built for.
@@ -41,7 +41,7 @@ pub enum Sample {
     /// A document with a value.
     Value(VmwareReport),
     /// A document without: the window begins with this sample.
-    Began(VmwareReport, Restart),
+    Restarted(VmwareReport, Restart),
     /// A document without: there is no sample.
     Failed(VmwareReport),
     /// No document: this is no VMware virtual machine after all.
@@ -81,7 +81,9 @@ impl Vmware {
                     ..self.without_value(wall, None)
                 })
             }
-            Err(restart) => Sample::Began(self.without_value(wall, Some(restart.reason().into())), restart),
+            Err(restart) => {
+                Sample::Restarted(self.without_value(wall, Some(restart.reason().into())), restart)
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::logging::Log;
 use crate::publish::Durability;
 use crate::report::{VmwareReport, to_line};
 use crate::vmware::detect::detect;
-use crate::vmware::probe::{Outcome, Probe};
+use crate::vmware::helper_client::{Event, HelperClient, Outcome};
 use crate::vmware::window::Restart;
 use crate::vmware::{Sample, Vmware};
 
@@ -24,7 +24,7 @@ const DENIED: &str =
 #[derive(Debug)]
 pub struct VmwareTask {
     collector: Vmware,
-    probe: Probe,
+    client: HelperClient,
     outlet: Outlet,
     /// What was last said, so that only changes are logged.
     state: State,
@@ -61,7 +61,7 @@ impl VmwareTask {
         );
         Some(Self {
             collector: Vmware::new(&config.vmware, &config.host, &detection),
-            probe: Probe::new(&config.vmware.libraries),
+            client: HelperClient::new(&config.vmware.libraries),
             outlet,
             state: State::Unknown,
             status: None,
@@ -71,26 +71,26 @@ impl VmwareTask {
 
     /// Asks for a sample. True where the next one should follow soon.
     pub fn ask(&mut self, now: Instant, wall: SystemTime, log: &mut Log) -> bool {
-        let outcome = self.probe.ask(now);
+        let outcome = self.client.handle(Event::Ask, now);
         self.publish(outcome, now, wall, log)
     }
 
     /// Takes the answer, where there is one, and publishes what the window gives. True where the next sample should
     /// follow soon.
     pub fn receive(&mut self, now: Instant, wall: SystemTime, log: &mut Log) -> bool {
-        let outcome = self.probe.receive(now);
+        let outcome = self.client.handle(Event::Wakeup, now);
         self.publish(outcome, now, wall, log)
     }
 
     /// A child process of the daemon ended.
     pub fn ended(&mut self, (pid, status): (Pid, ExitStatus), now: Instant, wall: SystemTime, log: &mut Log) {
-        let outcome = self.probe.ended(now, pid, status);
+        let outcome = self.client.handle(Event::Reaped(pid, status), now);
         self.publish(outcome, now, wall, log);
     }
 
     /// The pipe to wait for, and until when to wait for it at most.
     pub fn waits_for(&self) -> Option<(BorrowedFd<'_>, Option<Instant>)> {
-        self.probe.waits_for()
+        self.client.poll_fd()
     }
 
     /// The values will be published elsewhere or no more: takes the file away.
@@ -100,7 +100,7 @@ impl VmwareTask {
 
     /// The daemon ends, and its helper before it.
     pub fn end(&mut self) {
-        self.probe.stop();
+        self.client.stop();
     }
 
     /// The latest document, once.
@@ -121,7 +121,7 @@ impl VmwareTask {
                 self.measured(&report, log);
                 self.put_out(report, log);
             }
-            Sample::Began(report, restart) => {
+            Sample::Restarted(report, restart) => {
                 self.without(&report, false, log);
                 self.put_out(report, log);
                 // Its counters advance as a rule: the next sample makes a value.

@@ -44,9 +44,9 @@ pub enum Fault {
     /// The helper ended while it was asked: its exit code or signal.
     Died(String),
     /// No answer within [`DEADLINE`].
-    Silent,
-    /// The helper wrote something that is no answer to the question.
-    Nonsense,
+    Timeout,
+    /// The helper wrote something that is not an answer to the question.
+    InvalidReply,
 }
 
 impl Answer {
@@ -113,11 +113,11 @@ impl Fault {
                 format!("starting the helper process of the VMware guest library: {reason}")
             }
             Self::Died(how) => format!("the VMware guest library crashed ({how})"),
-            Self::Silent => format!(
+            Self::Timeout => format!(
                 "the VMware guest library did not answer within {} s",
                 DEADLINE.as_secs()
             ),
-            Self::Nonsense => "the helper process of the VMware guest library answered nonsense".into(),
+            Self::InvalidReply => "the helper process of the VMware guest library answered nonsense".into(),
         }
     }
 }

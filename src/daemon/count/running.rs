@@ -9,7 +9,7 @@ use anyhow::Result;
 use rustix::process::Pid;
 
 use super::COLLECTOR;
-use crate::child::{Child, Received};
+use crate::child::{self, Child, Received};
 use crate::logging::Log;
 use crate::worker::SUBCOMMAND;
 use crate::worker::protocol::{MAX_REPORT_BYTES, Report, Request};
@@ -56,7 +56,7 @@ enum Contact {
 impl Running {
     /// Starts a worker and sends it its request.
     pub fn start(request: &Request, after_clock_change: bool, now: Instant) -> Result<Self> {
-        let mut worker = Child::start(SUBCOMMAND, &[], MAX_REPORT_BYTES)?;
+        let mut worker = Child::spawn(&mut child::command(SUBCOMMAND, &[]), MAX_REPORT_BYTES)?;
         worker.send(serde_json::to_string(request)?.as_bytes())?;
         worker.close_input();
         let silence = request.interval.clamp(MIN_SILENCE, MAX_SILENCE);
