@@ -16,7 +16,7 @@ use systemd_journal_logger::JournalLog;
 
 use crate::escape;
 use crate::writable;
-use file::LogFile;
+use file::{Appended, LogFile};
 use stderr::Stderr;
 
 /// A structured field: its name (in upper case in the journal) and its value.
@@ -51,22 +51,24 @@ impl Log {
         log
     }
 
-    /// Takes up a new level and a new or rotated file. A file that can't be opened leaves the one in use as it is.
+    /// Applies a new level and opens the new or rotated file. If that fails, lines go to the file from before if the
+    /// path is the same.
     pub fn reopen(&mut self, level: LevelFilter, path: Option<&Path>) {
         self.level = level;
         if self.journal.is_none() {
             self.journal = connect_journal();
         }
-        let previous = self.file.take().filter(|file| Some(file.path.as_path()) == path);
+        let previous = self.file.take().filter(|file| Some(file.path()) == path);
         let Some(path) = path else { return };
-        let mut file = previous.unwrap_or_else(|| LogFile::new(path));
-        let was_failing = file.failing;
-        let opened = file.reopen();
-        file.failing |= opened.is_err();
+        let (file, error) = match previous {
+            Some(mut file) => {
+                let error = file.reopen();
+                (file, error)
+            }
+            None => LogFile::open(path),
+        };
         self.file = Some(file);
-        if let Err(error) = opened
-            && !was_failing
-        {
+        if let Some(error) = error {
             self.report_failure(&error);
         }
     }
@@ -126,24 +128,18 @@ impl Log {
             .is_ok()
     }
 
-    /// True where the line is in the log file. That it begins to fail, and that it works again, is said once.
+    /// Returns whether the line is in the log file. Logs to the other sinks when it begins to fail and works again.
     fn append_to_file(&mut self, line: &str) -> bool {
         let Some(file) = &mut self.file else { return false };
-        let was_failing = file.failing;
         match file.append(line) {
-            Ok(None) => true,
-            Ok(Some(lost)) => {
-                let text = format!(
-                    "the log file {:?} is writable again, {lost} lines were lost",
-                    file.path
-                );
-                self.tell_the_others(Level::Info, &text, &[]);
+            Appended::Written => true,
+            Appended::Recovered(lost) => {
+                let text = format!("log file {:?} is writable again, {lost} lines lost", file.path());
+                self.log_elsewhere(Level::Info, &text, &[]);
                 true
             }
-            Err(error) => {
-                file.failing = true;
-                file.lost_lines += 1;
-                if !was_failing {
+            Appended::Lost(error) => {
+                if let Some(error) = error {
                     self.report_failure(&error);
                 }
                 false
@@ -154,14 +150,14 @@ impl Log {
     fn report_failure(&mut self, error: &anyhow::Error) {
         let Some(file) = &self.file else { return };
         let text = format!(
-            "writing the log file {:?}: {error:#}; tried again at each line",
-            file.path
+            "writing log file {:?}: {error:#}; retrying on every line",
+            file.path()
         );
-        self.tell_the_others(Level::Error, &text, &[("error", &format!("{error:#}"))]);
+        self.log_elsewhere(Level::Error, &text, &[("error", &format!("{error:#}"))]);
     }
 
-    /// Says something about the log file where it is not written itself.
-    fn tell_the_others(&mut self, level: Level, text: &str, fields: &[Field]) {
+    /// Logs to the sinks other than the log file.
+    fn log_elsewhere(&mut self, level: Level, text: &str, fields: &[Field]) {
         let text = escape::escape(text);
         let in_journal = self.to_journal(level, "log", &text, fields);
         if self.to_stderr || !in_journal {
