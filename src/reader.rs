@@ -1,5 +1,5 @@
-//! A child process that reads what is on the storage of the whisper tree, for `status` and `check graphite`: that
-//! storage may hang, and both must answer anyway.
+//! A child process that reads from the storage of the whisper tree, for `status` and `check graphite`: that storage may
+//! hang, and both must answer anyway.
 
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
@@ -9,12 +9,11 @@ use serde::de::DeserializeOwned;
 
 use crate::child::{self, Child, Received, wait_readable};
 
-/// The hidden subcommand of this binary that is the reader. The command line that it answers follows.
+/// The hidden subcommand of this binary that runs a reader. The command line to answer follows it.
 pub const SUBCOMMAND: &str = "storage-reader";
-/// Longest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// Runs readers, at most one at a time.
+/// Starts readers, at most one at a time.
 #[derive(Debug)]
 pub struct Reader {
     args: Vec<OsString>,
@@ -22,13 +21,13 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Returns a reader for a command line without the program's name.
+    /// Creates a reader for a command line without the program name.
     pub fn new(args: Vec<OsString>) -> Self {
         Self { args, child: None }
     }
 
-    /// Returns the answer of the child process; `None` if it does not come within `timeout`. The next call then waits
-    /// for the same child: those that hang must not pile up.
+    /// Returns the answer of the child process; `None` after `timeout`. The next call then waits for the same child, so
+    /// that blocked children do not accumulate.
     pub fn read<T: DeserializeOwned>(&mut self, timeout: Duration) -> Result<Option<T>> {
         let deadline = Instant::now() + timeout;
         let child = match &mut self.child {
