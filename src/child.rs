@@ -1,7 +1,7 @@
-//! A child process of this binary: started, sent to, received from, killed and reaped without ever blocking.
+//! A child process of this binary: starts it, sends, receives, kills and reaps without blocking.
 //!
-//! A child runs `/proc/self/exe` with a hidden subcommand and the parent's process id. It leads its own process group,
-//! reads requests on stdin and writes one line for each report on stdout. It drops by itself what it does not need.
+//! A child runs `/proc/self/exe` with a hidden subcommand and the parent process id. It leads its own process group,
+//! reads requests on stdin and writes one line for each report to stdout. It drops its own privileges.
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
@@ -12,37 +12,38 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::io::ioctl_fionbio;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, ioctl_fionbio};
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{
     Pid, Signal, WaitOptions, getppid, kill_process_group, set_parent_process_death_signal, wait, waitpid,
 };
 
-/// Variables that the service manager sets for the daemon only: a child must not notify on its behalf.
+/// Environment variables for the daemon only: a child must not notify systemd on its behalf.
 const DAEMON_VARIABLES: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "GATHERER_DEBUG"];
 /// Capacity of a new pipe on Linux.
 const PIPE_BYTES: usize = 64 << 10;
-/// Longest that [`Child::stop`] waits for a killed child. Only a child that is blocked in the kernel needs longer.
+/// Limit for [`Child::stop`]. Only a child that is blocked in the kernel needs longer to exit.
 const STOP_TIMEOUT: Duration = Duration::from_millis(100);
 const STOP_PAUSE: Duration = Duration::from_millis(1);
 
-/// A child process that was started and not yet reaped.
+/// A child process. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Child {
-    /// `None` once it was reaped: the kernel may then give the number to another process.
+    /// `None` after it was reaped: the kernel may then give the number to another process.
     pid: Option<Pid>,
-    /// `None` once it was closed.
+    /// `None` after it was closed.
     input: Option<ChildStdin>,
     output: ChildStdout,
     received: Vec<u8>,
     max_line_bytes: usize,
     deadline: Option<Instant>,
-    /// Whether stdout was closed by the child.
+    /// Whether the child has closed its stdout.
     ended: bool,
     killed: bool,
 }
 
-/// What a child wrote.
+/// The result of [`Child::receive`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
     /// A line, without its newline.
@@ -51,29 +52,21 @@ pub enum Received {
     Nothing,
     /// No complete line, and the deadline has passed.
     Timeout,
-    /// More bytes without a newline than the limit.
+    /// A line longer than the limit.
     TooLong,
-    /// The child closed its stdout, which happens at its exit at the latest.
+    /// The child has closed its stdout or exited.
     End,
 }
 
 impl Child {
-    /// Starts this binary with a hidden subcommand. Lines longer than `max_line_bytes` are not accepted from it.
-    pub fn start(subcommand: &str, arguments: &[OsString], max_line_bytes: usize) -> Result<Self> {
-        // The running file, even if a newer one was installed in its place.
-        let mut command = Command::new("/proc/self/exe");
-        for variable in DAEMON_VARIABLES {
-            command.env_remove(variable);
-        }
+    /// Starts a command. [`Child::receive`] rejects lines longer than `max_line_bytes`.
+    #[allow(clippy::zombie_processes, reason = "reap_ended and Child::wait reap it")]
+    pub fn spawn(command: &mut Command, max_line_bytes: usize) -> Result<Self> {
         let mut child = command
-            .arg0(env!("CARGO_PKG_NAME"))
-            .arg(subcommand)
-            .arg(std::process::id().to_string())
-            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            // A ^C on the terminal is for the parent, and a kill reaches what the child starts.
+            // So that ^C reaches only the parent, and a kill also the processes that the child starts.
             .process_group(0)
             .spawn()?;
         let pid = Some(Pid::from_child(&child));
@@ -96,17 +89,17 @@ impl Child {
         Ok(started)
     }
 
-    /// The process id, until the child is reaped.
+    /// Returns the process id until the child is reaped.
     pub fn pid(&self) -> Option<Pid> {
         self.pid
     }
 
-    /// Whether it was killed. It then only remains to be reaped.
+    /// Whether it was killed by its parent.
     pub fn is_killed(&self) -> bool {
         self.killed
     }
 
-    /// When the next line must have arrived.
+    /// Returns the time by which the next line must arrive.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -116,25 +109,25 @@ impl Child {
         self.deadline = deadline;
     }
 
-    /// Sends bytes. Fails if the child has exited or if the pipe has no room for all of them.
+    /// Sends bytes. Returns an error if the child has exited or the pipe has no room for all of them.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
         let input = self
             .input
             .as_mut()
             .context("the pipe to the child process is closed")?;
         if bytes.len() > PIPE_BYTES {
-            // The child may not read yet, and the parent must not wait for it.
+            // The child may not read yet, and the parent must not wait until it does.
             fcntl_setpipe_size(&*input, bytes.len()).context("enlarging the pipe to the child process")?;
         }
         input.write_all(bytes).context("writing to the child process")
     }
 
-    /// Closes the child's stdin: nothing more is sent.
+    /// Closes the stdin of the child.
     pub fn close_input(&mut self) {
         self.input = None;
     }
 
-    /// Returns the next line if it is complete, and what happened otherwise.
+    /// Returns the next line, or why there is none.
     pub fn receive(&mut self, now: Instant) -> Received {
         let mut searched = 0;
         loop {
@@ -151,7 +144,7 @@ impl Child {
             let mut bytes = [0; 4096];
             match self.output.read(&mut bytes) {
                 Ok(0) => {
-                    // A child may hang on its way out, after its files were closed.
+                    // A child may hang at its exit, after its files were closed.
                     let first = !std::mem::replace(&mut self.ended, true);
                     return if is_late && !first {
                         Received::Timeout
@@ -178,12 +171,12 @@ impl Child {
         !self.received.is_empty()
     }
 
-    /// The pipe that [`Child::receive`] reads, for poll(). `None` once nothing is expected from it.
+    /// Returns the pipe that [`Child::receive`] reads, for poll(2); `None` after it was closed or the child killed.
     pub fn output(&self) -> Option<BorrowedFd<'_>> {
         (!self.ended && !self.killed).then(|| self.output.as_fd())
     }
 
-    /// Kills the child and every process of its group. [`reap_ended`] returns its end.
+    /// Kills the child and every process of its group. [`reap_ended`] reaps it.
     pub fn kill(&mut self) {
         if let Some(pid) = self.pid {
             let _ = kill_process_group(pid, Signal::KILL);
@@ -206,7 +199,7 @@ impl Child {
         self.wait(STOP_TIMEOUT);
     }
 
-    /// Waits until the child exits or was killed, at most `timeout`.
+    /// Waits until the child exits, at most `timeout`.
     pub fn wait(&mut self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         while let Some(pid) = self.pid {
@@ -219,14 +212,39 @@ impl Child {
     }
 }
 
-/// A child that is dropped ends, whether or not somebody reaps it.
+/// Returns the command that runs this binary with a hidden subcommand.
+pub fn command(subcommand: &str, arguments: &[OsString]) -> Command {
+    // The running file, even if a newer one was installed in its place.
+    let mut command = Command::new("/proc/self/exe");
+    for variable in DAEMON_VARIABLES {
+        command.env_remove(variable);
+    }
+    command
+        .arg0(env!("CARGO_PKG_NAME"))
+        .arg(subcommand)
+        .arg(std::process::id().to_string())
+        .args(arguments);
+    command
+}
+
+/// Waits until the pipe is readable or the deadline has passed.
+pub fn wait_readable(pipe: Option<BorrowedFd<'_>>, deadline: Option<Instant>) -> Result<()> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = left.map(Timespec::try_from).transpose()?;
+    let pipe = pipe.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN));
+    match poll(&mut Vec::from_iter(pipe), left.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno).context("waiting for a child process"),
+    }
+}
+
 impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-/// Reaps every child process that has ended, without waiting for the others.
+/// Reaps every child process that has exited, without waiting for the others.
 pub fn reap_ended() -> Vec<(Pid, ExitStatus)> {
     let mut ended = Vec::new();
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
@@ -235,13 +253,13 @@ pub fn reap_ended() -> Vec<(Pid, ExitStatus)> {
     ended
 }
 
-/// Waits until a child process has ended.
+/// Waits until a child process exits, and reaps it.
 pub fn wait_ended() -> Result<Option<(Pid, ExitStatus)>> {
     let ended = wait(WaitOptions::empty()).context("waiting for a child process")?;
     Ok(ended.map(|(pid, status)| (pid, ExitStatus::from_raw(status.as_raw()))))
 }
 
-/// Returns the parent's process id and the arguments of a command line that [`Child::start`] made.
+/// Returns the parent process id and the arguments of a command line that [`command`] made.
 pub fn arguments<'a>(args: &'a [OsString], subcommand: &str) -> Option<(Pid, &'a [OsString])> {
     match args {
         [_, found, parent, rest @ ..] if found == subcommand => {
@@ -251,12 +269,12 @@ pub fn arguments<'a>(args: &'a [OsString], subcommand: &str) -> Option<(Pid, &'a
     }
 }
 
-/// Makes the kernel kill this process when its parent ends. Fails if the parent has already ended.
+/// Makes the kernel kill this process when its parent exits. Returns an error if the parent has already exited.
 ///
-/// A change of user would undo it, so it comes after one.
+/// A later change of the user would undo this.
 pub fn tie_to_parent(parent: Pid) -> Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL)).context("tying the child process to its parent")?;
-    ensure!(getppid() == Some(parent), "the parent process has ended");
+    set_parent_process_death_signal(Some(Signal::KILL)).context("setting the parent death signal")?;
+    ensure!(getppid() == Some(parent), "the parent process has exited");
     Ok(())
 }
 
@@ -264,28 +282,8 @@ pub fn tie_to_parent(parent: Pid) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// A child that runs a shell command instead of this binary.
-    #[allow(clippy::zombie_processes, reason = "`Child` reaps it")]
     fn shell(script: &str, max_line_bytes: usize) -> Child {
-        let mut child = Command::new("sh")
-            .args(["-c", script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let output = child.stdout.take().unwrap();
-        ioctl_fionbio(&output, true).unwrap();
-        Child {
-            pid: Some(Pid::from_child(&child)),
-            input: child.stdin.take(),
-            output,
-            received: Vec::new(),
-            max_line_bytes,
-            deadline: None,
-            ended: false,
-            killed: false,
-        }
+        Child::spawn(Command::new("sh").args(["-c", script]), max_line_bytes).unwrap()
     }
 
     fn next(child: &mut Child) -> Received {
@@ -325,7 +323,7 @@ mod tests {
         assert_eq!(child.receive(now + Duration::from_secs(1)), Received::Timeout);
         child.stop();
         assert_eq!(child.pid(), None);
-        // It is an orphan now, reaped by whoever adopted it, if at all.
+        // An orphan now. The process that adopted it may not reap it.
         let stat = || std::fs::read_to_string(format!("/proc/{grandchild}/stat"));
         let deadline = Instant::now() + Duration::from_secs(20);
         while stat().is_ok_and(|stat| !stat.contains(") Z ")) {
@@ -337,7 +335,6 @@ mod tests {
     #[test]
     fn request_larger_than_a_pipe_is_sent_at_once() {
         let mut child = shell("sleep 0.1; wc -c", 100);
-        ioctl_fionbio(child.input.as_ref().unwrap(), true).unwrap();
         child.send(&[b'x'; 300_000]).unwrap();
         child.close_input();
         assert_eq!(next(&mut child), Received::Line("300000".into()));

@@ -8,8 +8,8 @@
 //! (in the worker)       graphite::directory                   snapshot
 //! /proc/diskstats  ->   disks           disks::diskstats,     disks::history,  ->  report      ->  publish
 //! /sys/block                            disks::physical       disks::rates
-//! VMware's library ->   vmware::probe,  vmware::answer       vmware::window   ->  report      ->  publish
-//!                       vmware::helper
+//! VMware's library ->   vmware::        vmware::answer       vmware::window   ->  report      ->  publish
+//! (in the helper)       helper_client
 //! ```
 //!
 //! `daemon` is the only loop: `scheduler` says what is due, a collector does it and returns a document, [`publish`]

@@ -1,7 +1,7 @@
-//! The log: journald with structured fields, `gatherer.log`, and stderr for whoever watches.
+//! The log: journald with structured fields, `gatherer.log`, and stderr if it is a terminal or the others fail.
 //!
-//! Each sink fails on its own: a log that can't be written never stops the daemon, and it is said once, through the
-//! sinks that are left, when one fails and when it works again.
+//! A failing sink never stops the daemon or the other sinks. A failure of the log file and its end are logged once each,
+//! to the other sinks.
 
 mod file;
 mod stderr;
@@ -16,19 +16,19 @@ use systemd_journal_logger::JournalLog;
 
 use crate::escape;
 use crate::writable;
-use file::LogFile;
+use file::{Appended, LogFile};
 use stderr::Stderr;
 
-/// A structured field: its name (in upper case in the journal) and its value.
+/// A structured field: name (in upper case in the journal) and value.
 pub type Field<'a> = (&'static str, &'a dyn Display);
 
-/// Where journald listens: the same path that systemd-journal-logger sends to.
+/// The socket that systemd-journal-logger sends to.
 const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
 /// The end of the year 9999, in Unix seconds.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// Where lines go, and from which level on.
+/// The sinks of the log and its level.
 pub struct Log {
     level: LevelFilter,
     journal: Option<JournalLog>,
@@ -38,7 +38,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the sinks there are. `file` is `None` for no log file.
+    /// Opens the available sinks. `file` is `None` for no log file.
     pub fn open(level: LevelFilter, file: Option<&Path>) -> Self {
         let mut log = Self {
             level,
@@ -51,32 +51,34 @@ impl Log {
         log
     }
 
-    /// Takes up a new level and a new or rotated file. A file that can't be opened leaves the one in use as it is.
+    /// Applies a new level and opens the new or rotated file. If that fails, lines go to the file from before if the
+    /// path is the same.
     pub fn reopen(&mut self, level: LevelFilter, path: Option<&Path>) {
         self.level = level;
         if self.journal.is_none() {
             self.journal = connect_journal();
         }
-        let previous = self.file.take().filter(|file| Some(file.path.as_path()) == path);
+        let previous = self.file.take().filter(|file| Some(file.path()) == path);
         let Some(path) = path else { return };
-        let mut file = previous.unwrap_or_else(|| LogFile::new(path));
-        let was_failing = file.failing;
-        let opened = file.reopen();
-        file.failing |= opened.is_err();
+        let (file, error) = match previous {
+            Some(mut file) => {
+                let error = file.reopen();
+                (file, error)
+            }
+            None => LogFile::open(path),
+        };
         self.file = Some(file);
-        if let Err(error) = opened
-            && !was_failing
-        {
+        if let Some(error) = error {
             self.report_failure(&error);
         }
     }
 
-    /// Logs an error: something is not published.
+    /// Logs a failure because of which something is not published.
     pub fn error(&mut self, collector: &'static str, message: impl Display, fields: &[Field]) {
         self.write(Level::Error, collector, &message, fields);
     }
 
-    /// Logs a warning: something is missing from what is published.
+    /// Logs that something is missing from a published file.
     pub fn warn(&mut self, collector: &'static str, message: impl Display, fields: &[Field]) {
         self.write(Level::Warn, collector, &message, fields);
     }
@@ -126,24 +128,18 @@ impl Log {
             .is_ok()
     }
 
-    /// True where the line is in the log file. That it begins to fail, and that it works again, is said once.
+    /// Returns whether the line is in the log file. Logs to the other sinks when it begins to fail and works again.
     fn append_to_file(&mut self, line: &str) -> bool {
         let Some(file) = &mut self.file else { return false };
-        let was_failing = file.failing;
         match file.append(line) {
-            Ok(None) => true,
-            Ok(Some(lost)) => {
-                let text = format!(
-                    "the log file {:?} is writable again, {lost} lines were lost",
-                    file.path
-                );
-                self.tell_the_others(Level::Info, &text, &[]);
+            Appended::Written => true,
+            Appended::Recovered(lost) => {
+                let text = format!("log file {:?} is writable again, {lost} lines lost", file.path());
+                self.log_elsewhere(Level::Info, &text, &[]);
                 true
             }
-            Err(error) => {
-                file.failing = true;
-                file.lost_lines += 1;
-                if !was_failing {
+            Appended::Lost(error) => {
+                if let Some(error) = error {
                     self.report_failure(&error);
                 }
                 false
@@ -154,14 +150,14 @@ impl Log {
     fn report_failure(&mut self, error: &anyhow::Error) {
         let Some(file) = &self.file else { return };
         let text = format!(
-            "writing the log file {:?}: {error:#}; tried again at each line",
-            file.path
+            "writing log file {:?}: {error:#}; retrying on every line",
+            file.path()
         );
-        self.tell_the_others(Level::Error, &text, &[("error", &format!("{error:#}"))]);
+        self.log_elsewhere(Level::Error, &text, &[("error", &format!("{error:#}"))]);
     }
 
-    /// Says something about the log file where it is not written itself.
-    fn tell_the_others(&mut self, level: Level, text: &str, fields: &[Field]) {
+    /// Logs to the sinks other than the log file.
+    fn log_elsewhere(&mut self, level: Level, text: &str, fields: &[Field]) {
         let text = escape::escape(text);
         let in_journal = self.to_journal(level, "log", &text, fields);
         if self.to_stderr || !in_journal {
@@ -179,8 +175,8 @@ fn connect_journal() -> Option<JournalLog> {
     Some(journal.with_syslog_identifier("shinken-gatherer".into()))
 }
 
-/// The level by which the journal's crate comes to syslog's priority of the same name: it takes INFO for "notice" and
-/// DEBUG for "info", and `journalctl -p info` would show every detail.
+/// Returns the level that systemd-journal-logger maps to the syslog priority of the same name: it maps INFO to "notice"
+/// and DEBUG to "info".
 fn journal_level(level: Level) -> Level {
     match level {
         Level::Info => Level::Debug,
@@ -189,15 +185,14 @@ fn journal_level(level: Level) -> Level {
     }
 }
 
-/// The time as a line begins with it. A clock set to where such a time has no four digits for its year, or none at
-/// all, is no reason to lose the line.
+/// Returns the current time as a prefix for a line, limited to the years that RFC 3339 can represent.
 fn timestamp() -> String {
     let last = SystemTime::UNIX_EPOCH + Duration::from_secs(LAST_SECOND);
     let now = SystemTime::now().clamp(SystemTime::UNIX_EPOCH, last);
     humantime::format_rfc3339_seconds(now).to_string()
 }
 
-/// The fields of a line as the `log` crate passes them on to the journal.
+/// The fields of a line, as a source for the `log` crate.
 struct Fields {
     collector: &'static str,
     fields: Vec<(&'static str, String)>,

@@ -1,4 +1,4 @@
-//! Writing to stdout or stderr without waiting for the program or the person that reads it.
+//! Writes to stdout or stderr without waiting for its reader.
 
 use std::fs::File;
 use std::io::{ErrorKind, Result, Write};
@@ -9,25 +9,25 @@ use rustix::net::{SendFlags, send};
 
 use crate::writable;
 
-/// A pipe that poll(2) reports as writable takes this much at once (PIPE_BUF).
+/// PIPE_BUF: a pipe that poll(2) reports as writable accepts this many bytes at once.
 const ATOMIC_BYTES: usize = 4096;
 
-/// An inherited descriptor, written to without blocking.
+/// An inherited descriptor for writing without blocking.
 ///
-/// `O_NONBLOCK` on the descriptor itself would also change it for the shell and all others that share it.
+/// `O_NONBLOCK` on the descriptor itself would also affect the shell and all other processes that share it.
 #[derive(Debug)]
 pub enum NonBlocking {
     /// A terminal or pipe, opened again with `O_NONBLOCK`.
     Reopened(File),
-    /// A socket: `MSG_DONTWAIT` says the same for each call.
+    /// A socket, written to with `MSG_DONTWAIT`.
     Socket(BorrowedFd<'static>),
-    /// A regular file, or something that cannot be opened again, such as another user's terminal. A terminal that takes
-    /// only a part of a line can then still block.
+    /// A regular file, or a descriptor that cannot be opened again, such as the terminal of another user. Such a
+    /// terminal can still block if it accepts only part of a line.
     Polled(BorrowedFd<'static>),
 }
 
 impl NonBlocking {
-    /// Prepares an inherited descriptor.
+    /// Opens an inherited descriptor.
     pub fn new(descriptor: BorrowedFd<'static>) -> Self {
         let file_type = fstat(descriptor).map(|stat| FileType::from_raw_mode(stat.st_mode));
         match file_type {
@@ -44,7 +44,7 @@ impl NonBlocking {
         }
     }
 
-    /// Writes the start of `bytes` and returns how much was written; `WouldBlock` if nothing can be now.
+    /// Writes a prefix of `bytes` and returns its length. Returns `WouldBlock` if the descriptor accepts nothing now.
     pub fn write(&self, bytes: &[u8]) -> Result<usize> {
         match self {
             Self::Reopened(file) => (&mut &*file).write(bytes),

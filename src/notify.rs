@@ -1,5 +1,6 @@
-//! What systemd is told: ready, status, heartbeat, reloading, stopping.
+//! Notifies systemd: ready, status, heartbeat, reloading, stopping.
 
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -7,13 +8,13 @@ use sd_notify::NotifyState;
 use crate::escape;
 use crate::writable;
 
-/// Longest status that is told: a message of more than 4096 bytes is dropped by systemd, and the heartbeat in it.
+/// systemd drops messages longer than 4096 bytes, and the heartbeat with them.
 const MAX_STATUS_BYTES: usize = 1000;
 
-/// Shortest watchdog timeout that heartbeats keep up with. systemd's own limit is one microsecond.
+/// Shortest watchdog timeout that heartbeats keep up with. systemd accepts one microsecond.
 const MIN_WATCHDOG: Duration = Duration::from_millis(20);
 
-/// The connection to the service manager. Without one, all of this does nothing.
+/// The connection to systemd. Does nothing if the daemon was not started by systemd.
 #[derive(Debug)]
 pub struct Notifier {
     watchdog: Option<Duration>,
@@ -22,10 +23,10 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Takes the socket and the watchdog's timeout from the environment that systemd set.
+    /// Reads the watchdog timeout from the environment.
     pub fn new(now: Instant) -> Self {
         Self {
-            // As sd_watchdog_enabled(3) has it, 0 is not a timeout.
+            // 0 means none, see sd_watchdog_enabled(3).
             watchdog: sd_notify::watchdog_enabled()
                 .filter(|timeout| !timeout.is_zero())
                 .map(|timeout| timeout.max(MIN_WATCHDOG)),
@@ -34,12 +35,12 @@ impl Notifier {
         }
     }
 
-    /// Start-up is complete.
+    /// Reports that the start or a reload is complete.
     pub fn ready(&self) {
         send(&[NotifyState::Ready]);
     }
 
-    /// The configuration is being read again; [`Notifier::ready`] ends it.
+    /// Reports that a reload begins.
     pub fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => send(&[NotifyState::Reloading, now]),
@@ -47,46 +48,41 @@ impl Notifier {
         }
     }
 
-    /// The daemon is about to end.
+    /// Reports that the daemon is stopping.
     pub fn stopping(&self) {
         send(&[NotifyState::Stopping]);
     }
 
-    /// When a heartbeat is due at the latest: twice within the watchdog's timeout.
+    /// Returns when the next heartbeat is due: after half of the watchdog timeout.
     pub fn heartbeat_due(&self) -> Option<Instant> {
         self.watchdog.map(|timeout| self.last_heartbeat + timeout / 2)
     }
 
-    /// Called at every turn of the loop. Tells a new status, and that the loop is alive where a quarter of the
-    /// watchdog's timeout has passed: with samples at that pace no extra wake-up is needed for it.
+    /// Sends the status if it changed, and a heartbeat if a quarter of the watchdog timeout has passed. Call it in each
+    /// turn of the loop: if samples are frequent enough, heartbeats then need no extra wake-up.
     pub fn turn(&mut self, now: Instant, status: &str) {
-        let heartbeat = self
+        let mut states = Vec::new();
+        if self
             .watchdog
-            .is_some_and(|timeout| now >= self.last_heartbeat + timeout / 4);
-        let plain =
-            (status != self.status).then(|| escape::truncate(&escape::escape(status), MAX_STATUS_BYTES));
-        let news = plain.as_deref().map(NotifyState::Status);
-        match (heartbeat, news) {
-            (true, Some(news)) => send(&[NotifyState::Watchdog, news]),
-            (true, None) => send(&[NotifyState::Watchdog]),
-            (false, Some(news)) => send(&[news]),
-            (false, None) => {}
-        }
-        if heartbeat {
+            .is_some_and(|timeout| now >= self.last_heartbeat + timeout / 4)
+        {
             self.last_heartbeat = now;
+            states.push(NotifyState::Watchdog);
         }
+        let escaped;
         if status != self.status {
             self.status = status.to_string();
+            escaped = escape::truncate(&escape::escape(status), MAX_STATUS_BYTES);
+            states.push(NotifyState::Status(&escaped));
         }
+        send(&states);
     }
 }
 
+/// Sends a message unless systemd would make the daemon wait. Errors are ignored: the work goes on.
 fn send(states: &[NotifyState]) {
-    let takes = std::env::var_os("NOTIFY_SOCKET")
-        .is_some_and(|path| writable::datagram_socket_writable(path.as_ref()));
-    if !takes {
-        return;
+    let is_writable = |path: OsString| writable::datagram_socket_writable(path.as_ref());
+    if !states.is_empty() && std::env::var_os("NOTIFY_SOCKET").is_some_and(is_writable) {
+        let _ = sd_notify::notify(states);
     }
-    // A manager that can't be told has no one to tell either: the daemon's work goes on.
-    let _ = sd_notify::notify(states);
 }

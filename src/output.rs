@@ -1,4 +1,4 @@
-//! The one place that prints: answers to stdout, everything else to stderr.
+//! The only module that prints: results to stdout, everything else to stderr.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
@@ -8,38 +8,38 @@ use anyhow::{Context, Result};
 use crate::escape;
 use crate::nonblocking::NonBlocking;
 
-/// Prints an answer. Errors are ignored: nobody reads it.
+/// Prints a result. Ignores errors.
 pub fn print(text: &str) {
     let _ = try_print(text);
 }
 
-/// Prints an answer. Returns false if the reader has gone (`| head`), and an error if writing failed otherwise.
+/// Prints a result. Returns false if the reader has closed the pipe (`| head`), and an error if writing fails otherwise.
 pub fn try_print(text: &str) -> Result<bool> {
     let mut out = stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error).context("writing the answer"),
+        Err(error) => Err(error).context("writing to stdout"),
     }
 }
 
-/// Returns stdout for answers that must not wait for their reader.
+/// Returns stdout for writing without blocking.
 pub(crate) fn nonblocking_stdout() -> NonBlocking {
     NonBlocking::new(rustix::stdio::stdout())
 }
 
-/// Prints why something did not work, on one line.
+/// Prints an error on one line.
 pub fn print_error(reason: impl Display) {
     let reason = escape::escape(&reason.to_string());
     let _ = writeln!(stderr().lock(), "shinken-gatherer: {reason}");
 }
 
-/// Prints a mistake on the command line and how to do better, as clap words it.
+/// Prints the usage error that clap formatted.
 pub fn print_usage_error(usage: &str) {
     let _ = stderr().lock().write_all(usage.as_bytes());
 }
 
-/// A line on a terminal's stderr that is overwritten as work goes on, and gone at the end. Nothing elsewhere.
+/// A progress line on stderr, erased when dropped. Prints nothing if stderr is not a terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {
     terminal: bool,
@@ -47,7 +47,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A line that shows nothing yet.
+    /// Creates an empty line.
     pub fn new() -> Self {
         Self {
             terminal: stderr().is_terminal(),
@@ -55,7 +55,7 @@ impl Progress {
         }
     }
 
-    /// Shows the text instead of what was there.
+    /// Replaces the text of the line.
     pub fn show(&mut self, text: &str) {
         if self.terminal {
             self.shown = true;

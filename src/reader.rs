@@ -1,23 +1,19 @@
-//! A child process that reads what is on the storage of the whisper tree, for `status` and `check graphite`: that
-//! storage may hang, and both must answer anyway.
+//! A child process that reads from the storage of the whisper tree, for `status` and `check graphite`: that storage may
+//! hang, and both must answer anyway.
 
 use std::ffi::OsString;
-use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 
-use crate::child::{Child, Received};
+use crate::child::{self, Child, Received, wait_readable};
 
-/// The hidden subcommand of this binary that is the reader. The command line that it answers follows.
+/// The hidden subcommand of this binary that runs a reader. The command line to answer follows it.
 pub const SUBCOMMAND: &str = "storage-reader";
-/// Longest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// Runs readers, at most one at a time.
+/// Starts readers, at most one at a time.
 #[derive(Debug)]
 pub struct Reader {
     args: Vec<OsString>,
@@ -25,24 +21,26 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Returns a reader for a command line without the program's name.
+    /// Creates a reader for a command line without the program name.
     pub fn new(args: Vec<OsString>) -> Self {
         Self { args, child: None }
     }
 
-    /// Returns the answer of the child process; `None` if it does not come within `timeout`. The next call then waits
-    /// for the same child: those that hang must not pile up.
+    /// Returns the answer of the child process; `None` after `timeout`. The next call then waits for the same child, so
+    /// that blocked children do not accumulate.
     pub fn read<T: DeserializeOwned>(&mut self, timeout: Duration) -> Result<Option<T>> {
         let deadline = Instant::now() + timeout;
         let child = match &mut self.child {
             Some(child) => child,
-            none => none
-                .insert(Child::start(SUBCOMMAND, &self.args, MAX_ANSWER_BYTES).context("starting a reader")?),
+            none => {
+                let child = Child::spawn(&mut child::command(SUBCOMMAND, &self.args), MAX_ANSWER_BYTES);
+                none.insert(child.context("starting a reader")?)
+            }
         };
         child.set_deadline(Some(deadline));
         let received = loop {
             match child.receive(Instant::now()) {
-                Received::Nothing => wait_readable(child.output(), deadline)?,
+                Received::Nothing => wait_readable(child.output(), Some(deadline))?,
                 received => break received,
             }
         };
@@ -58,17 +56,5 @@ impl Reader {
             Ok(answer) => Ok(Some(answer)),
             Err(_) => bail!("internal error, please report it: the reader died"),
         }
-    }
-}
-
-fn wait_readable(pipe: Option<BorrowedFd<'_>>, deadline: Instant) -> Result<()> {
-    let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now()))?;
-    let mut pipe: Vec<_> = pipe
-        .map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN))
-        .into_iter()
-        .collect();
-    match poll(&mut pipe, Some(&left)) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(errno) => Err(errno).context("waiting for the reader"),
     }
 }

@@ -1,4 +1,4 @@
-//! Signals as a readable descriptor: one `poll` waits for them and for everything else.
+//! Signals as a descriptor, so that one poll(2) waits for them and everything else.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -11,20 +11,20 @@ use signal_hook::consts::{
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-/// Linux has these two beside the ones that signal-hook names.
+/// Linux signals that signal-hook does not name.
 const SIGSTKFLT: i32 = 16;
 const SIGPWR: i32 = 30;
-/// The real-time signals that libc does not use itself.
+/// The real-time signals that libc does not use.
 const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
-/// Signals that would end the process at once. Not among them are those of a crash: SIGABRT, SIGBUS, SIGSEGV and so on.
+/// Signals that end the process by default, except those of a crash (SIGABRT, SIGBUS, SIGSEGV and so on).
 const TERMINATING: [i32; 11] = [
     SIGTERM, SIGINT, SIGQUIT, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGSTKFLT, SIGPWR,
 ];
-/// Signals with another meaning. SIGCONT only wakes the loop: deadlines may have passed while the process was stopped.
-/// SIGXFSZ is ignored, so that a file at its size limit is a write error.
+/// SIGCONT only wakes the loop: deadlines may have passed while the process was stopped. SIGXFSZ is ignored, so that
+/// reaching the file size limit is a write error.
 const OTHERS: [i32; 5] = [SIGHUP, SIGUSR1, SIGCHLD, SIGCONT, SIGXFSZ];
 
-/// The signals that the process acts on, caught from now on.
+/// The caught signals.
 #[derive(Debug)]
 pub struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
@@ -35,8 +35,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catches every signal that would end the process (stop), but for those of a crash; SIGHUP (reload), SIGUSR1
-    /// (reopen the log) and SIGCHLD (a child process ended).
+    /// Catches every signal that would end the process, except those of a crash; SIGHUP (reload), SIGUSR1 (reopen the
+    /// log) and SIGCHLD (a child process exited).
     pub fn catch() -> Result<Self> {
         let (wakeups, waker) = UnixStream::pair().context("creating a socket pair for signals")?;
         let signals = TERMINATING.into_iter().chain(REAL_TIME).chain(OTHERS);
@@ -51,7 +51,7 @@ impl Signals {
         })
     }
 
-    /// Receives the signals that have arrived. Called after each `poll`.
+    /// Receives pending signals. Call it after each poll(2).
     pub fn receive(&mut self) {
         for signal in self.delivery.pending() {
             match signal {
@@ -69,12 +69,12 @@ impl Signals {
         self.stop.is_some()
     }
 
-    /// Returns the signal that stopped the process, unless it was SIGTERM or SIGINT: those are the usual ways.
+    /// Returns the signal that stopped the process, unless it was SIGTERM or SIGINT.
     pub fn unusual_stop(&self) -> Option<i32> {
         self.stop.filter(|signal| !matches!(*signal, SIGTERM | SIGINT))
     }
 
-    /// Whether SIGHUP arrived and was not taken as a reload.
+    /// Whether a reload was requested since the last [`Signals::take_reload`].
     pub fn is_hung_up(&self) -> bool {
         self.reload
     }
@@ -89,7 +89,7 @@ impl Signals {
         std::mem::take(&mut self.reopen)
     }
 
-    /// Whether a child process ended since the last call.
+    /// Whether a child process exited since the last call.
     pub fn take_child_ended(&mut self) -> bool {
         std::mem::take(&mut self.child_ended)
     }

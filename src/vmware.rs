@@ -1,7 +1,7 @@
-//! How much CPU time VMware withheld from this virtual machine (%ready).
+//! The CPU time that VMware withheld from this virtual machine (%ready).
 //!
-//! `detect` says whether this is a VMware virtual machine at all. Where it is, `probe` asks the guest library for the
-//! counters, through the `helper` process that loads it; `window` makes the value of them.
+//! `detect` decides whether this is a VMware virtual machine. `helper_client` asks the guest library for its counters,
+//! through the `helper` process that loads it. `window` computes %ready from them.
 
 pub mod answer;
 mod check;
@@ -10,27 +10,28 @@ mod confine;
 pub mod detect;
 mod guestlib;
 pub mod helper;
-pub mod probe;
+pub mod helper_client;
 pub mod report;
 mod task;
 pub mod window;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use crate::config::{HostConfig, VmwareConfig};
 use crate::kernel;
+use crate::moment::Moment;
 use crate::report::{Rounded, SCHEMA, Seconds, unix_seconds};
 use answer::Answer;
 use detect::Detection;
-use probe::Outcome;
+use helper_client::Outcome;
 pub use report::VmwareReport;
 use window::{Restart, Window};
 
-/// More CPUs than any Linux can be built for.
+/// Above the number of CPUs that Linux can be built for.
 const MAX_CPUS: u32 = 1 << 20;
 
-/// The collector of %ready, on a machine that is a VMware virtual machine.
+/// The %ready collector of a VMware virtual machine.
 #[derive(Debug)]
 pub struct Vmware {
     sys: PathBuf,
@@ -40,41 +41,43 @@ pub struct Vmware {
     window: Window,
 }
 
-/// What an answer of the guest library makes of the window.
+/// A sample of %ready.
 #[derive(Debug)]
 pub enum Sample {
-    /// A document with a value.
+    /// The value over the window.
     Value(VmwareReport),
-    /// A document without: the window begins with this sample.
-    Began(VmwareReport, Restart),
-    /// A document without: there is no sample.
+    /// No value yet: the window starts with this sample.
+    Restarted(VmwareReport, Restart),
+    /// No value: the guest library gave no counters.
     Failed(VmwareReport),
-    /// No document: this is no VMware virtual machine after all.
+    /// No document: the guest library reports that this is not a VMware virtual machine.
     NotVmware,
 }
 
 impl Vmware {
-    /// A collector without samples.
+    /// Creates a collector without samples.
     pub fn new(config: &VmwareConfig, host: &HostConfig, detection: &Detection) -> Self {
         Self {
             sys: host.sys.clone(),
             interval: config.interval,
             libraries: config.libraries.clone(),
             is_certain: detection.is_certain,
-            // Half an interval more than the window, so that a sample that came a little late still closes it.
+            // Half an interval longer: a sample that is a little late still completes the window.
             window: Window::new(config.window + config.interval / 2),
         }
     }
 
-    /// Takes what came of a question, and makes the document as of now.
-    pub fn take(&mut self, outcome: &Outcome, now: Instant, wall: SystemTime) -> Sample {
+    /// Adds the outcome of a question to the window, and returns the document as of now.
+    pub fn take(&mut self, outcome: &Outcome, now: Moment) -> Sample {
         let reading = match outcome {
             Ok(Answer::Reading(reading)) => reading,
             Ok(Answer::NotVirtual) if !self.is_certain => return Sample::NotVmware,
-            Ok(answer) => return Sample::Failed(self.without_value(wall, answer.problem(&self.libraries))),
-            Err(fault) => return Sample::Failed(self.without_value(wall, Some(fault.problem()))),
+            Ok(answer) => {
+                return Sample::Failed(self.without_value(now.wall, answer.problem(&self.libraries)));
+            }
+            Err(fault) => return Sample::Failed(self.without_value(now.wall, Some(fault.problem()))),
         };
-        match self.window.add(now, *reading) {
+        match self.window.add(now.monotonic, *reading) {
             Ok(ready) => {
                 let vcpus = online_cpus(&self.sys);
                 Sample::Value(VmwareReport {
@@ -83,10 +86,13 @@ impl Vmware {
                     cpu_ready_percent_per_vcpu: vcpus
                         .map(|vcpus| Rounded::new(ready.percent / f64::from(vcpus))),
                     vcpus,
-                    ..self.without_value(wall, None)
+                    ..self.without_value(now.wall, None)
                 })
             }
-            Err(restart) => Sample::Began(self.without_value(wall, Some(restart.reason().into())), restart),
+            Err(restart) => Sample::Restarted(
+                self.without_value(now.wall, Some(restart.reason().into())),
+                restart,
+            ),
         }
     }
 
@@ -105,15 +111,15 @@ impl Vmware {
     }
 }
 
-/// CPUs online, from the list of ranges in `devices/system/cpu/online` under `sys`.
+/// Number of online CPUs: the ranges in `devices/system/cpu/online` under `sys`.
 fn online_cpus(sys: &Path) -> Option<u32> {
     count_ranges(&kernel::attribute(&sys.join("devices/system/cpu/online"))?)
 }
 
-/// How many CPUs a kernel list such as `0-3,8` names; `None` for anything that is no such list.
+/// Number of CPUs in a kernel list such as `0-3,8`; `None` if the text is not such a list.
 fn count_ranges(list: &str) -> Option<u32> {
     let number = |text: &str| {
-        // `parse` alone would take a sign.
+        // `parse` alone would accept a sign.
         let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse::<u32>().ok();
         number.filter(|number| is_number && *number < MAX_CPUS)
@@ -122,7 +128,7 @@ fn count_ranges(list: &str) -> Option<u32> {
     list.split(',').try_fold(0, |count, range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last) = (number(first)?, number(last)?);
-        // The kernel's are in order.
+        // The kernel lists them in ascending order.
         if first < next || last < first {
             return None;
         }
@@ -136,7 +142,7 @@ mod tests {
     use super::count_ranges;
 
     #[test]
-    fn the_kernels_cpu_list_is_counted() {
+    fn cpu_list_gives_the_number_of_cpus() {
         assert_eq!(count_ranges("0"), Some(1));
         assert_eq!(count_ranges("0-3,5,8-9"), Some(7));
         assert_eq!(count_ranges(""), None);

@@ -200,7 +200,7 @@ fn an_answer_that_cannot_be_written_is_a_failure() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        stderr_of(&output).contains("writing the answer"),
+        stderr_of(&output).contains("writing to stdout"),
         "{}",
         stderr_of(&output)
     );

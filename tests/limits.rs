@@ -50,7 +50,7 @@ fn messages(place: &Place) -> String {
 /// Address space of the daemon when it waits, before it has counted anything, in KiB.
 fn address_space_kib(place: &Place) -> u64 {
     let daemon = start_limited(place, "-n 64");
-    place.wait_for_log("vmware: the VMware guest library is not installed");
+    place.wait_for_log("vmware: VMware guest library not found");
     wait_for("the disks", || place.disks());
     let size = status(&daemon.child, "VmSize");
     daemon.stop();
@@ -77,7 +77,7 @@ fn everything_works_with_64_descriptors_and_32_mb_beyond_the_binarys_own() {
     wait_for("the disks", || place.disks());
     let vmware = || document(&place.path("vmware.dat"));
     wait_for("the helper's answer", || {
-        vmware().filter(|vmware| vmware["error"].as_str().unwrap().contains("not installed"))
+        vmware().filter(|vmware| vmware["error"].as_str().unwrap().contains("library not found"))
     });
     // Everything is read again, logs and configuration too, and a change is seen.
     for turn in 1..=20 {
@@ -263,7 +263,7 @@ fn helpers_that_fail_leave_no_trace() {
     for turn in 0..6 {
         let pid = wait_for("a helper", helper);
         wait_for("an answer", || {
-            answered().filter(|vmware| vmware["error"].as_str().unwrap().contains("not installed"))
+            answered().filter(|vmware| vmware["error"].as_str().unwrap().contains("library not found"))
         });
         early.get_or_insert_with(|| Usage::of(&daemon.child));
         let helper = rustix::process::Pid::from_raw(pid).unwrap();

@@ -41,8 +41,8 @@ fn stop(mut daemon: Daemon) -> (usize, usize, String) {
     pipe.read_to_string(&mut said).unwrap();
     let lines = |part: &str| said.matches(part).count();
     let (fails, works) = (
-        lines(" ERROR log: writing the log file"),
-        lines(" INFO log: the log file"),
+        lines(" ERROR log: writing log file"),
+        lines(" INFO log: log file"),
     );
     (fails, works, said)
 }

@@ -91,7 +91,7 @@ fn check_tells_one_vcpu_from_several() {
 }
 
 #[test]
-fn once_tells_disabled_from_not_known() {
+fn once_distinguishes_disabled_from_unknown() {
     let place = Place::new();
     let off = "enabled = false";
     place.configure_with("", off, off, off);
@@ -115,7 +115,7 @@ fn once_tells_disabled_from_not_known() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         common::text(&output.stdout),
-        "graphite  not known\ndisks     not known\nvmware    disabled\n"
+        "graphite  unknown\ndisks     unknown\nvmware    disabled\n"
     );
     let said = stderr_of(&output);
     assert!(

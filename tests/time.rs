@@ -262,7 +262,7 @@ fn a_frozen_daemon_thaws_into_right_values_and_makes_up_for_nothing() {
             wait_until_steady(&place, 2.0);
             wait_for("the helper to answer as before", || {
                 document(&place.path("vmware.dat"))
-                    .filter(|vmware| vmware["error"].as_str().unwrap().contains("not installed"))
+                    .filter(|vmware| vmware["error"].as_str().unwrap().contains("library not found"))
             });
         }
     });

@@ -1,7 +1,8 @@
-//! The log file: kept open for appending, in a folder that others may write to, on a disk that may be full.
+//! The log file: open for appending, in a folder that others may write to, on a disk that may be full.
 
 use std::fs::{self, File, Metadata};
 use std::io::{ErrorKind, Write};
+use std::mem::take;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -11,126 +12,210 @@ use super::timestamp;
 use crate::open;
 use crate::trusted_users::TrustedUsers;
 
-/// The log file.
+/// The log file. Its failures are returned once each, for the other sinks.
 pub struct LogFile {
-    /// Where it is.
-    pub path: PathBuf,
-    open: Option<File>,
-    /// Set while lines can't be written, until one is again.
-    pub failing: bool,
-    /// Lines that could not be written since.
-    pub lost_lines: u64,
-    /// Whether the file ends inside a line.
-    torn: bool,
-    /// Whether the file has to be opened, for the first time or anew.
-    stale: bool,
+    path: PathBuf,
+    sink: Sink,
+}
+
+/// Numbers are those of the lines that were lost since the failure began.
+enum Sink {
+    /// The path is open, and the last line was written.
+    Open(Output),
+    /// The path is open, and the first line that is written ends the failure.
+    Failing(Output, u64),
+    /// The path cannot be opened again. Lines go to the file from before, which may have been rotated away.
+    Previous(Output, u64),
+    /// The path cannot be opened.
+    Closed(u64),
+}
+
+/// The result of appending a line.
+#[derive(Debug)]
+pub enum Appended {
+    /// The line was written.
+    Written,
+    /// The line was written and ended a failure, in which this number of lines were lost.
+    Recovered(u64),
+    /// The line was not written. The error is `None` if the failure was returned before.
+    Lost(Option<Error>),
 }
 
 impl LogFile {
-    /// A file that is not opened yet.
-    pub fn new(path: &Path) -> Self {
-        Self {
-            path: path.into(),
-            open: None,
-            failing: false,
-            lost_lines: 0,
-            torn: false,
-            stale: true,
-        }
-    }
-
-    /// Opens the file anew; until that works, lines go to the one that was open, which may have been rotated away.
-    pub fn reopen(&mut self) -> Result<()> {
-        self.stale = true;
-        let file = open_log(&self.path)?;
-        let is_same = |open: &File| identity(open) == identity(&file);
-        // A line that was torn is still the last one where the file is the same, or is one of a run that was killed.
-        self.torn = if self.open.as_ref().is_some_and(is_same) {
-            self.torn
-        } else {
-            ends_inside_a_line(&file)
+    /// Opens the file. Also returns the error if that fails; each line then tries again.
+    pub fn open(path: &Path) -> (Self, Option<Error>) {
+        let (sink, error) = match Output::open(path) {
+            Ok(output) => (Sink::Open(output), None),
+            Err(error) => (Sink::Closed(0), Some(error)),
         };
-        self.open = Some(file);
-        self.stale = false;
-        Ok(())
+        let path = path.into();
+        (Self { path, sink }, error)
     }
 
-    /// Appends a line. `Some` where this is the first one after some were lost, and how many.
-    pub fn append(&mut self, line: &str) -> Result<Option<u64>> {
-        if self.stale {
-            let reopened = self.reopen();
-            // What is written to a file that was removed is lost.
-            let is_gone = |open: &File| open.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
-            self.open.take_if(|open| is_gone(open));
-            if self.open.is_none() {
-                reopened?;
+    /// Returns the path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the path again, after a rotation. Returns an error if that begins a failure.
+    pub fn reopen(&mut self) -> Option<Error> {
+        let was_open = matches!(self.sink, Sink::Open(_));
+        let (previous, lost) = match take(&mut self.sink) {
+            Sink::Open(output) => (Some(output), 0),
+            Sink::Failing(output, lost) | Sink::Previous(output, lost) => (Some(output), lost),
+            Sink::Closed(lost) => (None, lost),
+        };
+        match Output::open(&self.path) {
+            Ok(output) if was_open => self.sink = Sink::Open(output),
+            Ok(output) => self.sink = Sink::Failing(output, lost),
+            Err(error) => {
+                self.sink = match previous.filter(|output| !output.is_deleted()) {
+                    Some(output) => Sink::Previous(output, lost),
+                    None => Sink::Closed(lost),
+                };
+                return was_open.then_some(error);
             }
         }
-        if self.torn {
-            self.put("\n")?;
-        }
-        if !self.failing || self.stale {
-            self.put(line)?;
-            return Ok(None);
-        }
-        let lost = self.lost_lines;
-        let now = timestamp();
-        // Together: a disk with room for the first of the two lines only is not writable again.
-        self.put(&format!(
-            "{now} WARN log: writable again, {lost} lines were lost\n{line}"
-        ))?;
-        (self.failing, self.lost_lines) = (false, 0);
-        Ok(Some(lost))
+        None
     }
 
-    /// Writes whole lines at once, so that other writers of the file can't part it, and the rest of one that a file
-    /// system took a part of.
-    fn put(&mut self, line: &str) -> std::io::Result<()> {
-        let Some(file) = &mut self.open else { return Ok(()) };
-        let mut rest = line.as_bytes();
+    /// Appends a line, which ends with a newline.
+    pub fn append(&mut self, line: &str) -> Appended {
+        if let Sink::Previous(..) | Sink::Closed(_) = self.sink {
+            self.reopen();
+        }
+        let (sink, appended) = match take(&mut self.sink) {
+            Sink::Open(mut output) => match output.write_lines(line) {
+                Ok(()) => (Sink::Open(output), Appended::Written),
+                Err(error) => (Sink::Failing(output, 1), Appended::Lost(Some(error.into()))),
+            },
+            Sink::Failing(mut output, lost) => {
+                let now = timestamp();
+                // Both at once: a disk with room for only the first line still fails.
+                let lines = format!("{now} WARN log: writable again, {lost} lines lost\n{line}");
+                match output.write_lines(&lines) {
+                    Ok(()) => (Sink::Open(output), Appended::Recovered(lost)),
+                    Err(_) => (Sink::Failing(output, lost + 1), Appended::Lost(None)),
+                }
+            }
+            Sink::Previous(mut output, lost) => match output.write_lines(line) {
+                Ok(()) => (Sink::Previous(output, lost), Appended::Written),
+                Err(_) => (Sink::Previous(output, lost + 1), Appended::Lost(None)),
+            },
+            Sink::Closed(lost) => (Sink::Closed(lost + 1), Appended::Lost(None)),
+        };
+        self.sink = sink;
+        appended
+    }
+}
+
+impl Default for Sink {
+    fn default() -> Self {
+        Self::Closed(0)
+    }
+}
+
+struct Output {
+    file: File,
+    /// Whether the file ends with a partial line, left by a killed process or a full disk.
+    is_partial: bool,
+}
+
+impl Output {
+    /// Opens a file for appending; links are not followed.
+    ///
+    /// In a folder that others can write to, returns an error if the file has more than one hard link, or belongs
+    /// neither to a trusted user nor to the owner of the folder. Shinken owns the folder and may create the file.
+    fn open(path: &Path) -> Result<Self> {
+        let file = open::for_appending(path)?;
+        let metadata = file.metadata()?;
+        let trusted = TrustedUsers::load();
+        let folder = path.parent().map(fs::metadata).transpose()?;
+        let is_private =
+            |folder: &Metadata| folder.mode() & 0o022 == 0 && trusted.check(folder.uid()).is_ok();
+        if !folder.as_ref().is_some_and(is_private) {
+            ensure!(metadata.nlink() <= 1, "file has more than one hard link");
+            if folder.is_none_or(|folder| folder.uid() != metadata.uid()) {
+                trusted.check(metadata.uid()).map_err(Error::msg)?;
+            }
+        }
+        let mut last = [0];
+        let is_partial = metadata.len() > 0
+            && file.read_exact_at(&mut last, metadata.len() - 1).is_ok()
+            && last[0] != b'\n';
+        Ok(Self { file, is_partial })
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+
+    fn write_lines(&mut self, lines: &str) -> std::io::Result<()> {
+        if self.is_partial {
+            self.write_all("\n")?;
+        }
+        self.write_all(lines)
+    }
+
+    /// Writes whole lines at once, so that those of other processes do not come between, and the rest of a short write.
+    fn write_all(&mut self, lines: &str) -> std::io::Result<()> {
+        let mut rest = lines.as_bytes();
         while !rest.is_empty() {
-            match file.write(rest) {
+            match self.file.write(rest) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => rest = &rest[written..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             }
-            self.torn = !rest.is_empty();
+            self.is_partial = !rest.is_empty();
         }
         Ok(())
     }
 }
 
-/// Opens the log file for appending; links are not followed. In a folder that others can write to, returns an error if
-/// the file has a second name, or belongs neither to a trusted user nor to the folder's owner. Shinken owns the folder
-/// and may rotate what is in it, and so create the new file itself.
-fn open_log(path: &Path) -> Result<File> {
-    let file = open::for_appending(path)?;
-    let metadata = file.metadata()?;
-    let trusted = TrustedUsers::load();
-    let folder = path.parent().map(fs::metadata).transpose()?;
-    let is_private = |folder: &Metadata| folder.mode() & 0o022 == 0 && trusted.check(folder.uid()).is_ok();
-    if folder.as_ref().is_some_and(is_private) {
-        return Ok(file);
-    }
-    ensure!(
-        metadata.nlink() <= 1,
-        "it has another name too, where it may be someone else's"
-    );
-    if folder.is_none_or(|folder| folder.uid() != metadata.uid()) {
-        trusted.check(metadata.uid()).map_err(Error::msg)?;
-    }
-    Ok(file)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn identity(file: &File) -> Option<(u64, u64)> {
-    let metadata = file.metadata().ok()?;
-    Some((metadata.dev(), metadata.ino()))
-}
+    #[test]
+    fn full_disk_is_returned_once_and_counts_the_lost_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        fs::write(&path, "partial").unwrap();
+        let (mut log, error) = LogFile::open(&path);
+        assert!(error.is_none());
+        if let Sink::Open(output) = &mut log.sink {
+            output.file = File::options().write(true).open("/dev/full").unwrap();
+        }
+        assert!(matches!(log.append("a\n"), Appended::Lost(Some(_))));
+        assert!(matches!(log.append("b\n"), Appended::Lost(None)));
+        assert!(log.reopen().is_none());
+        assert!(matches!(log.append("c\n"), Appended::Recovered(2)));
+        assert!(matches!(log.append("d\n"), Appended::Written));
+        let text = fs::read_to_string(&path).unwrap();
+        let (before, after) = text.split_once('\n').unwrap();
+        assert_eq!(before, "partial");
+        assert!(
+            after.ends_with(" WARN log: writable again, 2 lines lost\nc\nd\n"),
+            "{text}"
+        );
+    }
 
-/// Whether a killed run, or a full disk, left a part of a line at the end.
-fn ends_inside_a_line(file: &File) -> bool {
-    let mut last = [0];
-    let end = file.metadata().map_or(0, |metadata| metadata.len());
-    end > 0 && file.read_exact_at(&mut last, end - 1).is_ok() && last[0] != b'\n'
+    #[test]
+    fn failed_reopen_keeps_the_previous_file_until_it_is_deleted() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, rotated) = (directory.path().join("log"), directory.path().join("log.1"));
+        let (mut log, _) = LogFile::open(&path);
+        fs::rename(&path, &rotated).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(log.reopen().is_some());
+        assert!(log.reopen().is_none(), "returned once");
+        assert!(matches!(log.append("a\n"), Appended::Written));
+        assert_eq!(fs::read_to_string(&rotated).unwrap(), "a\n");
+        fs::remove_file(&rotated).unwrap();
+        assert!(matches!(log.append("b\n"), Appended::Lost(None)));
+        fs::remove_dir(&path).unwrap();
+        assert!(matches!(log.append("c\n"), Appended::Recovered(1)));
+        assert!(fs::read_to_string(&path).unwrap().ends_with(" 1 lines lost\nc\n"));
+    }
 }

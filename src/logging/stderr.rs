@@ -1,10 +1,10 @@
-//! Log lines on stderr, for a person who watches or where no other sink works.
+//! Log lines on stderr.
 
 use std::io::ErrorKind;
 
 use crate::nonblocking::NonBlocking;
 
-/// Stderr. Lines that it does not accept at once are dropped.
+/// Stderr. Lines that it does not accept immediately are dropped.
 #[derive(Debug)]
 pub struct Stderr {
     out: NonBlocking,
@@ -13,7 +13,7 @@ pub struct Stderr {
 }
 
 impl Stderr {
-    /// Prepares stderr.
+    /// Opens stderr without blocking.
     pub fn new() -> Self {
         Self {
             out: NonBlocking::new(rustix::stdio::stderr()),
@@ -34,7 +34,7 @@ impl Stderr {
                     rest = &rest[written..];
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Full, or closed: there is no one left to tell.
+                // Full or closed, and the last sink.
                 Err(_) => break,
             }
         }

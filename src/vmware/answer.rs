@@ -1,38 +1,38 @@
-//! What one question to the guest library came to: as data, as a line on the helper's pipe, and in words.
+//! The answer to a question to the guest library: as data, as a line on the helper pipe, and as text.
 
 use std::time::Duration;
 
-/// How long the helper has for an answer; it is killed then.
+/// Time that the helper has for an answer before it is killed.
 pub const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The host's counters of this virtual machine at one instant.
+/// The counters that the host keeps of this virtual machine, at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// Changes when the machine moves to another host, resumes or goes back to a snapshot: counters of different
-    /// sessions have nothing to do with each other. Never 0.
+    /// Changes when the machine is migrated, resumed or reverted to a snapshot. Counters of different sessions cannot
+    /// be compared. Never 0.
     pub session: u64,
-    /// Milliseconds of this session, as the host counts them.
+    /// Milliseconds of this session, by the clock of the host.
     pub elapsed_ms: u64,
-    /// Milliseconds that a vCPU was ready to run and did not, summed over the vCPUs.
+    /// Milliseconds in which a vCPU was ready to run but did not, summed over the vCPUs.
     pub stolen_ms: u64,
 }
 
-/// What the guest library answered.
+/// An answer of the guest library.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// The counters.
     Reading(Reading),
-    /// Not a virtual machine of VMware.
+    /// Not a VMware virtual machine.
     NotVirtual,
-    /// The host gives this machine no statistics.
+    /// The host gives no statistics to this machine.
     Refused,
-    /// The host gives statistics, but not this one.
+    /// The host gives statistics, but not the one of this name.
     NotOffered(String),
-    /// Any other error, by its number in `VMGuestLibError`.
+    /// Another error: its number in `VMGuestLibError`.
     Failed(u32),
-    /// No file of the configured names exists.
+    /// None of the configured libraries exists.
     Missing,
-    /// A library is there, but can't be used, for this reason.
+    /// A library exists but cannot be used, for this reason.
     Unusable(String),
 }
 
@@ -41,16 +41,16 @@ pub enum Answer {
 pub enum Fault {
     /// The helper could not be started, for this reason.
     NotStarted(String),
-    /// The helper ended while it was asked: its exit code or signal.
+    /// The helper exited before it answered: its exit status.
     Died(String),
     /// No answer within [`DEADLINE`].
-    Silent,
-    /// The helper wrote something that is no answer to the question.
-    Nonsense,
+    Timeout,
+    /// The helper wrote something that is not an answer to the question.
+    InvalidReply,
 }
 
 impl Answer {
-    /// The answer as one line, without its newline.
+    /// Returns the answer as one line, without a newline.
     pub fn to_line(&self) -> String {
         match self {
             Self::Reading(reading) => format!(
@@ -66,7 +66,7 @@ impl Answer {
         }
     }
 
-    /// Reads such a line; `None` where it is none.
+    /// Parses such a line; `None` if it is not an answer.
     pub fn from_line(line: &str) -> Option<Self> {
         let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
         Some(match (kind, rest) {
@@ -81,43 +81,38 @@ impl Answer {
         })
     }
 
-    /// Why this answer gives no value; `libraries` are the names that were tried. `None` for the counters.
+    /// Returns why this answer gives no value; `None` for a reading. `libraries` are the names that were tried.
     pub fn problem(&self, libraries: &[String]) -> Option<String> {
         Some(match self {
             Self::Reading(_) => return None,
-            Self::NotVirtual => {
-                "the VMware guest library says that this is no virtual machine of VMware".into()
-            }
-            Self::Refused => "the host refuses its statistics to this virtual machine: \
+            Self::NotVirtual => "the guest library reports that this is not a VMware virtual machine".into(),
+            Self::Refused => "the ESXi host does not provide statistics to this virtual machine: \
                               isolation.tools.guestlibGetInfo.disable is set, or the host is too old"
                 .into(),
-            Self::NotOffered(statistic) => format!("the host does not offer the statistic {statistic}"),
-            Self::Failed(code) => format!(
-                "the VMware guest library failed: {} (error {code})",
-                name_of(*code)
-            ),
+            Self::NotOffered(statistic) => format!("the ESXi host does not provide {statistic}"),
+            Self::Failed(code) => format!("VMware guest library failed: {} (error {code})", name_of(*code)),
             Self::Missing => format!(
-                "the VMware guest library is not installed (package open-vm-tools): none of {} was found",
+                "VMware guest library not found (tried {}); is open-vm-tools installed?",
                 libraries.join(", ")
             ),
-            Self::Unusable(reason) => format!("the VMware guest library can't be used: {reason}"),
+            Self::Unusable(reason) => format!("cannot use the VMware guest library: {reason}"),
         })
     }
 }
 
 impl Fault {
-    /// Why there is no value.
+    /// Returns why there is no value.
     pub fn problem(&self) -> String {
         match self {
             Self::NotStarted(reason) => {
-                format!("starting the helper process of the VMware guest library: {reason}")
+                format!("starting the VMware helper process: {reason}")
             }
-            Self::Died(how) => format!("the VMware guest library crashed ({how})"),
-            Self::Silent => format!(
-                "the VMware guest library did not answer within {} s",
+            Self::Died(how) => format!("VMware guest library crashed ({how})"),
+            Self::Timeout => format!(
+                "VMware guest library did not answer within {} s",
                 DEADLINE.as_secs()
             ),
-            Self::Nonsense => "the helper process of the VMware guest library answered nonsense".into(),
+            Self::InvalidReply => "invalid reply from the VMware helper process".into(),
         }
     }
 }
@@ -132,11 +127,11 @@ fn parse_reading(numbers: &str) -> Option<Reading> {
     (numbers.next().is_none() && reading.session != 0).then_some(reading)
 }
 
-/// What `vmGuestLib.h` calls the errors that have no answer of their own.
+/// Describes the errors of `vmGuestLib.h` that have no variant of [`Answer`].
 fn name_of(code: u32) -> &'static str {
     match code {
         1 => "other error",
-        5 => "the host's reply can't be read",
+        5 => "malformed reply from the host",
         6 => "not enough memory",
         10 => "the host does not support the request",
         _ => "unexpected error",
@@ -148,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_answer_survives_the_pipe() {
+    fn answer_as_a_line_parses_to_the_same_answer() {
         let reading = Reading {
             session: u64::MAX,
             elapsed_ms: 0,
@@ -170,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_no_answer() {
+    fn invalid_line_is_not_an_answer() {
         for line in [
             "",
             "reading",

@@ -6,7 +6,7 @@ use anyhow::{Context, Error, Result};
 use clap::ArgMatches;
 
 use super::detect::detect;
-use super::probe::Probe;
+use super::helper_client::HelperClient;
 use super::report::VmwareReport;
 use super::task::VmwareTask;
 use super::{Sample, Vmware, check};
@@ -67,7 +67,7 @@ impl Collector for VmwareCollector {
 /// The two samples of `once`.
 struct TwoSamples {
     collector: Vmware,
-    probe: Probe,
+    helper: HelperClient,
     /// `None` if this is not a VMware virtual machine.
     first: Option<Result<Sample>>,
 }
@@ -80,7 +80,7 @@ impl TwoSamples {
         vmware.window = window * 2;
         let mut samples = Self {
             collector: Vmware::new(&vmware, &config.host, &detection),
-            probe: Probe::new(&config.vmware.libraries),
+            helper: HelperClient::new(&config.vmware.libraries),
             first: None,
         };
         samples.first = detection.is_vmware.then(|| samples.sample());
@@ -88,8 +88,8 @@ impl TwoSamples {
     }
 
     fn sample(&mut self) -> Result<Sample> {
-        let outcome = self.probe.ask_and_wait()?;
-        Ok(self.collector.take(&outcome, Instant::now(), Moment::now().wall))
+        let outcome = self.helper.ask_and_wait(Instant::now)?;
+        Ok(self.collector.take(&outcome, Moment::now()))
     }
 }
 
@@ -100,14 +100,14 @@ impl Gather for TwoSamples {
 
     fn finish(mut self: Box<Self>) -> Found {
         let sample = match self.first.take() {
-            Some(Ok(Sample::Began(..))) => self.sample(),
+            Some(Ok(Sample::Restarted(..))) => self.sample(),
             Some(first) => first,
             None => Ok(Sample::NotVmware),
         };
-        self.probe.stop();
+        self.helper.stop();
         let (report, errors) = match sample.context(NAME) {
             Ok(Sample::Value(report)) => (Some(report), Vec::new()),
-            Ok(Sample::Began(report, _) | Sample::Failed(report)) => {
+            Ok(Sample::Restarted(report, _) | Sample::Failed(report)) => {
                 let reason = Error::msg(report.error.clone().unwrap_or_default());
                 (Some(report), vec![reason.context(NAME)])
             }

@@ -1,4 +1,4 @@
-//! What the helper gives up before it loads the guest library.
+//! Drops the privileges of the helper before it loads the guest library.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -14,17 +14,16 @@ use rustix::thread::{
 
 use crate::child;
 
-/// The user and group "nobody": the kernel's own number for whoever owns nothing.
+/// The user and group "nobody": the overflow id of the kernel.
 const NOBODY: u32 = 65534;
-/// Address space of the helper in bytes, of which the library and what it needs take about a tenth: one that leaks
-/// ends here instead of using up the machine.
+/// Address space of the helper in bytes: ten times what the library needs, so that only a leak reaches the limit.
 const MAX_MEMORY: u64 = 256 << 20;
 
-/// Gives up every privilege of this process, which must have one thread only, and ends it when `parent` ends.
+/// Drops every privilege of this process, which must have only one thread, and makes it end when `parent` ends.
 ///
-/// Fails where something can't be given up, and where the parent has ended meanwhile.
+/// Returns an error if a privilege cannot be dropped, or if the parent has already exited.
 pub fn confine(parent: Pid) -> Result<()> {
-    // /proc/self/exe was started: without a name of its own it would be listed as "exe".
+    // Started as /proc/self/exe, it would be listed as "exe".
     let _ = set_name(c"guest-library");
     let held = capabilities(None).context("reading the capabilities")?.permitted;
     if held.contains(CapabilitySet::SETPCAP) {
@@ -32,14 +31,14 @@ pub fn confine(parent: Pid) -> Result<()> {
             remove_capability_from_bounding_set(capability).context("dropping capabilities")?;
         }
     }
-    // Without CAP_KILL, the daemon could not kill a helper of another user. A root without capabilities is what the
-    // library then runs as.
+    // A daemon without CAP_KILL could not kill a helper of another user: the library then runs as root without
+    // capabilities.
     let needed = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::KILL;
     if geteuid().is_root() && held.contains(needed) {
         let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
-        set_thread_groups(&[]).context("leaving root's groups")?;
-        set_thread_res_gid(group, group, group).context("leaving root's group")?;
-        set_thread_res_uid(user, user, user).context("becoming nobody")?;
+        set_thread_groups(&[]).context("dropping supplementary groups")?;
+        set_thread_res_gid(group, group, group).context("changing the group to nobody")?;
+        set_thread_res_uid(user, user, user).context("changing the user to nobody")?;
     }
     let none = CapabilitySet::empty();
     let sets = CapabilitySets {
@@ -47,15 +46,15 @@ pub fn confine(parent: Pid) -> Result<()> {
         permitted: none,
         inheritable: none,
     };
-    // The ambient set follows the permitted one. A sandbox may refuse the call, where there is nothing to drop: what
-    // counts is that there is none.
+    // The ambient set follows the permitted one. A sandbox may refuse the call, which does not matter if there is
+    // nothing to drop.
     let dropped = set_capabilities(None, sets);
     let held = capabilities(None).context("reading the capabilities")?;
     if !(held.permitted | held.effective).is_empty() {
         dropped.context("dropping capabilities")?;
     }
-    set_no_new_privs(true).context("renouncing new privileges")?;
-    // The library crashes on purpose: no core dump, whether to a file or to a collector of them.
+    set_no_new_privs(true).context("setting no_new_privs")?;
+    // The library crashes on purpose: write no core dump, neither to a file nor to a collector.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("disabling core dumps")?;
     limit(Resource::Core, 0);
     limit(Resource::As, MAX_MEMORY);
@@ -63,13 +62,13 @@ pub fn confine(parent: Pid) -> Result<()> {
     child::tie_to_parent(parent)
 }
 
-/// Starts this program again without ambient capabilities if it has any. Returns if it has none.
+/// Executes this program again without ambient capabilities if it has any. Returns if it has none.
 ///
-/// The service manager gives its user capabilities as ambient ones, and the service's system call filter forbids
-/// capset(). A process that executes a program without ambient capabilities loses the others, too.
+/// systemd gives the service user its capabilities as ambient ones, and the system call filter of the service forbids
+/// capset(). A process of an ordinary user that executes a program without ambient capabilities loses all others too.
 pub fn drop_ambient_capabilities() -> Result<()> {
     let held = capabilities(None).context("reading the capabilities")?.permitted;
-    // A kernel that does not know a capability has none of it to drop.
+    // A capability that the kernel does not know cannot be set.
     let is_ambient = |capability| capability_is_in_ambient_set(capability).unwrap_or(false);
     if !one_by_one(held).any(is_ambient) {
         return Ok(());
@@ -83,18 +82,18 @@ pub fn drop_ambient_capabilities() -> Result<()> {
     Err(command.args(args).exec()).context("starting the helper again without capabilities")
 }
 
-/// The single capabilities of a set, including those that are newer than this program.
+/// The capabilities of a set, including those that are newer than this program.
 fn one_by_one(set: CapabilitySet) -> impl Iterator<Item = CapabilitySet> {
     let bits = (0..u64::BITS).map(|bit| 1 << bit);
     bits.filter(move |bit| set.bits() & bit != 0)
         .map(CapabilitySet::from_bits_retain)
 }
 
-fn limit(resource: Resource, most: u64) {
+fn limit(resource: Resource, max: u64) {
     let limit = Rlimit {
-        current: Some(most),
-        maximum: Some(most),
+        current: Some(max),
+        maximum: Some(max),
     };
-    // A sandbox may refuse it, and has limits of its own then.
+    // A sandbox that refuses this call has its own limits.
     let _ = setrlimit(resource, limit);
 }

@@ -1,27 +1,25 @@
-//! Whether this machine is a VMware virtual machine.
+//! Detects whether this machine is a VMware virtual machine.
 
 use std::path::Path;
 
 use crate::kernel;
 
-/// What CPUID leaf 0x40000000 answers on VMware.
+/// Hypervisor vendor of VMware in CPUID leaf 0x40000000.
 const VMWARE_VENDOR: &[u8; 12] = b"VMwareVMware";
-
-/// Longest name of a vendor: the firmware's tables have no longer strings that anyone would print.
 const MAX_VENDOR_BYTES: u64 = 256;
 
-/// The answer and what it rests on.
+/// The result of [`detect`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Detection {
-    /// Whether the machine is a VMware virtual machine, as far as they say.
+    /// Whether CPUID or DMI reports VMware.
     pub is_vmware: bool,
-    /// Whether that is certain. The firmware's tables can be a copy: there, the guest library may still deny it.
+    /// Whether CPUID reports VMware. DMI data can be copied from another machine: the guest library decides then.
     pub is_certain: bool,
-    /// For the log: what the processor and the firmware say.
+    /// The vendors that CPUID and DMI report, for the log.
     pub evidence: String,
 }
 
-/// Asks the processor, then the firmware's tables as sysfs under `sys` shows them.
+/// Reads CPUID, and the DMI data in sysfs under `sys`.
 pub fn detect(sys: &Path) -> Detection {
     let hypervisor = hypervisor_vendor();
     let firmware = kernel::read(&sys.join("class/dmi/id/sys_vendor"), MAX_VENDOR_BYTES).ok();
@@ -45,7 +43,7 @@ fn decide(hypervisor: Option<&[u8; 12]>, firmware: Option<&[u8]>) -> Detection {
     }
 }
 
-/// The 12 letters with which a hypervisor names itself, or `None` on bare metal.
+/// Returns the vendor of the hypervisor by CPUID; `None` on bare metal.
 #[cfg(target_arch = "x86_64")]
 fn hypervisor_vendor() -> Option<[u8; 12]> {
     use std::arch::x86_64::__cpuid;
@@ -61,7 +59,7 @@ fn hypervisor_vendor() -> Option<[u8; 12]> {
     Some(vendor)
 }
 
-/// Other processors have no such leaf: the firmware's tables decide alone.
+/// Other processors have no CPUID: DMI decides alone.
 #[cfg(not(target_arch = "x86_64"))]
 fn hypervisor_vendor() -> Option<[u8; 12]> {
     None
@@ -72,7 +70,7 @@ mod tests {
     use super::decide;
 
     #[test]
-    fn either_source_is_enough_and_neither_is_none() {
+    fn vmware_is_detected_by_cpuid_or_dmi() {
         assert!(decide(Some(b"VMwareVMware"), None).is_vmware);
         assert!(decide(Some(b"VMwareVMware"), None).is_certain);
         assert!(decide(None, Some(b"VMware, Inc.\n")).is_vmware);

@@ -1,6 +1,6 @@
-//! The guest library of VMware (`vmGuestLib.h` of open-vm-tools), called in this process. Only the helper does that.
+//! Calls the guest library of VMware (`vmGuestLib.h` of open-vm-tools) in this process, which must be the helper.
 //!
-//! The one file with `unsafe`: everything here is a call into C code that is loaded at run time.
+//! The only file with `unsafe`: it calls C code that is loaded at run time.
 #![allow(unsafe_code)]
 
 use std::error::Error;
@@ -11,11 +11,11 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::answer::{Answer, Reading};
 
-/// `VMGuestLibHandle`: a pointer. (Kept in 32 bits, it crashes the library.)
+/// `VMGuestLibHandle`: a pointer. If it is truncated to 32 bits, the library crashes.
 type Handle = *mut c_void;
-/// `VMGuestLibError`: an enumeration from 0 on.
+/// `VMGuestLibError`, a C enum.
 type Code = c_int;
-/// The functions that fill in one 64-bit number.
+/// A function that writes one 64-bit number.
 type GetNumber = unsafe extern "C" fn(Handle, *mut u64) -> Code;
 
 const SUCCESS: Code = 0;
@@ -36,26 +36,26 @@ pub struct GuestLib {
     _library: Library,
 }
 
-/// Why a library can't be loaded.
+/// Why a library was not loaded.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LoadError {
-    /// There is no file of that name where the dynamic linker looks.
+    /// The dynamic linker found no file of that name.
     NotFound,
-    /// It is there: the dynamic linker's words.
+    /// The file exists: the message of the dynamic linker.
     Refused(String),
 }
 
 impl GuestLib {
-    /// Loads a library by its file name, which the dynamic linker looks up, or by its path.
+    /// Loads a library by path, or by a file name that the dynamic linker looks up.
     pub fn load(name: &str) -> Result<Self, LoadError> {
-        // SAFETY: loading runs the library's initialisers. It is VMware's, named by the administrator, and this is
-        // a process of its own without threads or privileges. Bound at once: no call fails for a symbol later.
+        // SAFETY: loading runs the initialisers of the library. The administrator named it, and this process has one
+        // thread and no privileges. RTLD_NOW: no later call fails because of a missing symbol.
         let library = unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL) };
         let library = library.map_err(|error| load_error(name, &error))?;
         macro_rules! function {
             ($name:literal) => {
-                // SAFETY: the type of the field it goes to is that of the declaration in vmGuestLib.h, and the
-                // library stays loaded as long as the field exists.
+                // SAFETY: the field has the type that vmGuestLib.h declares, and the library stays loaded as long as
+                // the field exists.
                 *unsafe { library.get($name) }.map_err(|error| load_error(name, &error))?
             };
         }
@@ -70,14 +70,14 @@ impl GuestLib {
         })
     }
 
-    /// Asks the host for the counters. May block, crash or end the process: this is the library's code.
+    /// Asks the host for the counters. The library may block, crash or exit the process.
     pub fn read(&self) -> Answer {
         self.try_read().map_or_else(|answer| answer, Answer::Reading)
     }
 
     fn try_read(&self) -> Result<Reading, Answer> {
-        // A handle for this reading only. One that is kept remembers the protocol it negotiated: it crashes when the
-        // machine moves from a host of version 2 to one of version 3, as it decodes into the data of the older one.
+        // A handle keeps the protocol version of its first reply. If the machine then moves from a version 2 host to a
+        // version 3 host, the library crashes. So each reading opens a new handle.
         let session = Session::open(self)?;
         // SAFETY: the handle is open.
         check(unsafe { (self.update_info)(session.handle) }, None)?;
@@ -89,7 +89,7 @@ impl GuestLib {
     }
 }
 
-/// An open handle, closed at the end.
+/// An open handle, closed when dropped.
 struct Session<'a> {
     library: &'a GuestLib,
     handle: Handle,
@@ -98,14 +98,14 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn open(library: &'a GuestLib) -> Result<Self, Answer> {
         let mut handle = null_mut();
-        // SAFETY: the library writes one pointer, to a place for one.
+        // SAFETY: the library writes one pointer, for which there is room.
         check(unsafe { (library.open_handle)(&raw mut handle) }, None)?;
         Ok(Self { library, handle })
     }
 
     fn number(&self, get: GetNumber, statistic: &str) -> Result<u64, Answer> {
         let mut number = 0;
-        // SAFETY: the handle is open, and the library writes one uint64, to a place for one.
+        // SAFETY: the handle is open, and the library writes one uint64, for which there is room.
         check(unsafe { get(self.handle, &raw mut number) }, Some(statistic))?;
         Ok(number)
     }
@@ -130,7 +130,7 @@ fn check(code: Code, statistic: Option<&str>) -> Result<(), Answer> {
 
 fn load_error(name: &str, error: &libloading::Error) -> LoadError {
     let text = error.source().unwrap_or(error).to_string();
-    // The same words about another name are about a library that this one needs.
+    // The same message about another name means a library that this one needs.
     if text.starts_with(&format!("{name}: cannot open shared object file: No such file")) {
         LoadError::NotFound
     } else {
@@ -143,11 +143,11 @@ mod tests {
     use super::{GuestLib, LoadError};
 
     #[test]
-    fn a_library_that_is_not_there_is_told_from_one_that_is_none() {
+    fn missing_library_and_wrong_library_give_different_errors() {
         let load = |name| GuestLib::load(name).err();
         assert_eq!(load("libno-such-thing.so.0"), Some(LoadError::NotFound));
         assert_eq!(load("/nowhere/libguestlib.so.0"), Some(LoadError::NotFound));
-        // A library, but not this one: the name that it lacks is said.
+        // Another library: the error names the missing symbol.
         match load("libc.so.6") {
             Some(LoadError::Refused(text)) => assert!(text.contains("VMGuestLib_OpenHandle"), "{text}"),
             other => panic!("{other:?}"),

@@ -1,7 +1,7 @@
-//! The helper process: loads the guest library and answers questions about it, one line each.
+//! The helper process: loads the guest library and asks it for its counters.
 //!
-//! A question is a number on stdin; the answer on stdout is that number and [`Answer::to_line`]. The library may
-//! print, block, crash, swap signal handlers and end the process: all of it happens here and not in the daemon.
+//! A question is a line with a number on stdin. The answer on stdout is the same number and [`Answer::to_line`]. The
+//! library may print, block, crash, replace signal handlers and exit: in this process, not in the daemon.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,10 +17,10 @@ use super::confine::{confine, drop_ambient_capabilities};
 use super::guestlib::{GuestLib, LoadError};
 use crate::child;
 
-/// The hidden subcommand of this binary that is the helper, known to no one but the process that starts it.
+/// The hidden subcommand of this binary that runs the helper.
 pub const SUBCOMMAND: &str = "guest-library";
 
-/// The process that asks and the names of the libraries to try, of a command line that [`SUBCOMMAND`] begins.
+/// Returns the parent process and the libraries to try, if the command line starts a helper.
 pub fn arguments(args: &[OsString]) -> Option<(Pid, Vec<String>)> {
     let (parent, libraries) = child::arguments(args, SUBCOMMAND)?;
     let libraries = libraries.iter().map(|name| name.clone().into_string());
@@ -29,12 +29,12 @@ pub fn arguments(args: &[OsString]) -> Option<(Pid, Vec<String>)> {
 
 /// Answers until stdin ends.
 pub fn run(parent: Pid, libraries: &[String]) -> ExitCode {
-    // There is no one to tell but the one who asks, and the pipe to it is what fails.
+    // The only error is that the pipe to the daemon failed: nobody is left to report it to.
     answer_all(parent, libraries).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
 fn answer_all(parent: Pid, libraries: &[String]) -> Result<()> {
-    // Before stdout is replaced: the program may start again here.
+    // First, because it may execute this program again.
     let confined = drop_ambient_capabilities().and_then(|()| confine(parent));
     let mut answers = take_stdout().context("setting up the pipe for answers")?;
     let mut library = None;
@@ -44,7 +44,7 @@ fn answer_all(parent: Pid, libraries: &[String]) -> Result<()> {
             Ok(()) => answer(&mut library, libraries),
             Err(error) => Answer::Unusable(format!("{error:#}")),
         };
-        // One write: the line arrives as a whole.
+        // One write, so that the line arrives as a whole.
         answers
             .write_all(format!("{question} {}\n", answer.to_line()).as_bytes())
             .context("writing an answer")?;
@@ -52,7 +52,7 @@ fn answer_all(parent: Pid, libraries: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// A library that is installed later is found then, without a restart.
+/// Loads the library at each question until that succeeds: it may be installed later.
 fn answer(library: &mut Option<GuestLib>, names: &[String]) -> Answer {
     if library.is_none() {
         match load(names) {
@@ -63,7 +63,7 @@ fn answer(library: &mut Option<GuestLib>, names: &[String]) -> Answer {
     library.as_ref().map_or(Answer::Missing, GuestLib::read)
 }
 
-/// The first library that loads. One that is there and does not load is worth more words than those that are not.
+/// Returns the first library that loads. The error of a library that exists is preferred to [`Answer::Missing`].
 fn load(names: &[String]) -> Result<GuestLib, Answer> {
     let mut answer = Answer::Missing;
     for name in names {
@@ -78,7 +78,7 @@ fn load(names: &[String]) -> Result<GuestLib, Answer> {
     Err(answer)
 }
 
-/// Takes stdout for the answers alone: what the library prints goes nowhere.
+/// Returns stdout, and redirects the output of the library to /dev/null.
 fn take_stdout() -> Result<File> {
     let answers = rustix::io::fcntl_dupfd_cloexec(stdout(), 3)?;
     dup2_stdout(File::options().write(true).open("/dev/null")?)?;

@@ -7,7 +7,7 @@ use log::Level;
 
 use super::collector::NAME;
 use super::detect::detect;
-use super::probe::{self, Probe};
+use super::helper_client::{self, HelperClient};
 use super::report::VmwareReport;
 use super::window::Restart;
 use super::{Sample, Vmware};
@@ -20,13 +20,13 @@ use crate::recurring::Condition;
 use crate::report::Report;
 
 const DENIED: &str =
-    "not a VMware virtual machine: the firmware's tables say so, but the VMware guest library denies it";
+    "not a VMware virtual machine: the DMI tables name VMware, but the VMware guest library denies it";
 
 /// The samples of %ready.
 #[derive(Debug)]
 pub struct VmwareTask {
     collector: Vmware,
-    probe: Probe,
+    helper: HelperClient,
     deadlines: Deadlines,
     state: Condition,
 }
@@ -43,23 +43,23 @@ impl VmwareTask {
         );
         detection.is_vmware.then(|| Self {
             collector: Vmware::new(&config.vmware, &config.host, &detection),
-            probe: Probe::new(&config.vmware.libraries),
+            helper: HelperClient::new(&config.vmware.libraries),
             deadlines: Deadlines::new(now.monotonic, config.vmware.interval),
             state: Condition::new(NAME),
         })
     }
 
-    fn answered(&mut self, outcome: &probe::Outcome, now: Moment, log: &mut Log) -> Outcome {
+    fn answered(&mut self, outcome: &helper_client::Outcome, now: Moment, log: &mut Log) -> Outcome {
         log.debug(NAME, format_args!("the guest library: {outcome:?}"), &[]);
         let at = now.monotonic;
-        let report = match self.collector.take(outcome, at, now.wall) {
+        let report = match self.collector.take(outcome, now) {
             Sample::Value(report) => {
                 // One state whatever the value is.
                 self.state
                     .changed("measured", Level::Info, &report.details(), at, log);
                 report
             }
-            Sample::Began(report, restart) => {
+            Sample::Restarted(report, restart) => {
                 if matches!(restart, Restart::First | Restart::Session) {
                     // Its counters advance as a rule: the next sample makes a value.
                     self.deadlines.soon(at);
@@ -89,29 +89,32 @@ impl Task for VmwareTask {
     fn handle(&mut self, event: &Event, now: Moment, log: &mut Log) -> Outcome {
         let at = now.monotonic;
         let outcome = match event {
-            Event::Exited(pid, status) => self.probe.ended(at, *pid, *status),
-            Event::Wakeup => self.probe.receive(at).or_else(|| {
-                if self.deadlines.next() > at {
-                    return None;
-                }
-                self.deadlines.passed(at);
-                self.probe.ask(at)
-            }),
+            Event::Exited(pid, status) => self
+                .helper
+                .handle(helper_client::Event::Reaped(*pid, *status), at),
+            Event::Wakeup => self.helper.handle(helper_client::Event::Wakeup, at),
         };
+        let is_due = outcome.is_none() && self.deadlines.next() <= at;
+        let outcome = outcome.or_else(|| {
+            is_due.then(|| {
+                self.deadlines.passed(at);
+                self.helper.handle(helper_client::Event::Ask, at)
+            })?
+        });
         outcome.map_or(Outcome::Unchanged, |outcome| self.answered(&outcome, now, log))
     }
 
     fn due(&self) -> Option<Instant> {
-        let answer_due = self.probe.waits_for().and_then(|(_, deadline)| deadline);
+        let answer_due = self.helper.poll_fd().and_then(|(_, deadline)| deadline);
         let next = self.deadlines.next();
         Some(answer_due.map_or(next, |due| due.min(next)))
     }
 
     fn pipe(&self) -> Option<BorrowedFd<'_>> {
-        self.probe.waits_for().map(|(pipe, _)| pipe)
+        self.helper.poll_fd().map(|(pipe, _)| pipe)
     }
 
     fn end(&mut self, _now: Moment, _log: &mut Log) {
-        self.probe.stop();
+        self.helper.stop();
     }
 }

@@ -1,47 +1,45 @@
-//! The samples of one session and the share of stolen time between the oldest and the newest of them.
+//! The samples of one session, and the share of stolen time between the oldest and the newest.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::answer::Reading;
 
-/// The value over the window.
+/// %ready over the window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ready {
-    /// 100 × ΔCpuStolenMs / ΔElapsedMs, summed over the vCPUs: 0 and up, above 100 on several vCPUs.
+    /// 100 × ΔCpuStolenMs / ΔElapsedMs, summed over the vCPUs: at least 0, may exceed 100 on several vCPUs.
     pub percent: f64,
     /// ΔElapsedMs.
     pub elapsed: Duration,
 }
 
-/// Why the samples give no value: the window begins with the newest one.
+/// Why the window gives no value and starts with the newest sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restart {
-    /// There is no earlier sample, or none that is recent enough.
+    /// There is no earlier sample within the window.
     First,
-    /// The samples before are of another session.
+    /// The previous sample is of another session.
     Session,
-    /// The host's elapsed time is not above that of the sample before.
+    /// The elapsed time is not above that of the previous sample.
     Elapsed,
-    /// The stolen time is below that of the sample before.
+    /// The stolen time is below that of the previous sample.
     Stolen,
 }
 
 impl Restart {
-    /// In words, for the document and the log.
+    /// Returns the reason, for the document and the log.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::First => "%ready is known from the second sample on",
-            Self::Session => {
-                "the virtual machine was moved, resumed or reverted: %ready is known from its second sample on"
-            }
-            Self::Elapsed => "the host's elapsed time does not advance: %ready is measured anew",
-            Self::Stolen => "the host's stolen time went back: %ready is measured anew",
+            Self::First => "waiting for a second sample",
+            Self::Session => "virtual machine was migrated, resumed or reverted; waiting for a second sample",
+            Self::Elapsed => "elapsed time reported by the host does not advance; restarting the window",
+            Self::Stolen => "stolen time reported by the host decreased; restarting the window",
         }
     }
 }
 
-/// The samples that the value is computed from: one session, times ascending, stolen times never descending.
+/// Samples of one session: elapsed times ascend, stolen times never descend.
 #[derive(Debug)]
 pub struct Window {
     limit: Duration,
@@ -49,7 +47,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// A window without samples. Samples older than `limit` are left out.
+    /// Creates a window without samples. Samples older than `limit` are dropped.
     pub fn new(limit: Duration) -> Self {
         Self {
             limit,
@@ -57,10 +55,10 @@ impl Window {
         }
     }
 
-    /// Adds a sample and says what the window gives now.
+    /// Adds a sample and returns the value over the window.
     ///
-    /// After a gap longer than the limit (library failing, machine suspended without a new session) it begins anew:
-    /// an average over hours would pass for a current one.
+    /// After a gap longer than the limit (library failed, machine suspended without a new session) the window restarts:
+    /// an average over hours would look like a current value.
     pub fn add(&mut self, now: Instant, reading: Reading) -> Result<Ready, Restart> {
         let is_old = |(taken, _): &(Instant, Reading)| now.saturating_duration_since(*taken) > self.limit;
         while self.samples.front().is_some_and(is_old) {
@@ -115,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_is_that_of_the_window_and_not_of_the_lifetime() {
+    fn value_covers_the_window_and_not_the_lifetime() {
         let start = Instant::now();
         let mut window = Window::new(65 * SECOND);
         let lifetime = reading(7, 1_000_000_000, 900_000_000);
@@ -131,7 +129,7 @@ mod tests {
             assert_eq!(ready.percent, 1.84);
             assert_eq!(ready.elapsed, n * 10 * SECOND);
         }
-        // A busy host: the quiet samples leave the window one by one.
+        // On a busy host, the quiet samples leave the window one by one.
         let mut stolen = 900_000_000 + 6 * 184;
         for n in 7..=13u32 {
             stolen += 25_000;
@@ -144,12 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_computed_across_sessions_or_from_counters_that_stand_or_went_back() {
+    fn window_restarts_if_session_changes_or_counter_decreases() {
         let start = Instant::now();
         let mut window = Window::new(65 * SECOND);
         assert_eq!(window.add(start, reading(1, 1000, 10)), Err(Restart::First));
         assert_eq!(percent(window.add(start + SECOND, reading(1, 2000, 20))), 1.0);
-        // Another host, whose counters happen to be above.
+        // Another host, whose counters are higher.
         assert_eq!(
             window.add(start + 2 * SECOND, reading(2, 9000, 30)),
             Err(Restart::Session)
@@ -181,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_gap_is_not_averaged_over() {
+    fn window_restarts_after_a_gap_longer_than_the_limit() {
         let start = Instant::now();
         let mut window = Window::new(65 * SECOND);
         assert_eq!(window.add(start, reading(1, 0, 0)), Err(Restart::First));

@@ -313,9 +313,9 @@ def log_fails(**injected):
 
 def said_once(made, reason):
     stderr = read(made.path("stderr"))
-    fails = made.lines(" ERROR log: writing the log file", stderr)
+    fails = made.lines(" ERROR log: writing log file", stderr)
     assert len(fails) == 1 and reason in fails[0], fails
-    works = made.lines(" INFO log: the log file", stderr)
+    works = made.lines(" INFO log: log file", stderr)
     assert len(works) == 1 and "is writable again" in works[0], works
     again = made.lines(" WARN log: writable again, ")
     assert len(again) == 1 and " 0 lines" not in again[0], again
@@ -362,7 +362,7 @@ def log_is_dev_full():
         made.wait_for_new()
         made.stop()
         stderr = read(made.path("stderr"))
-        assert len(made.lines(" ERROR log: writing the log file", stderr)) == 1, stderr
+        assert len(made.lines(" ERROR log: writing log file", stderr)) == 1, stderr
         assert made.lines(" INFO daemon: stopped", stderr), stderr
 
 
@@ -408,7 +408,7 @@ def log_is_on_a_full_disk():
         filler = made.path("logs/filler")
         with open(filler, "wb") as file, contextlib.suppress(OSError):
             file.write(bytes(1 << 20))
-        wait_for("the error", lambda: "writing the log file" in read(made.path("stderr")))
+        wait_for("the error", lambda: "writing log file" in read(made.path("stderr")))
         made.wait_for_new()
         os.unlink(filler)
         wait_for("the log", lambda: made.lines("WARN log: writable again"))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rustix::process::Pid;
 
-use crate::child::{Child, Received};
+use crate::child::{self, Child, Received};
 use crate::graphite::collector::NAME;
 use crate::logging::Log;
 use crate::worker::SUBCOMMAND;
@@ -56,7 +56,7 @@ enum Contact {
 impl Running {
     /// Starts a worker and sends it its request.
     pub fn start(request: &Request, after_clock_change: bool, now: Instant) -> Result<Self> {
-        let mut worker = Child::start(SUBCOMMAND, &[], MAX_REPORT_BYTES)?;
+        let mut worker = Child::spawn(&mut child::command(SUBCOMMAND, &[]), MAX_REPORT_BYTES)?;
         worker.send(serde_json::to_string(request)?.as_bytes())?;
         worker.close_input();
         let silence = request.interval.clamp(MIN_SILENCE, MAX_SILENCE);
