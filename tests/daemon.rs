@@ -54,7 +54,7 @@ fn a_full_life() {
     daemon.wait_for_message("READY=1");
     let file = place.path("gatherer.toml");
     place.wait_for_log(&format!(
-        "the running configuration stays: {}:3: graphite.intervall: ",
+        "keeping the current configuration: {}:3: graphite.intervall: ",
         file.display()
     ));
 
