@@ -1,5 +1,6 @@
 //! `once`: gathers one time, prints what there is to know, and publishes it only if asked to.
 
+pub mod args;
 mod table;
 
 use std::path::Path;
@@ -8,9 +9,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
+use args::OnceArgs;
 use serde::Serialize;
 
-use crate::cli::OnceArgs;
 use crate::config::{Config, GraphiteConfig, WhisperPaths, protected_folder};
 use crate::disks::Disks;
 use crate::disks::backing::devices_under;
