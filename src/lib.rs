@@ -17,7 +17,8 @@
 //! that is wanted. What may hang runs in a `child` process of this binary: `worker` counts the tree and publishes the
 //! count, `vmware::helper` loads VMware's library, `reader` reads the published count for `check` and `status`.
 //! `once` does the same work one time and prints it. The other way round, `published` reads the files
-//! back, distrusting them, for `check` (a monitoring plugin) and `status` (for people). `kernel` reads procfs and sysfs,
+//! back, distrusting them, for `check` (a monitoring plugin) and `status` (for people). `generate` prints the files that
+//! the package installs. `kernel` reads procfs and sysfs,
 //! `open` opens files that others may have replaced, `trusted_users` tells whose documents to trust, `escape` makes names
 //! fit for a line, `writable` asks journald and systemd whether they would listen, `nonblocking` writes to terminals and pipes
 //! that nobody may read, `lock` lets one daemon run at a time. Collectors neither sleep nor write nor log; roots (`/proc`,
@@ -35,6 +36,7 @@ mod deadlines;
 pub mod disks;
 mod escape;
 mod exclude;
+mod generate;
 pub mod graphite;
 mod kernel;
 mod lock;

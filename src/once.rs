@@ -1,14 +1,16 @@
 //! `once`: gathers one time, publishes if asked to, and prints.
 
+pub mod args;
+
 use std::process::ExitCode;
 use std::thread::sleep;
 
 use anyhow::{Context, Error, Result};
+use args::OnceArgs;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 use serde_json::value::RawValue;
 
-use crate::cli::OnceArgs;
 use crate::collector::{Collector, Found, Once};
 use crate::collectors::ALL;
 use crate::config::{Config, WhisperPaths, protected_folder};

@@ -1,4 +1,4 @@
-//! The systemd generator: a drop-in from the configuration alone, without touching what is configured.
+//! `generate` and the systemd generator, which runs it at boot.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use common::{Place, skip, stderr_of, text};
+use common::{Place, gatherer, skip, stderr_of, text};
 
 const GENERATOR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/generator");
 const DROP_IN: &str = "out/shinken-gatherer.service.d/50-configured-paths.conf";
@@ -29,6 +29,61 @@ fn generate(place: &Place) -> Output {
         .args(folders)
         .output();
     output.unwrap()
+}
+
+/// Returns what the program prints for `arguments`, which must succeed.
+fn print(arguments: &str) -> String {
+    let output = gatherer().args(arguments.split(' ')).output().unwrap();
+    assert!(output.status.success(), "{arguments}: {}", stderr_of(&output));
+    text(&output.stdout)
+}
+
+#[test]
+fn committed_init_script_equals_generated_one() {
+    assert!(
+        print("generate init-script") == include_str!("../init.d/shinken-gatherer"),
+        "run: cargo run -- generate init-script >init.d/shinken-gatherer"
+    );
+}
+
+#[test]
+fn generated_texts_and_help_name_no_hidden_command() {
+    for (arguments, part) in [
+        ("--help", "generate"),
+        ("generate man", "COMMAND ONCE"),
+        ("generate man gatherer.toml", "full_scan_interval"),
+        ("generate completions bash", "complete -F"),
+        ("generate completions zsh", "#compdef shinken-gatherer"),
+        ("generate completions fish", "complete -c shinken-gatherer"),
+    ] {
+        let text = print(arguments);
+        assert!(text.contains(part), "{arguments}: {text:.60}");
+        for hidden in [
+            "clean-up",
+            "count-worker",
+            "guest-library",
+            "storage-reader",
+            "parents",
+        ] {
+            assert!(!text.contains(hidden), "{arguments}: {hidden}");
+        }
+    }
+}
+
+#[test]
+fn unsupported_shell_or_file_is_a_usage_error() {
+    for arguments in [
+        &["generate"] as &[_],
+        &["generate", "cake"],
+        &["generate", "completions", "elvish"],
+    ] {
+        let output = gatherer().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(
+            output.stdout.is_empty() && stderr_of(&output).contains("--help"),
+            "{output:?}"
+        );
+    }
 }
 
 #[test]

@@ -307,7 +307,7 @@ fn a_thousand_reloads_and_reopened_logs_leave_no_trace() {
         }
         fs::rename(place.path("gatherer.log"), place.path("gatherer.log.1")).unwrap();
         daemon.signal(Signal::HUP);
-        place.wait_for_log("reloaded");
+        place.wait_for_log(" reload");
         if turn % 100 == 0 {
             // A helper of the last configuration may still be on its way out.
             let helper = wait_for("one helper", || {

@@ -456,9 +456,3 @@ fn clean_up_ignores_a_list_that_another_user_may_have_written() {
     );
     assert!(place.path("victim").exists());
 }
-
-#[test]
-fn clean_up_is_not_in_the_help() {
-    let help = common::gatherer().arg("--help").output().unwrap();
-    assert!(!common::text(&help.stdout).contains("clean-up"));
-}

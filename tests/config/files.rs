@@ -9,7 +9,7 @@ use std::process::Command;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
-use crate::common::{Daemon, Place, copy_of_binary, gatherer, skip, wait_for};
+use crate::common::{Daemon, Place, copy_of_binary, gatherer, skip, stderr_of, wait_for};
 use crate::{refusal, refusal_of};
 
 /// What can stand where the configuration should be, made at the path, with what is said about it.
@@ -186,9 +186,19 @@ fn a_name_that_could_deceive_is_written_plainly() {
     for (name, plain) in [
         ("/nonexistent/a\nb", r"/nonexistent/a\nb: "),
         ("/nonexistent/\u{1b}[31m", r"/nonexistent/\u{1b}[31m: "),
-        ("", r#""": "#),
     ] {
         let said = refusal_of(gatherer().args(["--config", name, "run"]));
         assert!(said.starts_with(plain), "{said}");
     }
+}
+
+#[test]
+fn empty_config_file_name_is_a_usage_error() {
+    let output = gatherer().args(["--config", "", "run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = stderr_of(&output);
+    assert!(
+        stderr.contains("a value is required for '--config <FILE>'"),
+        "{stderr}"
+    );
 }

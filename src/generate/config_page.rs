@@ -1,17 +1,17 @@
-//! gatherer.toml(5), from the commented configuration that is shipped: a section for each table, an entry for each key.
+//! gatherer.toml(5), made of the shipped configuration file: a section for each table, an entry for each key.
 
 use roff::{Roff, bold, italic, roman};
 
-/// The configuration as it is shipped: every key commented out, at its default.
-const SHIPPED: &str = include_str!("../../../etc/shinken-gatherer/gatherer.toml");
+/// The shipped configuration file: every key is commented out and has its default value.
+const SHIPPED: &str = include_str!("../../etc/shinken-gatherer/gatherer.toml");
 
-/// The setting in a line that is commented out: `#key = value`, where a comment has a space after the `#`.
+/// Returns the setting of a line `#key = value`. Comments have a space after the `#`.
 fn setting(line: &str) -> Option<&str> {
     line.strip_prefix('#')
         .filter(|rest| rest.starts_with(|letter: char| letter.is_ascii_lowercase()))
 }
 
-/// The page, in roff.
+/// Returns the page, in roff.
 pub fn page() -> String {
     let mut page = Roff::new();
     page.control("TH", ["gatherer.toml", "5"]);
@@ -36,7 +36,7 @@ pub fn page() -> String {
             page.control("SH", [line]);
             page.text([roman(std::mem::take(&mut comment))]);
         } else if !comment.is_empty() {
-            // A blank line after a comment without a key: the head of the file.
+            // The comment at the top of the file ends with an empty line instead of a key.
             page.text([roman(std::mem::take(&mut comment))]);
             page.control("SH", ["KEYS BEFORE ANY TABLE"]);
         }
@@ -51,12 +51,12 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use shinken_gatherer::config::Config;
+    use crate::config::Config;
 
     use super::{SHIPPED, setting};
 
     #[test]
-    fn the_shipped_configuration_is_the_defaults_as_it_is_and_with_every_key_set() {
+    fn shipped_configuration_equals_defaults_also_with_keys_set() {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/shinken-gatherer/gatherer.toml");
         assert_eq!(Config::load(Some(&shipped)).unwrap(), Config::default());
 
@@ -68,7 +68,7 @@ mod tests {
         let path = folder.path().join("gatherer.toml");
         fs::write(&path, set).unwrap();
         let mut config = Config::load(Some(&path)).unwrap();
-        // These two are found at run time where they are not set.
+        // If these two are not set, they are chosen at run time.
         assert!(config.graphite.whisper_dir.take().is_some() && config.graphite.output.take().is_some());
         assert_eq!(config, Config::default());
     }

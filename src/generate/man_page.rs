@@ -1,12 +1,12 @@
-//! shinken-gatherer(8), from the command line: the program, and each of its commands as a section.
+//! shinken-gatherer(8), made of the command line: the program, then a section for each command.
 
 use clap_mangen::Man;
 
-/// What the command line does not say.
+/// The sections that do not follow from the command line.
 const EPILOGUE: &str = include_str!("epilogue.man");
 
-/// The page of `command`, in roff.
-pub fn page(command: clap::Command) -> String {
+/// Returns the page of `command`, in roff.
+pub fn page(command: &clap::Command) -> String {
     let mut page = String::new();
     let program = Man::new(command.clone().disable_help_subcommand(true)).section("8");
     page.push_str(&rendered(|out| program.render_title(out)));
@@ -14,7 +14,7 @@ pub fn page(command: clap::Command) -> String {
     page.push_str(&rendered(|out| program.render_synopsis_section(out)));
     page.push_str(&rendered(|out| program.render_description_section(out)));
     page.push_str(&rendered(|out| program.render_options_section(out)));
-    push_commands(&command, "", &mut page);
+    push_commands(command, "", &mut page);
     page.push_str(EPILOGUE);
     page
 }
@@ -34,7 +34,7 @@ fn push_commands(parent: &clap::Command, prefix: &str, page: &mut String) {
             rendered(|out| man.render_description_section(out)),
             rendered(|out| man.render_options_section(out)),
         ] {
-            // What would be sections of a page of its own are paragraphs of a section here.
+            // The sections of a separate page become paragraphs of one section.
             for line in section.lines() {
                 match line.split(' ').next() {
                     Some(".SH") => page.push_str(".PP\n"),
@@ -47,7 +47,7 @@ fn push_commands(parent: &clap::Command, prefix: &str, page: &mut String) {
     }
 }
 
-/// Writing to memory does not fail.
+/// Returns the text that `render` writes. Writing to memory does not fail.
 fn rendered(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> String {
     let mut text = Vec::new();
     let _ = render(&mut text);

@@ -1,0 +1,90 @@
+//! `generate`: prints the files that the package installs.
+
+mod config_page;
+mod init_script;
+mod man_page;
+mod sandbox;
+mod unit;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::shells;
+
+use crate::config::{Config, ConfigError};
+use crate::output;
+
+/// Arguments of `generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    #[command(subcommand)]
+    file: File,
+}
+
+#[derive(Debug, Subcommand)]
+enum File {
+    /// The init script, /etc/init.d/shinken-gatherer
+    InitScript,
+    /// A systemd drop-in that makes configured paths outside the default sandbox writable
+    Sandbox,
+    /// A manual page
+    Man {
+        /// Name of the page
+        #[arg(value_enum, default_value = "shinken-gatherer")]
+        page: Page,
+    },
+    /// Completions of the command line
+    Completions {
+        /// Shell that reads them
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Page {
+    /// shinken-gatherer(8), the commands
+    #[value(name = "shinken-gatherer")]
+    Program,
+    /// gatherer.toml(5), the configuration
+    #[value(name = "gatherer.toml")]
+    Configuration,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Prints the requested file. `cli` is the command line to document. `config` is called only for the sandbox: the
+/// other files are the same for every configuration.
+pub fn run(
+    args: &GenerateArgs,
+    config: impl FnOnce() -> Result<Config, ConfigError>,
+    cli: clap::Command,
+) -> Result<ExitCode> {
+    let text = match args.file {
+        File::InitScript => init_script::init_script(),
+        File::Sandbox => sandbox::drop_in(&config()?),
+        File::Man { page: Page::Program } => man_page::page(&cli),
+        File::Man {
+            page: Page::Configuration,
+        } => config_page::page(),
+        File::Completions { shell } => completions(shell, cli),
+    };
+    output::try_print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn completions(shell: Shell, mut cli: clap::Command) -> String {
+    let name = cli.get_name().to_string();
+    let mut text = Vec::new();
+    match shell {
+        Shell::Bash => clap_complete::generate(shells::Bash, &mut cli, name, &mut text),
+        Shell::Zsh => clap_complete::generate(shells::Zsh, &mut cli, name, &mut text),
+        Shell::Fish => clap_complete::generate(shells::Fish, &mut cli, name, &mut text),
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
