@@ -1,4 +1,4 @@
-//! What a process costs, from its start to its end.
+//! CPU and wall time of a process, from its start to its end.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

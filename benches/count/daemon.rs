@@ -1,4 +1,4 @@
-//! The daemon itself, counting a tree of the bench.
+//! A daemon that counts a tree of the benchmark.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// A first count from a slow disk: of the largest tree, or at a tenth of the time.
+/// Longest count: the largest tree on a slow disk, or a CPU share of a tenth.
 pub const MAX_COUNT: Duration = Duration::from_secs(1800);
 
-/// A running daemon that logs and publishes into a directory of its own; it ends with this.
+/// A running daemon that logs and publishes into its own directory. It is killed on drop.
 pub struct Daemon {
     child: Child,
     work: TempDir,
 }
 
 impl Daemon {
-    /// Starts one that counts `whisper` at `max_busy_percent` and samples the disks each second.
+    /// Starts a daemon that counts `whisper` at `max_busy_percent` and samples the disks each second.
     pub fn start(whisper: &Path, max_busy_percent: u32) -> Self {
         let work = tempfile::tempdir().expect("a directory");
         let path = |name: &str| work.path().join(name);
@@ -41,7 +41,7 @@ impl Daemon {
         Self { child, work }
     }
 
-    /// A file it writes: log, nb_metrics or disks.
+    /// Returns the path of a file that it writes: log, nb_metrics or disks.
     pub fn path(&self, name: &str) -> PathBuf {
         self.work.path().join(name)
     }
@@ -52,8 +52,8 @@ impl Daemon {
         std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("the daemon in /proc")
     }
 
-    /// The end of its log's first line with `words` once it is there, from behind them.
-    pub fn said(&self, words: &str) -> Option<String> {
+    /// Returns the rest of the first log line after `words`, if there is one.
+    pub fn logged(&self, words: &str) -> Option<String> {
         let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
         let (_, rest) = log.split_once(words)?;
         Some(rest.lines().next().unwrap_or_default().to_string())

@@ -1,4 +1,4 @@
-//! The floor: the same system calls with nothing around them.
+//! The floor: the same system calls without any other work.
 
 use std::ffi::CString;
 use std::mem::MaybeUninit;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, openat, statat};
 
-/// A directory and those below it, known beforehand.
+/// A directory and its subdirectories, read in advance.
 pub struct Known {
     name: CString,
     below: Vec<Known>,
@@ -44,7 +44,7 @@ fn read(directory: &OwnedFd, buffer: &mut [MaybeUninit<u8>]) -> usize {
     metrics
 }
 
-/// Finds out which directories there are.
+/// Lists all directories.
 pub fn learn(top: &Path) -> Known {
     let mut below: Vec<Known> = Vec::new();
     for entry in std::fs::read_dir(top).expect("reading the tree").flatten() {
@@ -59,7 +59,7 @@ pub fn learn(top: &Path) -> Known {
     }
 }
 
-/// Looks at every directory: one fstatat from the parent's descriptor, nothing read.
+/// Checks every directory: one fstatat from the parent's descriptor; reads none.
 pub fn look_at_all(top: &Path, known: &Known) {
     let directory = openat(CWD, top, FLAGS, Mode::empty()).expect("opening the tree");
     look(directory.as_fd(), known);

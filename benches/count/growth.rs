@@ -1,4 +1,4 @@
-//! How the time for a directory, and the memory it takes, grow with the tree.
+//! Time per directory and memory of a count, by size of the tree.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,12 +9,12 @@ use crate::{floor, tree};
 
 /// Hosts of the trees: 10,011, 100,023 and 1,000,013 directories.
 const HOSTS: [usize; 3] = [385, 3847, 38_462];
-/// Metrics a check: fewer than in the other bench, as many directories are what matters here.
+/// Metrics of a check: fewer than in the other benchmark, because only the number of directories matters.
 const METRICS: usize = 1;
 /// Threads that read a tree into the caches.
 const WARMERS: usize = 32;
 
-/// A tree, and what was measured of it.
+/// A tree and its measurements.
 struct Grown {
     directories: usize,
     metrics: usize,
@@ -42,7 +42,7 @@ pub fn run(rounds: usize) {
             costs: Default::default(),
         }
     });
-    // Directories that were changed a moment ago are read again: let them settle.
+    // Directories that were just changed are read again, so wait.
     std::thread::sleep(Duration::from_secs(3));
     for round in 0..=rounds {
         for tree in &mut trees {
@@ -111,7 +111,7 @@ fn wide() {
     );
 }
 
-/// Reads the tree with many threads, as one alone may be slower than a kernel that lets go of what nobody used lately.
+/// Reads the tree with many threads: with one, the kernel may evict entries faster than they are read.
 fn warm(whisper: &Path) {
     let entries = std::fs::read_dir(whisper).expect("reading the tree");
     let hosts: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();

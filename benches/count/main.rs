@@ -1,13 +1,13 @@
-//! The count of a large tree beside what others need for it, and beside the bare system calls.
+//! Compares the count of a large tree with other programs and with the bare system calls.
 //!
 //!     cargo bench --bench count [-- ROUNDS [HOSTS]]        (default: 7 rounds, 4,000 hosts)
 //!     cargo bench --bench count -- growth [ROUNDS]         (three trees, to 1,000,000 directories)
 //!     cargo bench --bench count -- polite                  (the daemon counting from a cold disk, as root)
 //!
 //! Makes HOSTS × 25 checks × 10 empty metrics once under target/bench-count, or in the folder that BENCH_TREES names,
-//! then runs all rivals in turn, round by round, and prints medians and ratios. The count and its rivals run as
-//! processes whose start is included, the bare loops run in this one. As root it also compares the reads from the disk
-//! after dropping the page cache.
+//! then runs all programs in each round, and prints medians and ratios. The count and the other programs run as processes
+//! whose start is included; the bare loops run in this one. As root, it also compares the reads from the disk after
+//! dropping the page cache.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its table")]
 
@@ -191,7 +191,7 @@ fn print_reads(whisper: &Path, rivals: &[(&str, &dyn Fn() -> Option<Cost>)]) {
     }
 }
 
-/// plocate's updatedb on this tree alone, with a database of its own and nothing left out.
+/// plocate's updatedb on this tree alone, with its own database and no exclusions.
 fn updatedb(path: &str, database: &Path) -> Command {
     let mut command = Command::new("updatedb.plocate");
     command.args([

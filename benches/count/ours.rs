@@ -1,4 +1,4 @@
-//! The count as the daemon's worker does it: a process of its own that reads a snapshot and replaces it.
+//! The count as the worker does it: a process that reads a snapshot and replaces it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,12 +33,12 @@ impl Ours {
         self.state.path().join(name)
     }
 
-    /// Forgets the snapshot.
+    /// Removes the snapshot.
     pub fn forget(&self) {
         let _ = std::fs::remove_file(self.path("whisper.snapshot"));
     }
 
-    /// Counts in a process of its own, which must find `more` metrics than there were at first.
+    /// Counts in a new process, which must find `more` metrics than the first count.
     pub fn count(&self, more: usize) -> Cost {
         let program = std::env::current_exe().expect("this program");
         let mut command = Command::new(program);
@@ -64,7 +64,7 @@ impl Ours {
     }
 }
 
-/// Such a process.
+/// Runs such a process.
 pub fn main(mut arguments: impl Iterator<Item = String>) {
     let mut argument = || arguments.next().expect("an argument");
     let whisper_dir = argument();

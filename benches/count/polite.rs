@@ -1,5 +1,4 @@
-//! A count from a cold disk by the worker of a running daemon: does it keep to its share of the time, and do the disk
-//! samples come on time?
+//! A count from a cold disk by the worker of a running daemon: its CPU share, and the delay of the disk samples.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,16 +8,16 @@ use std::time::{Duration, Instant};
 use crate::daemon::{Daemon, MAX_COUNT};
 use crate::tree;
 
-/// Time between two looks at the worker.
+/// Time between two observations of the worker.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// What was seen of one count.
+/// Observations of one count.
 struct Seen {
     counted: String,
-    /// Looks at which the worker was running, or waiting for the disk.
+    /// Observations with the worker running or waiting for the disk.
     busy: u32,
     looks: u32,
-    /// When the disks were published.
+    /// Times at which the disk file was published.
     samples: Vec<Instant>,
 }
 
@@ -62,9 +61,9 @@ fn watch(daemon: &Daemon) -> Seen {
             samples.push(Instant::now());
         }
         if looks % 100 == 0
-            && let Some(busy_time) = daemon.said("; busy ")
+            && let Some(busy_time) = daemon.logged("; busy ")
         {
-            let counted = daemon.said(" hosts, ").unwrap_or_default();
+            let counted = daemon.logged(" hosts, ").unwrap_or_default();
             return Seen {
                 counted: format!("{counted}, {busy_time} of work"),
                 busy,
@@ -76,7 +75,7 @@ fn watch(daemon: &Daemon) -> Seen {
     panic!("no count within {MAX_COUNT:?}");
 }
 
-/// Whether the worker of the daemon runs, or waits for a disk.
+/// Returns whether the worker runs or waits for a disk.
 fn is_busy(daemon: &Daemon) -> bool {
     let workers = daemon.children();
     let stat = |pid: &str| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

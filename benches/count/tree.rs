@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Checks, each a directory of metrics, of a host.
 pub const CHECKS: usize = 25;
 
-/// How many directories a tree of `hosts` has, its top included.
+/// Returns the number of directories in a tree of `hosts`, including its root.
 pub fn directories(hosts: usize) -> usize {
     1 + hosts * (1 + CHECKS)
 }
@@ -53,7 +53,7 @@ pub fn change(whisper: &Path, directories: usize, add: bool) {
     }
 }
 
-/// Drops the page cache and returns the reads completed so far; `None` where that is not allowed.
+/// Drops the page cache and returns the reads completed so far; `None` if that is not allowed.
 pub fn cold_reads(whisper: &Path) -> Option<u64> {
     rustix::fs::sync();
     fs::write("/proc/sys/vm/drop_caches", "3").ok()?;

@@ -1,4 +1,4 @@
-"""Runs the daemon beside a real carbon-cache and compares what was published with what whisper holds."""
+"""Runs the daemon with a real carbon-cache, and compares the published values with those in whisper files."""
 
 import json
 import os
@@ -53,7 +53,7 @@ UTIL = "disks/{}/util_percent"
 
 
 def wait_for(what, condition, seconds=30):
-    """Waits until the condition holds, and returns what it came to."""
+    """Waits until the condition is true, and returns its result."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         result = condition()
@@ -70,7 +70,7 @@ def free_port():
 
 
 class Carbon:
-    """A carbon-cache of the test's own."""
+    """A carbon-cache for one test."""
 
     def __init__(self, root):
         self.root, self.line, self.query = root, free_port(), free_port()
@@ -97,7 +97,7 @@ class Carbon:
         self.process.wait()
 
     def points(self, metric):
-        """What whisper holds for a metric: values by their time."""
+        """The values of a metric in its whisper file, by time."""
         path = self.root / "storage/whisper/shinken/gatherer" / (metric + ".wsp")
         if not path.exists():
             return {}
@@ -106,7 +106,7 @@ class Carbon:
 
 
 class Machine(threading.Thread):
-    """Made-up /proc and /sys with two disks that are busy by changing shares of the time."""
+    """Fake /proc and /sys with two disks whose %util changes."""
 
     def __init__(self, root):
         super().__init__(daemon=True)
@@ -136,7 +136,7 @@ class Machine(threading.Thread):
 
 
 class Gatherer:
-    """The daemon, and every disks document that it published."""
+    """The daemon, and every disk document that it published."""
 
     def __init__(self, root, more):
         self.root, self.published, self.log = root, {}, root / "gatherer.log"
@@ -157,7 +157,7 @@ class Gatherer:
         return self.log.exists() and text in self.log.read_text()
 
     def more(self, count):
-        """Waits for so many more documents and returns their times."""
+        """Waits for more documents, and returns their times."""
         known = set(self.published)
         wait_for("new documents", lambda: len(set(self.published) - known) >= count)
         return sorted(set(self.published) - known)
@@ -172,7 +172,7 @@ class Gatherer:
 
 
 def arrived(carbon, gatherer, times):
-    """Waits until whisper holds, for these times, the very values that were published."""
+    """Waits until whisper has exactly the published values for these times."""
 
     def all_there():
         points = carbon.points(UTIL.format("sda"))
@@ -210,7 +210,7 @@ def values_of_a_stopped_carbon_arrive_later(carbon, gatherer):
     arrived(carbon, gatherer, missed)
     assert gatherer.logged("sending works again")
     refused = gatherer.log.read_text().count("Connection refused (os error 111)\n")
-    assert refused == 1, f"said {refused} times"
+    assert refused == 1, f"logged {refused} times"
 
 
 def a_slow_carbon_delays_no_sample(carbon, gatherer):
@@ -268,7 +268,7 @@ def it_is_off_by_default(root):
 
 
 def what_does_not_fit_is_dropped_and_counted(root):
-    """More disks than 64 KiB of lines hold for long, and a carbon that is not there."""
+    """So many disks that 64 KiB of lines are soon full, and no carbon."""
     names = [f"sd{n}" for n in range(150)]
     for name in names:
         (root / "sys/block" / name / "device").mkdir(parents=True)
@@ -298,7 +298,7 @@ def what_does_not_fit_is_dropped_and_counted(root):
         receiver.join()
         connection.close()
     assert int(gatherer.log.read_text().split("all is sent again, ")[1].split()[0]) > 0
-    # A stop may tear the last line, which carbon then ignores.
+    # At a stop, the last line may be partial. carbon ignores it.
     lines = [line.split(" ") for line in received.decode().split("\n")[:-1]]
     assert all(len(line) == 3 for line in lines), "a torn line"
     times = {int(at) for path, _value, at in lines if ".disks." in path}

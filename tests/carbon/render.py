@@ -1,4 +1,4 @@
-"""Draws docs/images/disks.png: the feed's figures, from the daemon through the real carbon-cache to graphite-web.
+"""Draws docs/images/disks.png: the values of the feed, from the daemon through the real carbon-cache to graphite-web.
 
     /usr/bin/python3 tests/carbon/render.py PROGRAM OUT.png SECONDS
 
@@ -27,7 +27,7 @@ ALLOWED_HOSTS = ["*"]
 
 
 class Load(feed.Machine):
-    """Two disks that are busy by slowly changing shares of the time."""
+    """Two disks whose %util changes slowly."""
 
     def run(self):
         busy = [0.0, 0.0]
@@ -71,7 +71,7 @@ def render(root, carbon, seconds):
     }
     answer = Client().get("/render/", query)
     assert answer.status_code == 200 and answer["Content-Type"] == "image/png", answer
-    # What the Grafana dashboard asks for is there as well, but for VMware's figures.
+    # All metrics of the Grafana dashboard exist, except those of VMware.
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
         for target in panel["targets"]:
             query = {"target": target["target"].replace("$prefix", "shinken.gatherer"), "from": "-1h", "format": "json"}

@@ -1,4 +1,4 @@
-"""Runs Nagios and Icinga 2 on the example definitions and compares their status files with what each check must say."""
+"""Runs Nagios and Icinga 2 on the example definitions and compares their status files with the expected answers."""
 
 import json
 import os
@@ -42,7 +42,7 @@ host_inter_check_delay_method=n
 enable_notifications=0
 check_for_updates=0
 """
-# Nagios' own templates bring the commands' and the contacts' definitions along.
+# The templates of Nagios include the commands and contacts.
 NAGIOS_HOST = """define host {
     use generic-host
     host_name localhost
@@ -73,7 +73,7 @@ object Host "localhost" {
 include "%(root)s/shinken-gatherer.conf"
 """
 CHECKS = ("graphite", "disks", "vmware")
-# What the services are called in the two examples.
+# Names of the services in the two examples.
 SERVICES = {
     "Graphite metrics": "graphite",
     "Graphite writer disks": "disks",
@@ -100,7 +100,7 @@ def ready(total):
     return {"interval_seconds": 10, "window_seconds": 60.0, "is_vmware": True} | figures
 
 
-# For each scenario and check: the document (None: no file), the state, how the text begins, how the perfdata begins.
+# For each scenario and check: the document (None: no file), the state, the beginning of the text and of the perfdata.
 SCENARIOS = {
     "all well": {
         "graphite": (count(1000000), 0, "GRAPHITE OK: 1000000 metrics, 4000 hosts, counted ", "metrics=1000000;1500000;2000000;0 hosts=4000;;;0 age="),
@@ -233,7 +233,7 @@ def icinga(root, scene):
         try:
             found = wait_for("Icinga to run the checks", lambda: all_checked(root / "icinga.dat"))
             compare(scene, found)
-            # Icinga sends the perfdata on only as its own parser understood it.
+            # Icinga forwards only perfdata that its parser accepted.
             for check, (_document, _state, _text, perfdata) in scene.items():
                 if perfdata:
                     label, value = perfdata.split(";")[0].rstrip("%").split("=")
@@ -248,7 +248,7 @@ def icinga(root, scene):
 
 
 def strict_parser(root, scene):
-    """Monitoring::Plugin::Performance dies on perfdata that is not to the letter, but knows no ranges with an @."""
+    """Monitoring::Plugin::Performance dies on invalid perfdata, but does not support ranges with an @."""
     installed = set_scene(root, scene)
     parse = "use Monitoring::Plugin::Performance use_die => 1; my @p = Monitoring::Plugin::Performance->parse_perfstring($ARGV[0]);"
     parse += 'print join(" ", map { $_->perfoutput } @p);'

@@ -4,6 +4,7 @@
 mod cases;
 #[path = "../common/mod.rs"]
 mod common;
+mod documented;
 mod files;
 mod owner;
 mod reload;
