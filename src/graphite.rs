@@ -4,6 +4,7 @@
 //! what this one finds, `exclude` decides what is not counted, `pace` keeps the count to its share of the time.
 
 mod directory;
+mod open_dir;
 mod pace;
 mod snapshot;
 mod walk;

@@ -230,6 +230,35 @@ fn count_without_state_folder_reads_everything() {
 }
 
 #[test]
+fn dangling_link_as_whisper_dir_is_logged_with_its_target() {
+    let place = Place::in_memory();
+    let link = std::os::unix::fs::symlink::<std::path::PathBuf, _>;
+    link(place.path("hidden"), place.path("link")).unwrap();
+    let config = fs::read_to_string(place.path("gatherer.toml")).unwrap();
+    for (whisper_dir, through) in [("link", "a link"), ("link/whisper", "below {link}, a link")] {
+        let configured = format!("whisper_dir = {:?}", place.path(whisper_dir));
+        let text = config.replace(&format!("whisper_dir = {:?}", place.path("whisper")), &configured);
+        assert!(text.contains(&configured), "{text}");
+        fs::write(place.path("gatherer.toml"), text).unwrap();
+        let daemon = Daemon::start(&place);
+        let through = through.replace("{link}", &format!("{:?}", place.path("link")));
+        place.wait_for_log(&format!(
+            "WARN graphite: counting {0:?}: opening the whisper directory {0:?}, {through} to {1:?}: No such file or \
+             directory (os error 2); if it exists, the sandbox of the service hides it, see \"Paths of your own\" in \
+             README.md\n",
+            place.path(whisper_dir),
+            place.path("hidden")
+        ));
+        daemon.stop();
+    }
+    assert!(
+        fs::read_to_string("README.md")
+            .unwrap()
+            .contains("# Paths of your own\n")
+    );
+}
+
+#[test]
 fn output_that_is_another_output_through_links_is_not_written() {
     let place = Place::in_memory();
     place.metrics(["h/a.wsp"]);

@@ -8,11 +8,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, statat};
 use rustix::io::Errno;
 
 use super::directory::{Buffer, Entries, Names};
+use super::open_dir::{READ_FLAGS, open_root};
 use super::pace::Pace;
 use super::snapshot::{Join, Record, Stamp, State};
 use super::{CountSettings, Totals};
@@ -23,11 +24,6 @@ use crate::exclude::Exclude;
 const MAX_DEPTH: usize = 2047;
 /// Unreadable directories that are reported by path; the others are only counted.
 const MAX_REPORTED: usize = 20;
-const READ_FLAGS: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::NONBLOCK);
 /// Enough to look up names below a directory and to read its stamp, even if it cannot be listed.
 const PATH_FLAGS: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
@@ -115,11 +111,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         join: Join,
         pace: &'a mut Pace<'b>,
     ) -> Result<Self> {
-        let flags = READ_FLAGS.difference(OFlags::NOFOLLOW);
-        let opened = openat(CWD, &settings.whisper_dir, flags, Mode::empty());
-        let (fd, root) = opened
-            .and_then(|fd| fstat(&fd).map(|stat| (fd, stat)))
-            .with_context(|| format!("opening the whisper directory {:?}", settings.whisper_dir))?;
+        let (fd, root) = open_root(&settings.whisper_dir)?;
         let settling_ns = i64::try_from(settings.settling_time.as_nanos()).unwrap_or(i64::MAX);
         let mut walk = Self {
             settings,
