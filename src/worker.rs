@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::{set_name, set_no_new_privs};
@@ -130,6 +130,9 @@ fn find_tree(request: &Request) -> Tree {
     let WhisperPaths { whisper_dir, output } = WhisperPaths::choose(&configured);
     Tree {
         devices: devices_under(&request.proc, &request.sys, &whisper_dir),
+        is_read_only: statvfs(&whisper_dir)
+            .ok()
+            .map(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY)),
         whisper_dir,
         output,
     }

@@ -259,6 +259,65 @@ fn dangling_link_as_whisper_dir_is_logged_with_its_target() {
 }
 
 #[test]
+fn tree_that_is_no_longer_read_only_is_one_warning() {
+    let name = "tree_that_is_no_longer_read_only_is_one_warning";
+    // Makes the tree read-only for one process, as the service's sandbox does.
+    let sandbox = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
+    let works = Command::new("unshare").args(["-m", "true"]).status();
+    if !can_be_others() || !works.is_ok_and(|status| status.success()) {
+        return skip(name, "mount namespaces cannot be made here");
+    }
+    let warning = "/whisper\" is no longer read-only; if it was replaced or mounted over, restart";
+    for is_mounted_over in [false, true] {
+        let place = Place::in_memory();
+        place.metrics(["h/a.wsp"]);
+        place.configure("interval = \"20ms\"");
+        let mut command = Command::new("unshare");
+        command
+            .args(["-m", "sh", "-c", sandbox, "sh"])
+            .arg(place.path("whisper"));
+        command
+            .arg(env!("CARGO_BIN_EXE_shinken-gatherer"))
+            .arg("--config");
+        let daemon = Daemon::spawn(command.arg(place.path("gatherer.toml")).arg("run"), None);
+        wait_for("the count", || place.count());
+        assert_eq!(lines(&place, "no longer read-only"), 0, "{}", place.log());
+        if is_mounted_over {
+            let mut mount = Command::new("nsenter");
+            mount.args([
+                "-m",
+                "-t",
+                &daemon.child.id().to_string(),
+                "mount",
+                "-t",
+                "tmpfs",
+                "none",
+            ]);
+            assert!(mount.arg(place.path("whisper")).status().unwrap().success());
+        } else {
+            fs::rename(place.path("whisper"), place.path("whisper.old")).unwrap();
+            fs::create_dir(place.path("whisper")).unwrap();
+        }
+        place.wait_for_log(warning);
+        wait_for("the new tree's count", || {
+            place.count().filter(|count| count["hosts"] == 0)
+        });
+        let counts = lines(&place, " 0 hosts, ");
+        wait_for("more counts", || {
+            (lines(&place, " 0 hosts, ") > counts + 3).then_some(())
+        });
+        assert_eq!(lines(&place, "no longer read-only"), 1, "{}", place.log());
+        daemon.stop();
+    }
+    let place = Place::in_memory();
+    place.configure("interval = \"20ms\"");
+    let daemon = Daemon::start(&place);
+    wait_for("some counts", || (lines(&place, " 0 hosts, ") > 3).then_some(()));
+    daemon.stop();
+    assert_eq!(lines(&place, "no longer read-only"), 0, "{}", place.log());
+}
+
+#[test]
 fn output_that_is_another_output_through_links_is_not_written() {
     let place = Place::in_memory();
     place.metrics(["h/a.wsp"]);

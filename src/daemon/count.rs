@@ -1,6 +1,7 @@
 //! The daemon's end of the count worker: when one starts, what it reported, and how it ended. Never blocks.
 
 mod clock;
+mod protection;
 mod result;
 mod running;
 
@@ -20,6 +21,7 @@ use crate::logging::Log;
 use crate::report::GraphiteReport;
 use crate::worker::protocol::{Report, Request};
 use clock::WallClock;
+use protection::Protection;
 use result::ResultLog;
 use running::Running;
 
@@ -47,6 +49,7 @@ pub struct CountTask {
     deaths: u32,
     /// The directory that was logged as the one that is counted.
     whisper_dir: Option<PathBuf>,
+    protection: Protection,
     devices: Vec<Device>,
     counting: Health,
     publishing: Health,
@@ -83,6 +86,7 @@ impl CountTask {
             clock_set_back: false,
             deaths: 0,
             whisper_dir: None,
+            protection: Protection::default(),
             devices: Vec::new(),
             counting: Health::default(),
             publishing: Health::default(),
@@ -235,8 +239,10 @@ impl CountTask {
                         escape::display_path(&tree.output),
                     );
                     log.info(COLLECTOR, format_args!("counting {from}, publishing {to}"), &[]);
-                    self.whisper_dir = Some(tree.whisper_dir);
+                    self.whisper_dir = Some(tree.whisper_dir.clone());
+                    self.protection = Protection::default();
                 }
+                self.protection.check(&tree, log);
                 self.devices = tree.devices;
                 running.output = tree.output;
                 if !self.request.counts {

@@ -130,4 +130,6 @@ pub struct Tree {
     pub output: PathBuf,
     /// The devices of its file system. Empty if they are unknown or if there is no such directory.
     pub devices: Vec<Device>,
+    /// Whether it is mounted read-only, as in the service's sandbox. `None` if there is no such directory.
+    pub is_read_only: Option<bool>,
 }
