@@ -148,7 +148,13 @@ fn count_tree(request: &Request, whisper_dir: &Path, snapshot: Option<&Path>) ->
         report(&Report::Progress)
     };
     let settings = request.settings_for(whisper_dir);
-    count(&settings, snapshot, request.use_snapshot, &mut progress)
+    count(
+        &settings,
+        snapshot,
+        request.use_snapshot,
+        SystemTime::now(),
+        &mut progress,
+    )
 }
 
 /// Fails if the output is one of the other files that are written, by whatever links and mounts.

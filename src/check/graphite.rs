@@ -90,7 +90,7 @@ fn count(config: &GraphiteConfig, whisper_dir: &Path, timeout: Duration) -> Resu
         ..CountSettings::new(config, whisper_dir)
     };
     let started = Instant::now();
-    let count = graphite::count(&settings, None, false, &mut |_| {
+    let count = graphite::count(&settings, None, false, SystemTime::now(), &mut |_| {
         ensure!(
             started.elapsed() < timeout,
             "timed out after {}",

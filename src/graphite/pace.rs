@@ -1,4 +1,4 @@
-//! Pauses, so that a count works at most its share of the time.
+//! Pauses, so that a count works at most its share of the time. The only clock of a count.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ pub type Progress<'a> = dyn FnMut(&Totals) -> Result<()> + 'a;
 /// The pace of one count.
 pub struct Pace<'a> {
     max_busy_percent: u32,
+    started: Instant,
     slice_started: Instant,
     steps: u32,
     busy: Duration,
@@ -29,9 +30,11 @@ pub struct Pace<'a> {
 impl<'a> Pace<'a> {
     /// Starts to work. `max_busy_percent` is from 1 to 100, which means no pauses.
     pub fn new(max_busy_percent: u32, progress: &'a mut Progress<'a>) -> Self {
+        let now = Instant::now();
         Self {
             max_busy_percent: max_busy_percent.clamp(1, 100),
-            slice_started: Instant::now(),
+            started: now,
+            slice_started: now,
             steps: 0,
             busy: Duration::ZERO,
             progress,
@@ -52,6 +55,11 @@ impl<'a> Pace<'a> {
             self.slice_started = Instant::now();
         }
         Ok(())
+    }
+
+    /// Time since the start, pauses included.
+    pub fn duration(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Time spent working up to now.
