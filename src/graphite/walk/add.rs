@@ -41,7 +41,7 @@ impl Walk<'_, '_> {
         stamp: Stamp,
         parent_path_bytes: usize,
     ) -> Result<()> {
-        let exclude = Some(self.exclude).filter(|exclude| exclude.concerns(self.levels.is_empty()));
+        let exclude = Some(self.exclude).filter(|exclude| exclude.may_match(self.levels.is_empty()));
         let step = &mut || self.pace.step(&self.totals);
         let entries = match Entries::read(fd.as_fd(), exclude, &self.path, &mut self.buffer, step)? {
             Ok(entries) => entries,
