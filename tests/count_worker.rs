@@ -324,7 +324,7 @@ fn output_that_is_another_output_through_links_is_not_written() {
     std::os::unix::fs::symlink(place.path(""), place.path("link")).unwrap();
     place.configure(&format!("output = {:?}", place.path("link/disks.tmp")));
     let daemon = Daemon::start(&place);
-    place.wait_for_log("is both disks.output and graphite.output, through links");
+    place.wait_for_log("graphite.output and disks.output are the same file, through links: ");
     wait_for("the disks", || place.disks());
     daemon.stop();
     assert_eq!(lines(&place, " hosts, "), 0, "{}", place.log());
