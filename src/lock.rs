@@ -6,6 +6,8 @@
 //!
 //! A user who can open the file can lock it and so block the daemon: it is mode 0600.
 
+mod holder;
+
 use std::fmt::{self, Display};
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io::{ErrorKind, Read};
@@ -15,7 +17,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
-use rustix::fs::{FlockOperation, flock, major, minor};
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -23,12 +25,11 @@ use crate::config::Config;
 use crate::open;
 use crate::publish;
 use crate::trusted_users::TrustedUsers;
+pub use holder::holder;
 
 /// The lock's folder in `host.run`, which the service manager or the init script creates for the service's user.
 const FOLDER: &str = "shinken-gatherer";
 const FILE: &str = "lock";
-/// The kernel's list of locks: always of this machine, which `host.proc` may not be.
-const PROC_LOCKS: &str = "/proc/locks";
 /// Longest text of a lock file that is read, in bytes: two paths and their escapes.
 const MAX_TEXT_BYTES: u64 = 64 * 1024;
 /// Longest wait for `once --write` or `clean-up` to release the lock, and how often it is tried.
@@ -222,47 +223,4 @@ fn was_killed(file: &File) -> bool {
     let pid = pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
     // The kernel does not list a lock whose process is gone.
     pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH))
-}
-
-/// Returns the pid of the process that holds an exclusive flock on a file or folder.
-pub fn holder(lock_file: &Metadata) -> Option<u32> {
-    let device = lock_file.dev();
-    let (major, minor) = (major(device), minor(device));
-    let identity = format!("{major:02x}:{minor:02x}:{}", lock_file.ino());
-    exclusive_holder(&fs::read_to_string(PROC_LOCKS).ok()?, &identity)
-}
-
-/// Returns the pid that holds an exclusive flock, in the text of /proc/locks. `identity` is MAJOR:MINOR:INODE,
-/// the first two hexadecimal. A line that begins with "->" after its number is of a process that waits.
-fn exclusive_holder(proc_locks: &str, identity: &str) -> Option<u32> {
-    proc_locks.lines().find_map(|line| {
-        let fields: Vec<_> = line.split_ascii_whitespace().collect();
-        match fields[..] {
-            [_, "FLOCK", _, "WRITE", pid, file, ..] if file == identity => pid.parse().ok(),
-            _ => None,
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::exclusive_holder;
-
-    const PROC_LOCKS: &str = "\
-        1: POSIX  ADVISORY  WRITE 11 00:19:567 0 EOF\n\
-        2: FLOCK  ADVISORY  READ 12 00:19:567 0 EOF\n\
-        3: FLOCK  ADVISORY  WRITE 13 08:01:567 0 EOF\n\
-        4: FLOCK  ADVISORY  WRITE 14 00:19:568 0 EOF\n\
-        4: -> FLOCK  ADVISORY  WRITE 15 00:19:567 0 EOF\n\
-        5: OFDLCK ADVISORY  WRITE -1 00:19:567 0 EOF\n";
-
-    #[test]
-    fn proc_locks_names_the_exclusive_holder_of_this_file() {
-        assert_eq!(exclusive_holder(PROC_LOCKS, "00:19:567"), None);
-        let held = format!("{PROC_LOCKS}6: FLOCK  ADVISORY  WRITE 4711 00:19:567 0 EOF\n");
-        assert_eq!(exclusive_holder(&held, "00:19:567"), Some(4711));
-        assert_eq!(exclusive_holder(&held, "08:01:567"), Some(13));
-        assert_eq!(exclusive_holder("", "00:19:567"), None);
-        assert_eq!(exclusive_holder("1: FLOCK\nnonsense\n", "00:19:567"), None);
-    }
 }
