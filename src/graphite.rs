@@ -36,9 +36,9 @@ pub struct CountSettings {
     pub whisper_dir: PathBuf,
     /// Depth below it at which directories are hosts, 1 or more.
     pub host_depth: u32,
-    /// Gitignore patterns, relative to it, of what is not counted.
+    /// Gitignore patterns of entries to skip, relative to it.
     pub exclude: Vec<String>,
-    /// Largest share of the time that the count works, from 1 to 100 (no pauses).
+    /// Largest share of the time that the count works, from 1 to 100 percent.
     pub max_busy_percent: u32,
     /// Every directory is read at least this often.
     pub full_scan_interval: Duration,
@@ -73,7 +73,7 @@ pub struct Totals {
     pub directories: u64,
     /// Those of them whose entries were read.
     pub directories_read: u64,
-    /// Metrics and directories found to differ though the stamp of their directory is unchanged.
+    /// Metrics and directories that differ although the stamp of their directory is unchanged.
     pub differences: u64,
 }
 
@@ -84,7 +84,7 @@ pub enum FullScan {
     Requested,
     /// There is no snapshot yet.
     NoSnapshot,
-    /// There is one that cannot be used; a message gives the reason.
+    /// The snapshot cannot be used; a message gives the reason.
     UnusableSnapshot,
     /// The last full scan was `full_scan_interval` ago.
     Interval,

@@ -9,9 +9,9 @@ use super::Totals;
 
 /// A pause follows after this much work.
 const SLICE: Duration = Duration::from_millis(15);
-/// A clock read takes as long as a part of a step.
+/// A clock read costs a part of a step.
 const STEPS_PER_CLOCK_READ: u32 = 16;
-/// A slice that was stopped or hung in a system call is taken to have worked at most this long.
+/// Longest work that is assumed of a slice, which may have been stopped or hung in a system call.
 const MAX_CHARGED: Duration = Duration::from_secs(1);
 
 /// Receives the totals every 15 ms of work. An error ends the count.
@@ -57,12 +57,12 @@ impl<'a> Pace<'a> {
         Ok(())
     }
 
-    /// Time since the start, pauses included.
+    /// Returns the time since the start, pauses included.
     pub fn duration(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// Time spent working up to now.
+    /// Returns the time spent working up to now.
     pub fn busy(&self) -> Duration {
         self.busy + self.slice_started.elapsed()
     }

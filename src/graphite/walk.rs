@@ -23,7 +23,7 @@ const MAX_DEPTH: usize = 2047;
 /// An open directory on the path from the whisper directory to the one that is visited.
 struct Level {
     fd: OwnedFd,
-    /// The subdirectories that were read; `None` if the directory is unchanged and they are in the snapshot.
+    /// The subdirectories that were read; `None` if the directory is unchanged: they are in the snapshot.
     names: Option<Names>,
     /// Whether the old snapshot has the directory.
     is_known: bool,
@@ -119,8 +119,8 @@ impl<'a, 'b> Walk<'a, 'b> {
         Ok(())
     }
 
-    /// Moves on to the next subdirectory of the deepest open directory. Returns what is known of it; `None` after the
-    /// last one.
+    /// Moves on to the next subdirectory of the deepest open directory. Returns its old record, if it has one; `None` after
+    /// the last subdirectory.
     fn next_child(&mut self) -> Result<Option<Option<Record>>> {
         let depth = self.depth();
         let Some(level) = self.levels.last_mut() else {
@@ -148,7 +148,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         Ok(Some(known))
     }
 
-    /// Goes back up from a directory whose subdirectories were all visited.
+    /// Leaves a directory whose subdirectories were all visited.
     fn leave(&mut self) -> Result<()> {
         let Some(level) = self.levels.pop() else {
             return Ok(());
@@ -160,7 +160,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         Ok(())
     }
 
-    /// Drops all that is known below the directory that was visited last.
+    /// Drops the old records below the directory that was visited last.
     fn remove_below(&mut self, is_promised: bool) -> Result<()> {
         let removed = self.join.remove_below(self.depth())?;
         if is_promised {
@@ -182,7 +182,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         self.totals.directories += 1;
         self.totals.hosts += u64::from(depth == self.settings.host_depth as usize);
         if let (DirState::Unchanged(None), Some(known)) = (&state, &known) {
-            // Nearly all directories, and their paths are not needed.
+            // Nearly all directories: their paths are not needed.
             self.keep(known, None, 0);
             return Ok(());
         }
@@ -213,7 +213,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             .check_directory(parent.fd.as_fd(), parent.device, name, known, has_children)
     }
 
-    /// The depth of the visited directory: that of the whisper directory is 0.
+    /// Returns the depth of the visited directory; that of the whisper directory is 0.
     fn depth(&self) -> u16 {
         // At most MAX_DEPTH levels are open.
         self.levels.len() as u16
