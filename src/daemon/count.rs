@@ -242,7 +242,9 @@ impl CountTask {
                     self.whisper_dir = Some(tree.whisper_dir.clone());
                     self.protection = Protection::default();
                 }
-                self.protection.check(&tree, log);
+                if self.request.counts {
+                    self.protection.check(&tree, log);
+                }
                 self.devices = tree.devices;
                 running.output = tree.output;
                 if !self.request.counts {
