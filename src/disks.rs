@@ -1,7 +1,7 @@
-//! How busy each physical disk is, from samples of /proc/diskstats.
+//! The activity of each physical disk, from samples of /proc/diskstats.
 //!
-//! `diskstats` parses the kernel's file, `physical` says which lines are physical disks, `history` keeps the samples
-//! of each over the window, `rates` is iostat's arithmetic, `backing` finds the disks under the whisper tree, `mounts` those
+//! `diskstats` parses the kernel's file, `physical` finds the physical disks in it, `history` keeps the samples of each
+//! over the window, `rates` computes iostat's values. `backing` finds the disks that hold the whisper tree, `mounts` those
 //! of btrfs.
 
 pub mod backing;
@@ -33,10 +33,10 @@ pub use report::{DiskReport, DisksReport};
 
 /// Largest /proc/diskstats that is read: some ten thousand lines. A real one has some dozens.
 const MAX_BYTES: u64 = 4 << 20;
-/// Most malformed lines that are kept: what is noise from one end to the other is not worth its own size many times.
-const MAX_LEFT_OUT: usize = 64;
+/// Malformed lines that are kept: a file of invalid input must not take many times its size.
+const MAX_MALFORMED: usize = 64;
 
-/// The collector of disk activity: where to look, and the samples of the window.
+/// The collector of disk activity, with the samples of the window.
 #[derive(Debug)]
 pub struct Disks {
     host: HostConfig,
@@ -46,19 +46,19 @@ pub struct Disks {
     histories: BTreeMap<String, History>,
 }
 
-/// What one sample gives.
+/// The result of a sample.
 #[derive(Debug)]
 pub struct Sample {
-    /// The document to publish; none at the first sample, which has nothing to compare with.
+    /// The document to publish; `None` at the first sample.
     pub report: Option<DisksReport>,
-    /// Disks whose window began anew: replaced, or their counters went back.
+    /// Disks that were replaced or whose counters were reset: their windows restarted.
     pub restarted: Vec<String>,
-    /// The first malformed lines of the file; the devices they are about are left out.
+    /// The first malformed lines of the file, whose devices are skipped.
     pub left_out: Vec<Malformed>,
 }
 
 impl Disks {
-    /// A collector without samples.
+    /// Creates a collector without samples.
     pub fn new(config: &DisksConfig, host: &HostConfig) -> Self {
         Self {
             host: host.clone(),
@@ -69,22 +69,21 @@ impl Disks {
         }
     }
 
-    /// Sets the devices of the whisper tree's file system; empty if they are unknown. Which disks are under it is looked
-    /// up at each sample.
+    /// Sets the devices of the whisper tree's file system; empty if they are unknown. Each sample finds their disks.
     pub fn set_whisper_devices(&mut self, devices: Vec<Device>) {
         self.whisper_devices = devices;
     }
 
-    /// The physical disks that the last sample saw.
+    /// Returns the physical disks of the last sample.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.histories.keys().map(String::as_str)
     }
 
-    /// Takes a sample, at `now` on the monotonic clock. Fails where /proc/diskstats can't be read.
+    /// Takes a sample. Fails if /proc/diskstats or /sys/block cannot be read.
     pub fn sample(&mut self, now: Moment) -> Result<Sample> {
         let path = self.host.proc.join("diskstats");
         let text = kernel::read(&path, MAX_BYTES).with_context(|| format!("reading {path:?}"))?;
-        // Without sysfs no device would pass for a physical one: that is not known, and not "no disks".
+        // Without sysfs, every device would look virtual: the result would be "no disks".
         let block = self.host.sys.join("block");
         std::fs::read_dir(&block).with_context(|| format!("reading {block:?}"))?;
         let mut left_out = Vec::new();
@@ -98,7 +97,7 @@ impl Disks {
     }
 
     fn remember(&mut self, now: Instant, seen: BTreeMap<String, Members>) -> Vec<String> {
-        // Half an interval more than the window, so that a sample that came a little late still closes it.
+        // Half an interval more than the window, for a sample that is a little late.
         let limit = self.window + self.interval / 2;
         let mut restarted = Vec::new();
         self.histories.retain(|name, _| seen.contains_key(name));
@@ -124,7 +123,7 @@ impl Disks {
             .filter_map(|(name, history)| Some((name, history.window()?)))
             .collect();
         let longest = windows.iter().map(|(_, (window, _))| *window).max();
-        // A machine without any physical disk has an empty document, not none.
+        // A machine without physical disks has an empty document.
         let longest = match longest {
             Some(longest) => longest,
             None if self.histories.is_empty() => Duration::ZERO,
@@ -157,7 +156,7 @@ impl Disks {
     }
 }
 
-/// The physical disks in the text of /proc/diskstats, each with the counters that stand for it.
+/// Returns the physical disks in the text of /proc/diskstats, each with the counters to use.
 fn physical_disks(text: &[u8], sys: &Path, left_out: &mut Vec<Malformed>) -> BTreeMap<String, Members> {
     let mut disks: BTreeMap<String, Members> = BTreeMap::new();
     let mut paths: BTreeMap<String, Members> = BTreeMap::new();
@@ -165,7 +164,7 @@ fn physical_disks(text: &[u8], sys: &Path, left_out: &mut Vec<Malformed>) -> BTr
         let line = match line {
             Ok(line) => line,
             Err(malformed) => {
-                if left_out.len() < MAX_LEFT_OUT {
+                if left_out.len() < MAX_MALFORMED {
                     left_out.push(malformed);
                 }
                 continue;
@@ -177,13 +176,13 @@ fn physical_disks(text: &[u8], sys: &Path, left_out: &mut Vec<Malformed>) -> BTr
             Kind::PathOf(head) => (paths.entry(head), None),
         };
         let members = of.or_default();
-        // A device that appears while the file is read can push another one's line behind the place that is read next.
+        // A device that appears while the file is read can make the kernel print another line twice.
         if members.iter().all(|(name, _, _)| name != line.name) {
             members.push((line.name.to_string(), sequence, line.counters));
         }
     }
     for (head, mut members) in paths {
-        // Older kernels count nothing on the head of an NVMe multipath device, only on its paths.
+        // Older kernels count only on the paths of an NVMe multipath device, not on its head.
         if let Some(disk) = disks.get_mut(&head)
             && disk
                 .iter()

@@ -1,4 +1,4 @@
-//! What is left out of the count: gitignore patterns, relative to the whisper directory.
+//! The entries that the count skips: gitignore patterns, relative to the whisper directory.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -7,58 +7,58 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-/// Compiled patterns. As with git, nothing below an excluded directory can be brought back by a `!` pattern.
+/// Compiled patterns. As with git, a `!` pattern cannot include anything below an excluded directory.
 #[derive(Debug)]
 pub struct Exclude {
     matcher: Gitignore,
-    /// Whether a pattern can match a file; `dir/` patterns can't, and then no file name needs matching.
-    takes_files: bool,
-    /// Whether all patterns are of the kind `/name`, which nothing below the whisper directory's own entries matches.
+    /// Whether a pattern can match a file: `directory/` cannot.
+    may_match_files: bool,
+    /// Whether all patterns are of the kind `/name`, which only direct entries of the whisper directory match.
     only_at_top: bool,
 }
 
 impl Exclude {
-    /// Compiles `patterns`; fails at the first that is not a valid gitignore pattern.
+    /// Compiles `patterns`. Fails at the first one that is not a valid gitignore pattern.
     pub fn new(patterns: &[String]) -> Result<Self> {
         let mut builder = GitignoreBuilder::new("");
         for pattern in patterns {
             builder
                 .add_line(None, &escape_braces(pattern))
-                .with_context(|| format!("{pattern:?} is not a gitignore pattern"))?;
+                .with_context(|| format!("invalid gitignore pattern {pattern:?}"))?;
         }
-        let matcher = builder.build().context("compiling the patterns")?;
-        let takes_files = patterns.iter().any(|pattern| !pattern.trim_end().ends_with('/'));
+        let matcher = builder.build().context("compiling the exclude patterns")?;
+        let may_match_files = patterns.iter().any(|pattern| !pattern.trim_end().ends_with('/'));
         let only_at_top = patterns.iter().all(|pattern| is_name_at_top(pattern));
         Ok(Self {
             matcher,
-            takes_files,
+            may_match_files,
             only_at_top,
         })
     }
 
-    /// Whether the directory at `path`, relative to the whisper directory, is left out with all below it.
-    pub fn takes_directory(&self, path: &[u8]) -> bool {
+    /// Returns whether the directory at `path`, relative to the whisper directory, is excluded with all below it.
+    pub fn excludes_directory(&self, path: &[u8]) -> bool {
         self.matcher.matched(as_path(path), true).is_ignore()
     }
 
-    /// Whether the file at `path`, relative to the whisper directory, is left out.
-    pub fn takes_file(&self, path: &[u8]) -> bool {
-        self.takes_files && self.matcher.matched(as_path(path), false).is_ignore()
+    /// Returns whether the file at `path`, relative to the whisper directory, is excluded.
+    pub fn excludes_file(&self, path: &[u8]) -> bool {
+        self.may_match_files && self.matcher.matched(as_path(path), false).is_ignore()
     }
 
-    /// Whether entries of a directory can be left out, the whisper directory itself (`at_top`) or one below it. If
-    /// not, their paths need not be put together.
-    pub fn concerns(&self, at_top: bool) -> bool {
+    /// Returns whether entries of the whisper directory (`at_top`) or of those below it can be excluded. If not, their
+    /// paths are not needed.
+    pub fn may_match(&self, at_top: bool) -> bool {
         !self.matcher.is_empty() && (at_top || !self.only_at_top)
     }
 
-    /// Whether files can be left out, so that their paths must be put together.
-    pub fn takes_files(&self) -> bool {
-        self.takes_files
+    /// Returns whether files can be excluded, so that their paths are needed.
+    pub fn may_match_files(&self) -> bool {
+        self.may_match_files
     }
 }
 
-/// Whether a pattern is one plain name, anchored to the whisper directory.
+/// Returns whether a pattern is one name without wildcards, anchored to the whisper directory.
 fn is_name_at_top(pattern: &str) -> bool {
     let name = pattern
         .strip_prefix('/')
@@ -118,32 +118,32 @@ mod tests {
     #[test]
     fn patterns_are_relative_to_the_whisper_directory() {
         let anchored = exclude(&["/lost+found/"]);
-        assert!(anchored.takes_directory(b"lost+found"));
-        assert!(!anchored.takes_directory(b"host/lost+found"));
-        assert!(!anchored.takes_file(b"lost+found"));
+        assert!(anchored.excludes_directory(b"lost+found"));
+        assert!(!anchored.excludes_directory(b"host/lost+found"));
+        assert!(!anchored.excludes_file(b"lost+found"));
         let anywhere = exclude(&["tmp*", "!tmp-kept"]);
-        assert!(anywhere.takes_directory(b"host/tmp1"));
-        assert!(!anywhere.takes_directory(b"host/tmp-kept"));
-        assert!(exclude(&["carbon/agents"]).takes_directory(b"carbon/agents"));
-        assert!(!exclude(&["carbon/agents"]).takes_directory(b"host/carbon/agents"));
+        assert!(anywhere.excludes_directory(b"host/tmp1"));
+        assert!(!anywhere.excludes_directory(b"host/tmp-kept"));
+        assert!(exclude(&["carbon/agents"]).excludes_directory(b"carbon/agents"));
+        assert!(!exclude(&["carbon/agents"]).excludes_directory(b"host/carbon/agents"));
     }
 
     #[test]
-    fn only_plain_names_at_the_top_spare_looking_below() {
-        assert!(!exclude(&[]).concerns(true));
-        assert!(exclude(&["/lost+found/"]).concerns(true));
-        assert!(!exclude(&["/lost+found/", "/a"]).concerns(false));
+    fn anchored_names_match_only_at_the_top() {
+        assert!(!exclude(&[]).may_match(true));
+        assert!(exclude(&["/lost+found/"]).may_match(true));
+        assert!(!exclude(&["/lost+found/", "/a"]).may_match(false));
         for pattern in ["a", "a/", "/a/b", "/a/*", "/**", "/[!b]", "!/a", "/a\\/b"] {
-            assert!(exclude(&["/lost+found/", pattern]).concerns(false), "{pattern}");
+            assert!(exclude(&["/lost+found/", pattern]).may_match(false), "{pattern}");
         }
     }
 
     #[test]
-    fn files_and_names_that_are_not_utf8_match_too() {
+    fn files_and_names_that_are_not_utf8_match() {
         let files = exclude(&["*.old.wsp"]);
-        assert!(files.takes_file(b"host/x.old.wsp"));
-        assert!(files.takes_file(b"host/\xff.old.wsp"));
-        assert!(!files.takes_file(b"host/x.wsp"));
+        assert!(files.excludes_file(b"host/x.old.wsp"));
+        assert!(files.excludes_file(b"host/\xff.old.wsp"));
+        assert!(!files.excludes_file(b"host/x.wsp"));
     }
 
     #[test]
@@ -161,13 +161,13 @@ mod tests {
             ("{a[}", "{a[}", "a["),
         ] {
             let exclude = exclude(&[pattern]);
-            assert!(exclude.takes_file(matching.as_bytes()), "{pattern} {matching}");
-            assert!(!exclude.takes_file(other.as_bytes()), "{pattern} {other}");
+            assert!(exclude.excludes_file(matching.as_bytes()), "{pattern} {matching}");
+            assert!(!exclude.excludes_file(other.as_bytes()), "{pattern} {other}");
         }
     }
 
     #[test]
-    fn invalid_pattern_is_rejected_by_name() {
+    fn invalid_pattern_is_named_in_the_error() {
         let rejected = Exclude::new(&["[b-a]".into()]).unwrap_err();
         assert!(format!("{rejected:#}").contains("\"[b-a]\""), "{rejected:#}");
     }

@@ -1,32 +1,33 @@
 //! Counts the hosts and metrics of the whisper tree: a pure function of the tree and of the snapshot of the last count.
 //!
-//! `walk` goes through the tree, `directory` reads one directory, `snapshot` has what the last count found and takes
-//! what this one finds, `exclude` decides what is not counted, `pace` keeps the count to its share of the time.
+//! `plan` decides how to count, `walk` goes through the tree, `open_dir` opens and `directory` reads one directory.
+//! `snapshot` has the result of the last count and takes that of this one. `pace` limits the CPU share.
 
 mod check;
 pub mod collector;
 mod directory;
+mod open_dir;
 mod pace;
+mod plan;
 pub mod report;
 mod snapshot;
 mod task;
 mod walk;
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::GraphiteConfig;
-use crate::escape;
 use crate::exclude::Exclude;
 use crate::report::{Rounded, SCHEMA, Seconds, unix_seconds};
 use pace::Pace;
 pub use pace::Progress;
+use plan::Plan;
 pub use report::GraphiteReport;
-use snapshot::{Damaged, Join, Reader, Writer, header, settings_key};
+use snapshot::Damaged;
 use walk::Walk;
 
 /// A directory changed less than this before it was read may change again without a new time: file systems round
@@ -40,9 +41,9 @@ pub struct CountSettings {
     pub whisper_dir: PathBuf,
     /// Depth below it at which directories are hosts, 1 or more.
     pub host_depth: u32,
-    /// Gitignore patterns, relative to it, of what is not counted.
+    /// Gitignore patterns of entries to skip, relative to it.
     pub exclude: Vec<String>,
-    /// Largest share of the time that the count works, from 1 to 100 (no pauses).
+    /// Largest share of the time that the count works, from 1 to 100 percent.
     pub max_busy_percent: u32,
     /// Every directory is read at least this often.
     pub full_scan_interval: Duration,
@@ -77,7 +78,7 @@ pub struct Totals {
     pub directories: u64,
     /// Those of them whose entries were read.
     pub directories_read: u64,
-    /// Metrics and directories found to differ though the stamp of their directory is unchanged.
+    /// Metrics and directories that differ although the stamp of their directory is unchanged.
     pub differences: u64,
 }
 
@@ -88,7 +89,7 @@ pub enum FullScan {
     Requested,
     /// There is no snapshot yet.
     NoSnapshot,
-    /// There is one that cannot be used; a message gives the reason.
+    /// The snapshot cannot be used; a message gives the reason.
     UnusableSnapshot,
     /// The last full scan was `full_scan_interval` ago.
     Interval,
@@ -127,40 +128,24 @@ impl Count {
 
 /// Counts the whisper tree. Reads the old snapshot at `snapshot` and replaces it by the new one; `None`: neither.
 ///
-/// `use_old = false` ignores the old snapshot, for a full scan. A snapshot that cannot be used or written is a message,
-/// never an error. An error (no whisper directory, too few file descriptors, or one of `progress`) leaves no result and
-/// the old snapshot as it is. At most one count at a time may use the same snapshot.
+/// `use_old = false` ignores the old snapshot, for a full scan. `wall` is the current time, which decides whether a
+/// directory is settled and a full scan due. A snapshot that cannot be used or written is a message, never an error. An
+/// error (no whisper directory, too few file descriptors, or one of `progress`) leaves no result and the old snapshot as
+/// it is. At most one count at a time may use the same snapshot.
 pub fn count(
-    settings: &CountSettings,
-    snapshot: Option<&Path>,
-    use_old: bool,
-    progress: &mut Progress<'_>,
-) -> Result<Count> {
-    count_at(settings, snapshot, use_old, SystemTime::now(), progress)
-}
-
-/// As [`count`], with `wall` as the current time, which decides whether a directory is settled and a full scan due.
-pub fn count_at(
     settings: &CountSettings,
     snapshot: Option<&Path>,
     use_old: bool,
     wall: SystemTime,
     progress: &mut Progress<'_>,
 ) -> Result<Count> {
-    let started = Instant::now();
+    let mut pace = Pace::new(settings.max_busy_percent, progress);
     let exclude = Exclude::new(&settings.exclude)?;
     let mut plan = Plan::new(settings, snapshot, use_old, wall);
-    let mut pace = Pace::new(settings.max_busy_percent, progress);
     let (totals, mut messages, join) = loop {
         let join = plan.join(snapshot);
-        let walk = Walk::start(
-            settings,
-            &exclude,
-            plan.full_scan.is_some(),
-            plan.now_ns,
-            join,
-            &mut pace,
-        );
+        let full_scan = plan.full_scan.is_some();
+        let walk = Walk::start(settings, &exclude, full_scan, plan.now_ns, join, &mut pace);
         let error = match walk.and_then(Walk::finish) {
             Ok(walked) => break walked,
             Err(error) => error.downcast::<Damaged>(),
@@ -168,7 +153,7 @@ pub fn count_at(
         plan.reject(error.map_err(|error| error.context(format!("counting {:?}", settings.whisper_dir)))?);
     };
     let written = join.finish();
-    messages.extend(snapshot.and_then(|path| snapshot_message(path, plan.rejected, written.err())));
+    messages.extend(snapshot.and_then(|path| plan.snapshot_message(path, written.err())));
     if totals.differences > 0 {
         messages.push(format!(
             "full scan found {} entries that changed without a directory timestamp change",
@@ -177,89 +162,9 @@ pub fn count_at(
     }
     Ok(Count {
         totals,
-        duration: started.elapsed(),
+        duration: pace.duration(),
         busy: pace.busy(),
         full_scan: plan.full_scan,
         messages,
     })
-}
-
-/// How to count: with which snapshot, and whether to read every directory.
-struct Plan {
-    now_ns: i64,
-    settings_key: Vec<u8>,
-    old: Option<Reader>,
-    full_scan: Option<FullScan>,
-    rejected: Option<Damaged>,
-}
-
-impl Plan {
-    fn new(settings: &CountSettings, snapshot: Option<&Path>, use_old: bool, wall: SystemTime) -> Self {
-        let since_1970 = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let now_ns = i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX);
-        let mut plan = Self {
-            now_ns,
-            settings_key: settings_key(&settings.whisper_dir, &settings.exclude),
-            old: None,
-            full_scan: Some(FullScan::NoSnapshot),
-            rejected: None,
-        };
-        if !use_old {
-            plan.full_scan = Some(FullScan::Requested);
-            return plan;
-        }
-        let opened = snapshot.map(|path| Reader::open(path, &plan.settings_key, now_ns));
-        match opened.transpose().map(Option::flatten) {
-            Ok(None) => {}
-            Ok(Some(old)) => {
-                let since_full_scan_ns = now_ns.saturating_sub(old.last_full_scan_ns);
-                let is_due = i128::from(since_full_scan_ns) >= settings.full_scan_interval.as_nanos() as i128;
-                plan.full_scan = is_due.then_some(FullScan::Interval);
-                plan.old = Some(old);
-            }
-            Err(damaged) => plan.reject(damaged),
-        }
-        plan
-    }
-
-    /// Decides not to use the old snapshot.
-    fn reject(&mut self, damaged: Damaged) {
-        self.full_scan = Some(FullScan::UnusableSnapshot);
-        self.rejected = Some(damaged);
-    }
-
-    /// Joins the old snapshot, which is then no longer part of the plan, with a new one.
-    fn join(&mut self, path: Option<&Path>) -> Join {
-        let old = self.old.take();
-        let last_full_scan = old.as_ref().filter(|_| self.full_scan.is_none());
-        let last_full_scan_ns = last_full_scan.map_or(self.now_ns, |old| old.last_full_scan_ns);
-        let new = path.map(|path| {
-            let header = header(self.now_ns, last_full_scan_ns, &self.settings_key);
-            let mut new = Writer::new(path, header, old.as_ref());
-            if self.full_scan.is_some() {
-                // The header differs.
-                new.start(old.as_ref());
-            }
-            new
-        });
-        Join { old, new }
-    }
-}
-
-fn snapshot_message(
-    path: &Path,
-    rejected: Option<Damaged>,
-    not_written: Option<io::Error>,
-) -> Option<String> {
-    let path = escape::display_path(path);
-    match (rejected, not_written) {
-        (None, None) => None,
-        (Some(reason), None) => Some(format!(
-            "cannot use snapshot {path}, reading all directories: {reason}"
-        )),
-        (None, Some(reason)) => Some(format!("cannot write snapshot {path}: {reason}")),
-        (Some(unusable), Some(reason)) => Some(format!(
-            "cannot use snapshot {path} ({unusable}), cannot replace it: {reason}"
-        )),
-    }
 }

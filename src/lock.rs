@@ -4,7 +4,9 @@
 //! they write or remove. The exclusive holder in /proc/locks is therefore the daemon, and any user can see it there: no
 //! PID file is needed, which could be wrong. Descriptors are close-on-exec, so that no child process keeps the lock.
 //!
-//! Whoever can open the file can lock it and so block the daemon: it is mode 0600.
+//! A user who can open the file can lock it and so block the daemon: it is mode 0600.
+
+mod holder;
 
 use std::fmt::{self, Display};
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
@@ -15,7 +17,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
-use rustix::fs::{FlockOperation, flock, major, minor};
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -23,12 +25,11 @@ use crate::config::Config;
 use crate::open;
 use crate::publish;
 use crate::trusted_users::TrustedUsers;
+pub use holder::holder;
 
 /// The lock's folder in `host.run`, which the service manager or the init script creates for the service's user.
 const FOLDER: &str = "shinken-gatherer";
 const FILE: &str = "lock";
-/// The kernel's list of locks. That of this process, also if `host.proc` is the procfs of another machine.
-const PROC_LOCKS: &str = "/proc/locks";
 /// Longest text of a lock file that is read, in bytes: two paths and their escapes.
 const MAX_TEXT_BYTES: u64 = 64 * 1024;
 /// Longest wait for `once --write` or `clean-up` to release the lock, and how often it is tried.
@@ -106,8 +107,8 @@ impl Lock {
             .context("writing the lock file")
     }
 
-    /// The files that were recorded last. Empty if the lock file belongs to a user who could not remove them: root
-    /// must not do it for the service's user.
+    /// Returns the files that were recorded last; none if the lock file belongs to another user than root and the
+    /// caller. Root must not remove files that the service's user cannot remove.
     fn recorded(&self) -> Vec<PathBuf> {
         let us = rustix::process::geteuid().as_raw();
         let is_ours = |metadata: Metadata| [0, us].contains(&metadata.uid());
@@ -127,8 +128,8 @@ impl Lock {
     }
 }
 
-/// Removes what a daemon left that was killed: the files recorded in the lock file, and the configured disk file. Does
-/// nothing if a daemon runs.
+/// Removes the files of a daemon that was killed: those recorded in the lock file, and the configured disk file.
+/// Does nothing if a daemon runs.
 pub fn clean_up(config: &Config) -> Result<()> {
     let lock = match Lock::shared(config) {
         Err(error) if error.is::<AlreadyRunning>() => return Ok(()),
@@ -141,8 +142,7 @@ pub fn clean_up(config: &Config) -> Result<()> {
     recorded
 }
 
-/// The lock files to try, the first one that can be opened counts: the service's, and those for a daemon that an
-/// ordinary user runs.
+/// Returns the lock files to try in this order: the service's, then those for a daemon of an ordinary user.
 fn candidates(config: &Config) -> Vec<PathBuf> {
     let disks = &config.disks.output;
     let hidden = disks
@@ -168,7 +168,7 @@ fn open_first(config: &Config) -> Result<(File, PathBuf)> {
                     | ErrorKind::PermissionDenied
                     | ErrorKind::ReadOnlyFilesystem,
                 ) => {
-                    // It may be the service's, which this user can't open but see.
+                    // It may be the service's, which this user can see but not open.
                     if let Some(pid) = fs::metadata(&path).ok().and_then(|file| holder(&file)) {
                         let pid = Some(pid);
                         return Err(AlreadyRunning { path, pid }.into());
@@ -185,7 +185,7 @@ fn open_first(config: &Config) -> Result<(File, PathBuf)> {
 /// Creates the lock's folder if it does not exist. If that fails, opening the lock file fails too.
 fn create_folder(folder: &Path) {
     if !folder.exists() && DirBuilder::new().recursive(true).create(folder).is_ok() {
-        // Whatever the umask: others may see the lock file, but not open it.
+        // Independent of the umask: others can see the lock file, but not open it.
         let _ = fs::set_permissions(folder, Permissions::from_mode(0o755));
     }
 }
@@ -193,7 +193,7 @@ fn create_folder(folder: &Path) {
 /// Opens or creates a lock file, which may be in a folder that other users write to.
 fn open(path: &Path) -> Result<File> {
     let opened = open::for_locking(path);
-    // The reason why it can't be opened may be that another user created it.
+    // It may be another user's, and therefore cannot be opened.
     let metadata = match &opened {
         Ok(file) => file.metadata(),
         Err(_) => fs::symlink_metadata(path),
@@ -204,7 +204,7 @@ fn open(path: &Path) -> Result<File> {
     Ok(opened?)
 }
 
-/// Whether the lock was taken; false if another process holds it.
+/// Returns whether the lock was taken; false if another process holds it.
 fn try_flock(file: &File, operation: FlockOperation) -> Result<bool> {
     match flock(file, operation) {
         Ok(()) => Ok(true),
@@ -218,54 +218,11 @@ fn already_running(file: &File, path: PathBuf) -> Error {
     AlreadyRunning { path, pid }.into()
 }
 
-/// Whether the process that took the lock does not exist any more. If a daemon is killed while it starts a child process,
+/// Returns whether the process that took the lock has ended. If a daemon is killed while it starts a child process,
 /// that child holds the lock for the moment until it runs its program.
 fn was_killed(file: &File) -> bool {
     let pid = file.metadata().ok().and_then(|file| holder(&file));
     let pid = pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
     // The kernel does not list a lock whose process is gone.
     pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH))
-}
-
-/// Returns the pid of the process that holds an exclusive flock on a file or folder.
-pub fn holder(lock_file: &Metadata) -> Option<u32> {
-    let device = lock_file.dev();
-    let (major, minor) = (major(device), minor(device));
-    let identity = format!("{major:02x}:{minor:02x}:{}", lock_file.ino());
-    exclusive_holder(&fs::read_to_string(PROC_LOCKS).ok()?, &identity)
-}
-
-/// The pid that holds an exclusive flock, in the text of /proc/locks. The file's identity there is MAJOR:MINOR:INODE,
-/// the first two hexadecimal. A line that begins with "->" after its number is of a process that waits.
-fn exclusive_holder(proc_locks: &str, identity: &str) -> Option<u32> {
-    proc_locks.lines().find_map(|line| {
-        let fields: Vec<_> = line.split_ascii_whitespace().collect();
-        match fields[..] {
-            [_, "FLOCK", _, "WRITE", pid, file, ..] if file == identity => pid.parse().ok(),
-            _ => None,
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::exclusive_holder;
-
-    const PROC_LOCKS: &str = "\
-        1: POSIX  ADVISORY  WRITE 11 00:19:567 0 EOF\n\
-        2: FLOCK  ADVISORY  READ 12 00:19:567 0 EOF\n\
-        3: FLOCK  ADVISORY  WRITE 13 08:01:567 0 EOF\n\
-        4: FLOCK  ADVISORY  WRITE 14 00:19:568 0 EOF\n\
-        4: -> FLOCK  ADVISORY  WRITE 15 00:19:567 0 EOF\n\
-        5: OFDLCK ADVISORY  WRITE -1 00:19:567 0 EOF\n";
-
-    #[test]
-    fn proc_locks_names_the_exclusive_holder_of_this_file() {
-        assert_eq!(exclusive_holder(PROC_LOCKS, "00:19:567"), None);
-        let held = format!("{PROC_LOCKS}6: FLOCK  ADVISORY  WRITE 4711 00:19:567 0 EOF\n");
-        assert_eq!(exclusive_holder(&held, "00:19:567"), Some(4711));
-        assert_eq!(exclusive_holder(&held, "08:01:567"), Some(13));
-        assert_eq!(exclusive_holder("", "00:19:567"), None);
-        assert_eq!(exclusive_holder("1: FLOCK\nnonsense\n", "00:19:567"), None);
-    }
 }

@@ -1,7 +1,7 @@
-//! Opening a file that another user may have replaced.
+//! Opens files that another user may have replaced.
 //!
-//! Only a regular file is opened, and nothing here blocks: a FIFO is opened without waiting for its writer and then
-//! rejected. Descriptors are closed on exec. Who may own the file is up to the caller, who checks the opened descriptor.
+//! Opens only regular files, and never blocks: a FIFO is opened without waiting for its writer and then rejected.
+//! Descriptors are closed on exec. The caller checks the owner, on the opened descriptor.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, Read, Result};
@@ -22,7 +22,7 @@ pub enum Links {
 
 /// Opens a regular file for reading.
 ///
-/// Returns the error of open(2), "a symbolic link, which is not followed" or "not a regular file".
+/// Returns the error of open(2), "is a symbolic link" or "not a regular file".
 pub fn for_reading(path: &Path, links: Links) -> Result<File> {
     open(path, links, OpenOptions::new().read(true))
 }
@@ -37,7 +37,7 @@ pub fn for_appending(path: &Path) -> Result<File> {
 }
 
 /// Opens a regular file for reading and writing, as a lock file. If it does not exist, creates it with mode 0600:
-/// whoever can open a file can lock it.
+/// any user who can open a file can lock it.
 ///
 /// Returns the same errors as [`for_reading`]; links are rejected.
 pub fn for_locking(path: &Path) -> Result<File> {
@@ -64,7 +64,7 @@ fn open(path: &Path, links: Links, options: &mut OpenOptions) -> Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | no_follow;
     let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
     let file = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::LOOP) if links == Links::Reject => Error::other("a symbolic link, which is not followed"),
+        Some(Errno::LOOP) if links == Links::Reject => Error::other("is a symbolic link"),
         // A folder; a socket, a FIFO without a reader, or a device without a driver.
         Some(Errno::ISDIR | Errno::NXIO) => Error::other("not a regular file"),
         _ => error,

@@ -26,7 +26,7 @@ mod tests;
 
 /// The hidden subcommand, which only the hook, the unit and the package's scripts use.
 const SUBCOMMAND: &str = "parents";
-/// Folder of the locks. Only root may open them: a lock that anybody could take would block the gatherer.
+/// Folder of the locks. Only root may open them: other users could block the gatherer with them.
 const LOCK_FOLDER: &str = "/run/shinken-gatherer-parents";
 const INIT_SCRIPT: &str = "/etc/init.d/shinken-gatherer";
 /// Exit code if no parent runs, or if another process waits for them already.
@@ -50,7 +50,7 @@ pub fn arguments(args: &[OsString]) -> Option<Action> {
         [_, subcommand, action, script] if subcommand == SUBCOMMAND => (action, Some(script)),
         _ => return None,
     };
-    // 0 is no process: there is no init script to wait for.
+    // 0 stands for "no init script".
     let pid = || parse_pid(script?.to_str()?);
     match action.to_str()? {
         "running" => Some(Action::Running),
@@ -83,7 +83,7 @@ pub fn run(action: &Action) -> ExitCode {
 fn init_script(action: &str) -> Result<()> {
     let mut command = Command::new(INIT_SCRIPT);
     command.arg(action).current_dir("/").stdin(Stdio::null());
-    // A failure was printed by the script. The parents are waited for all the same.
+    // The script prints its failure. The parents are waited for in any case.
     let status = command.status().with_context(|| format!("running {INIT_SCRIPT}"));
     status.map(|_| ())
 }
@@ -91,9 +91,9 @@ fn init_script(action: &str) -> Result<()> {
 /// Calls `gatherer("start")`, waits until the init script `script` has ended and no parent runs, and calls
 /// `gatherer("stop")`. Returns false at the end of the init script if another process waits for the parents.
 ///
-/// Two locks make that exact, however many init scripts run at the same time:
-/// - `starting` is shared while an init script runs, and exclusive while the gatherer is stopped. So no gatherer is
-///   stopped whose parent is being started, and none is started before a stop that is under way.
+/// Two locks make that exact for any number of init scripts:
+/// - `starting` is shared while an init script runs, and exclusive while the gatherer is stopped. So a
+///   gatherer is not stopped while its parent starts, nor started before a running stop.
 /// - `waiting` is held by the one process that waits for the parents. It looks for new PID files whenever a parent ends.
 fn wait(
     root: &Path,

@@ -1,7 +1,7 @@
 //! The one place that publishes: atomic replacement of a small file in a directory where others may create files.
 //!
 //! The document is written to a temporary file that only this call can have created (`O_EXCL`, same directory), which is
-//! then renamed over the target. `rename` replaces a symbolic link, FIFO or foreign file instead of following it.
+//! then renamed over the target. `rename` replaces a symbolic link, FIFO or another user's file and follows none.
 //!
 //! The temporary file of `NAME` is always `.NAME.tmp`, so a killed run leaves at most that one file and the next call
 //! replaces it. No directory is ever listed.
@@ -21,7 +21,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// How often, and after which pause, the lock of a directory is tried before a random name is used instead.
+/// Tries to lock a directory, and the pause between two, before a random name is used.
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
@@ -57,10 +57,10 @@ pub fn publish(path: &Path, document: &str, durability: Durability) -> Result<()
             Durability::Volatile => Ok(()),
         })
         .with_context(|| format!("writing a temporary file in {directory_path:?}"))?;
-    // Last, so that little time is left in which something else can get there.
+    // Last, so that a device has little time to appear.
     ensure_replaceable(path)?;
     if let Err(errno) = temporary.rename_to(name) {
-        // Something may have got there all the same: the reason is then the same as the next time.
+        // If one appeared all the same, the error is that of the next call.
         ensure_replaceable(path)?;
         return Err(Error::from(errno)).with_context(|| format!("replacing {path:?}"));
     }
@@ -125,12 +125,12 @@ impl<'a> Temporary<'a> {
             }
             lock()
         });
-        // Without the lock, another process of ours could be writing to the file that is removed and created again
-        // here, and would then publish this one's part of a document. Whoever else takes the lock costs nothing.
+        // Without the lock, another process of ours could be writing to the file that is removed here. It would then
+        // rename the new file, which has only a part of a document. Another user who holds the lock delays nothing.
         if is_locked {
             match unlinkat(directory, &fixed, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                // A file of our own that cannot be removed: more of them would pile up.
+                // Our own file that cannot be removed: random names would accumulate.
                 Err(errno) if is_own_file(directory, &fixed) => return Err(errno),
                 Err(_) => {}
             }

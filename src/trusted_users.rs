@@ -11,22 +11,21 @@ const MAX_PASSWD_BYTES: u64 = 16 << 20;
 
 /// The users whose files are trusted: root, the packaged service's user, and the caller.
 ///
-/// The caller is trusted because who can act as the caller can change the answer anyway, and because a gatherer that
-/// is run by hand is read back this way.
+/// The caller could change the answer anyway. It also runs a gatherer by hand and reads its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedUsers {
     uids: Vec<u32>,
 }
 
 impl TrustedUsers {
-    /// Looks the users of this machine up in /etc/passwd, where the package adds its own. NSS is not asked: it could
-    /// load any module and wait for any server. If the file can't be read, the service's user is not trusted.
+    /// Looks the service's user up in /etc/passwd, where the package adds it. If that file cannot be read, it is not
+    /// trusted. NSS is not used: it could load any module and wait for any server.
     pub fn load() -> Self {
         let file = open::for_reading(Path::new(PASSWD), Links::Follow);
         let passwd = file.and_then(|file| open::read_all(&file, MAX_PASSWD_BYTES));
         let service = passwd
             .ok()
-            // The names of people in it may be in any encoding.
+            // Personal names in it may have any encoding.
             .and_then(|passwd| uid_of(SERVICE_USER, &String::from_utf8_lossy(&passwd)));
         let caller = rustix::process::geteuid().as_raw();
         Self {
@@ -38,12 +37,14 @@ impl TrustedUsers {
     pub fn check(&self, uid: u32) -> Result<(), String> {
         match self.uids.contains(&uid) {
             true => Ok(()),
-            false => Err(format!("owned by user {uid}, not by root or {SERVICE_USER}")),
+            false => Err(format!(
+                "owned by uid {uid}, must be owned by root or {SERVICE_USER}"
+            )),
         }
     }
 }
 
-/// The user id of `name` in the text of a passwd file.
+/// Returns the user id of `name` in the text of a passwd file.
 fn uid_of(name: &str, passwd: &str) -> Option<u32> {
     let mut entries = passwd.lines().map(|line| line.split(':'));
     entries

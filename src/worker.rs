@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::{set_name, set_no_new_privs};
@@ -36,14 +36,14 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Largest request: the patterns may have 64 KiB, and JSON escapes them.
 const MAX_REQUEST_BYTES: u64 = 4 << 20;
 
-/// The daemon's process id, if the command line starts a worker.
+/// Returns the daemon's process id if the command line starts a worker.
 pub fn arguments(args: &[OsString]) -> Option<Pid> {
     child::arguments(args, SUBCOMMAND).map(|(parent, _)| parent)
 }
 
-/// Does what is requested on stdin.
+/// Executes the request on stdin.
 pub fn run(parent: Pid) -> ExitCode {
-    // A panic has no stderr here. The daemon logs it as it logs other failures.
+    // There is no stderr. The daemon logs a panic like other failures.
     std::panic::set_hook(Box::new(|panic| {
         let _ = report(&Report::Failed(format!(
             "internal error, please report it: {panic}"
@@ -53,7 +53,6 @@ pub fn run(parent: Pid) -> ExitCode {
         .and_then(|()| request())
         .and_then(|request| work(&request))
         .or_else(|error| report(&Report::Failed(format!("{error:#}"))));
-    // Without the pipe, there is nobody to report to.
     result.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
@@ -61,9 +60,9 @@ fn prepare(parent: Pid) -> Result<()> {
     child::tie_to_parent(parent)?;
     // It runs /proc/self/exe: `ps` would list it as "exe".
     let _ = set_name(c"count-worker");
-    set_no_new_privs(true).context("renouncing new privileges")?;
-    // Caught, so that a file at the limit of its size is an error of that file and does not end the process.
-    signal_hook::flag::register(SIGXFSZ, Arc::default()).context("catching a signal")?;
+    set_no_new_privs(true).context("setting no_new_privs")?;
+    // Caught, so that a file at its size limit is an error of that file and does not end the process.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).context("installing a signal handler")?;
     Ok(())
 }
 
@@ -75,7 +74,7 @@ fn request() -> Result<Request> {
 }
 
 fn work(request: &Request) -> Result<()> {
-    // Before anything else: it is what keeps hung workers from piling up. Held until the process ends.
+    // First, and until the process ends: it prevents several hung workers.
     let lock = match request.state_dir.as_deref().map(lock).transpose() {
         Ok(Some(None)) => return report(&Report::Busy),
         Ok(lock) => lock.flatten(),
@@ -107,7 +106,7 @@ fn work(request: &Request) -> Result<()> {
 
 /// Takes the lock of the workers, on the state folder itself. `None` if another worker holds it.
 ///
-/// The folder is not created: where it exists decides which lock the daemons of ordinary users take.
+/// The folder is not created: if it exists, daemons of ordinary users put their lock there.
 fn lock(state_dir: &Path) -> Result<Option<File>> {
     let using = || format!("using the state folder {state_dir:?}");
     let folder = File::open(state_dir).with_context(using)?;
@@ -130,6 +129,9 @@ fn find_tree(request: &Request) -> Tree {
     let WhisperPaths { whisper_dir, output } = WhisperPaths::choose(&configured);
     Tree {
         devices: devices_under(&request.proc, &request.sys, &whisper_dir),
+        is_read_only: statvfs(&whisper_dir)
+            .ok()
+            .map(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY)),
         whisper_dir,
         output,
     }
@@ -145,22 +147,28 @@ fn count_tree(request: &Request, whisper_dir: &Path, snapshot: Option<&Path>) ->
         report(&Report::Progress)
     };
     let settings = request.settings_for(whisper_dir);
-    count(&settings, snapshot, request.use_snapshot, &mut progress)
+    count(
+        &settings,
+        snapshot,
+        request.use_snapshot,
+        SystemTime::now(),
+        &mut progress,
+    )
 }
 
-/// Fails if the output is one of the other files that are written, by whatever links and mounts.
+/// Fails if the output is one of the other files that are written, also through links and mounts.
 fn check_output(output: &Path, others: &[(String, PathBuf)]) -> Result<()> {
     for (key, path) in others {
         // A published file replaces a link at its name; the log is written through one.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         if is_same_entry(output, path) || is_same_entry(output, &target) {
-            bail!("{output:?} is both {key} and graphite.output, through links");
+            bail!("graphite.output and {key} are the same file, through links: {output:?}");
         }
     }
     Ok(())
 }
 
-/// Whether two paths name the same entry of the same directory.
+/// Returns whether two paths name the same entry of the same directory.
 fn is_same_entry(one: &Path, other: &Path) -> bool {
     let folder = |path: &Path| {
         let metadata = fs::metadata(path.parent()?).ok()?;
@@ -173,7 +181,7 @@ fn report(report: &Report) -> Result<()> {
     let mut line = serde_json::to_string(report).context("writing a report")?;
     line.push('\n');
     match stdout().lock().write_all(line.as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => bail!("the daemon has ended"),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => bail!("the daemon has exited"),
         result => result.context("writing a report"),
     }
 }

@@ -263,7 +263,7 @@ fn what_is_planted_at_the_path_is_not_read() {
     };
     site.publish("elsewhere", &good);
     symlink(site.path("elsewhere"), site.path("disks")).unwrap();
-    refused("a symbolic link, which is not followed");
+    refused("is a symbolic link");
     let fifo = std::process::Command::new("mkfifo")
         .arg(site.path("disks"))
         .status();
@@ -300,7 +300,7 @@ fn foreign_and_unreadable_files_are_not_believed() {
     let (code, line) = site.check(&["disks"]);
     assert_eq!(code, 3, "{line}");
     assert!(
-        line.ends_with("owned by user 65534, not by root or shinken-gatherer"),
+        line.ends_with("owned by uid 65534, must be owned by root or shinken-gatherer"),
         "{line}"
     );
     // As the user who owns the file it is one's own word; as another user a 0600 file can't be read.

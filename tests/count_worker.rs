@@ -230,13 +230,101 @@ fn count_without_state_folder_reads_everything() {
 }
 
 #[test]
+fn dangling_link_as_whisper_dir_is_logged_with_its_target() {
+    let place = Place::in_memory();
+    let link = std::os::unix::fs::symlink::<std::path::PathBuf, _>;
+    link(place.path("hidden"), place.path("link")).unwrap();
+    let config = fs::read_to_string(place.path("gatherer.toml")).unwrap();
+    for (whisper_dir, through) in [("link", "a link"), ("link/whisper", "below {link}, a link")] {
+        let configured = format!("whisper_dir = {:?}", place.path(whisper_dir));
+        let text = config.replace(&format!("whisper_dir = {:?}", place.path("whisper")), &configured);
+        assert!(text.contains(&configured), "{text}");
+        fs::write(place.path("gatherer.toml"), text).unwrap();
+        let daemon = Daemon::start(&place);
+        let through = through.replace("{link}", &format!("{:?}", place.path("link")));
+        place.wait_for_log(&format!(
+            "WARN graphite: counting {0:?}: opening the whisper directory {0:?}, {through} to {1:?}: No such file or \
+             directory (os error 2); if it exists, the sandbox of the service hides it, see \"A whisper tree in a home\" in \
+             docs/configuration.md\n",
+            place.path(whisper_dir),
+            place.path("hidden")
+        ));
+        daemon.stop();
+    }
+    assert!(
+        fs::read_to_string("docs/configuration.md")
+            .unwrap()
+            .contains("# A whisper tree in a home\n")
+    );
+}
+
+#[test]
+fn tree_that_is_no_longer_read_only_is_one_warning() {
+    let name = "tree_that_is_no_longer_read_only_is_one_warning";
+    // Makes the tree read-only for one process, as the service's sandbox does.
+    let sandbox = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
+    let works = Command::new("unshare").args(["-m", "true"]).status();
+    if !can_be_others() || !works.is_ok_and(|status| status.success()) {
+        return skip(name, "mount namespaces cannot be made here");
+    }
+    let warning = "/whisper\" is no longer read-only; if it was replaced or mounted over, restart";
+    for is_mounted_over in [false, true] {
+        let place = Place::in_memory();
+        place.metrics(["h/a.wsp"]);
+        place.configure("interval = \"20ms\"");
+        let mut command = Command::new("unshare");
+        command
+            .args(["-m", "sh", "-c", sandbox, "sh"])
+            .arg(place.path("whisper"));
+        command
+            .arg(env!("CARGO_BIN_EXE_shinken-gatherer"))
+            .arg("--config");
+        let daemon = Daemon::spawn(command.arg(place.path("gatherer.toml")).arg("run"), None);
+        wait_for("the count", || place.count());
+        assert_eq!(lines(&place, "no longer read-only"), 0, "{}", place.log());
+        if is_mounted_over {
+            let mut mount = Command::new("nsenter");
+            mount.args([
+                "-m",
+                "-t",
+                &daemon.child.id().to_string(),
+                "mount",
+                "-t",
+                "tmpfs",
+                "none",
+            ]);
+            assert!(mount.arg(place.path("whisper")).status().unwrap().success());
+        } else {
+            fs::rename(place.path("whisper"), place.path("whisper.old")).unwrap();
+            fs::create_dir(place.path("whisper")).unwrap();
+        }
+        place.wait_for_log(warning);
+        wait_for("the new tree's count", || {
+            place.count().filter(|count| count["hosts"] == 0)
+        });
+        let counts = lines(&place, " 0 hosts, ");
+        wait_for("more counts", || {
+            (lines(&place, " 0 hosts, ") > counts + 3).then_some(())
+        });
+        assert_eq!(lines(&place, "no longer read-only"), 1, "{}", place.log());
+        daemon.stop();
+    }
+    let place = Place::in_memory();
+    place.configure("interval = \"20ms\"");
+    let daemon = Daemon::start(&place);
+    wait_for("some counts", || (lines(&place, " 0 hosts, ") > 3).then_some(()));
+    daemon.stop();
+    assert_eq!(lines(&place, "no longer read-only"), 0, "{}", place.log());
+}
+
+#[test]
 fn output_that_is_another_output_through_links_is_not_written() {
     let place = Place::in_memory();
     place.metrics(["h/a.wsp"]);
     std::os::unix::fs::symlink(place.path(""), place.path("link")).unwrap();
     place.configure(&format!("output = {:?}", place.path("link/disks.tmp")));
     let daemon = Daemon::start(&place);
-    place.wait_for_log("is both disks.output and graphite.output, through links");
+    place.wait_for_log("graphite.output and disks.output are the same file, through links: ");
     wait_for("the disks", || place.disks());
     daemon.stop();
     assert_eq!(lines(&place, " hosts, "), 0, "{}", place.log());

@@ -109,8 +109,8 @@ fn a_malformed_line_is_named() {
     assert_eq!(
         said,
         [
-            r#"diskstats line 2: "sdb" has 6 columns of 14"#,
-            r#"diskstats line 3: column 8 of "sdc" is not a counter: "many""#
+            r#"diskstats line 2: device "sdb" has 6 columns, expected at least 14"#,
+            r#"diskstats line 3: column 8 of device "sdc" is not a number: "many""#
         ]
     );
 }

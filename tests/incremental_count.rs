@@ -272,7 +272,14 @@ fn full_scan_is_due_after_its_interval_and_reads_all() {
     );
     // Recorded, though no record differs.
     assert_eq!(tree.count_at(wall + 25 * HOUR).full_scan, None);
-    let asked = count(&tree.settings, Some(&tree.snapshot), false, &mut |_| Ok(())).unwrap();
+    let asked = count(
+        &tree.settings,
+        Some(&tree.snapshot),
+        false,
+        SystemTime::now(),
+        &mut |_| Ok(()),
+    )
+    .unwrap();
     assert_eq!(
         (asked.full_scan, asked.totals.directories_read),
         (Some(FullScan::Requested), 2)
@@ -393,7 +400,7 @@ fn whole_second_times(tree: &Tree) {
     );
     for number in 0..50 {
         tree.metric(&format!("host/{number}.wsp"));
-        let count = count(&settings, snapshot, true, &mut |_| Ok(())).unwrap();
+        let count = count(&settings, snapshot, true, SystemTime::now(), &mut |_| Ok(())).unwrap();
         assert_eq!(figures(&count), (1, number + 1));
     }
     // A clock that is ahead makes the count trust times that it should not: the full scan finds that out.
@@ -462,9 +469,13 @@ fn count_until_killed(whisper: &Path, snapshot: &Path) {
     fs::write(snapshot.with_extension("started"), "").unwrap();
     for number in 0.. {
         // Every second one writes all of it.
-        count(&settings(whisper), Some(snapshot), number % 2 == 0, &mut |_| {
-            Ok(())
-        })
+        count(
+            &settings(whisper),
+            Some(snapshot),
+            number % 2 == 0,
+            SystemTime::now(),
+            &mut |_| Ok(()),
+        )
         .unwrap();
     }
 }
@@ -546,11 +557,17 @@ fn progress_is_reported_and_its_error_ends_the_count() {
     let mut settings = tree.settings.clone();
     settings.max_busy_percent = 20;
     let mut last = Totals::default();
-    let counted = count(&settings, Some(&tree.snapshot), true, &mut |totals| {
-        assert!(totals.directories > last.directories);
-        last = *totals;
-        Ok(())
-    });
+    let counted = count(
+        &settings,
+        Some(&tree.snapshot),
+        true,
+        SystemTime::now(),
+        &mut |totals| {
+            assert!(totals.directories > last.directories);
+            last = *totals;
+            Ok(())
+        },
+    );
     let counted = counted.unwrap();
     assert!(
         last.directories > 0 && counted.busy < counted.duration / 2,
@@ -558,9 +575,13 @@ fn progress_is_reported_and_its_error_ends_the_count() {
     );
     let before = fs::read(&tree.snapshot).unwrap();
     fs::create_dir(tree.path("another")).unwrap();
-    let error = count(&settings, Some(&tree.snapshot), false, &mut |_| {
-        Err(anyhow::anyhow!("enough"))
-    })
+    let error = count(
+        &settings,
+        Some(&tree.snapshot),
+        false,
+        SystemTime::now(),
+        &mut |_| Err(anyhow::anyhow!("enough")),
+    )
     .unwrap_err();
     assert!(format!("{error:#}").ends_with(": enough"), "{error:#}");
     assert_eq!(fs::read(&tree.snapshot).unwrap(), before);

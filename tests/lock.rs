@@ -253,10 +253,10 @@ fn anything_but_a_trusted_file_at_the_lock_is_an_error() {
         assert!(!place.path("disks.tmp").exists() && !place.path("gatherer.log").exists());
     };
     symlink(place.path("victim"), &lock).unwrap();
-    rejected("a symbolic link, which is not followed");
+    rejected("is a symbolic link");
     assert!(!place.path("victim").exists());
     fs::write(place.path("victim"), "text").unwrap();
-    rejected("a symbolic link, which is not followed");
+    rejected("is a symbolic link");
     assert_eq!(fs::read_to_string(place.path("victim")).unwrap(), "text");
     fs::remove_file(&lock).unwrap();
     make_fifo(&lock);
@@ -272,7 +272,7 @@ fn anything_but_a_trusted_file_at_the_lock_is_an_error() {
             "needs root",
         );
     }
-    rejected("owned by user 12345");
+    rejected("owned by uid 12345");
     assert!(Path::new("/etc/passwd").exists());
 }
 
@@ -341,7 +341,7 @@ fn lock_file_of_another_user_in_a_shared_folder_is_an_error() {
     assert_eq!(output.status.code(), Some(1));
     let said = stderr_of(&output);
     assert!(
-        said.contains("owned by user 12345") && said.contains(".disks.tmp.lock"),
+        said.contains("owned by uid 12345") && said.contains(".disks.tmp.lock"),
         "{said}"
     );
 }

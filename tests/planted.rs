@@ -129,7 +129,14 @@ fn planted_while_running(user: User) {
                 plant.plant_as_another(path, &victims).ok()
             });
             if !plant.gives_way_to(user) {
-                wait_for("the error", || (said(&machine, which).0 > 0).then_some(()));
+                wait_for("the error", || {
+                    // A device or socket that appears right before the rename is replaced.
+                    if machine.version(which, user.uid()).is_some() {
+                        remove(path);
+                        let _ = plant.plant_as_another(path, &victims);
+                    }
+                    (said(&machine, which).0 > 0).then_some(())
+                });
             }
             for other in ALL.into_iter().filter(|other| *other != which) {
                 wait_for_more(&machine, other, user, 3);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use shinken_gatherer::config::GraphiteConfig;
 use shinken_gatherer::graphite::{CountSettings, count};
@@ -76,10 +77,16 @@ pub fn main(mut arguments: impl Iterator<Item = String>) {
     let (snapshot, anonymous) = (argument(), argument());
     let mut most = 0;
     let settings = CountSettings::new(&config, Path::new(&whisper_dir));
-    let count = count(&settings, Some(Path::new(&snapshot)), true, &mut |_| {
-        most = anonymous_now().max(most);
-        Ok(())
-    });
+    let count = count(
+        &settings,
+        Some(Path::new(&snapshot)),
+        true,
+        SystemTime::now(),
+        &mut |_| {
+            most = anonymous_now().max(most);
+            Ok(())
+        },
+    );
     let count = count.expect("a count");
     assert_eq!(count.totals.metrics, metrics);
     assert!(count.messages.is_empty(), "{:?}", count.messages);

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use shinken_gatherer::graphite::{Count, CountSettings, FullScan, count};
 use tempfile::TempDir;
@@ -87,7 +87,14 @@ impl Tree {
     }
 
     fn count(&self, use_old: bool) -> Count {
-        count(&self.settings, Some(&self.path()), use_old, &mut |_| Ok(())).expect("a count never fails")
+        count(
+            &self.settings,
+            Some(&self.path()),
+            use_old,
+            SystemTime::now(),
+            &mut |_| Ok(()),
+        )
+        .expect("a count never fails")
     }
 
     fn changed(&self, changes: &[u8]) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Which physical disks a directory is on: through partitions, LVM, LUKS and md, as sysfs links them.
+//! Finds the physical disks that hold a directory, through partitions, LVM, LUKS and md, by the links of sysfs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::kernel;
 
 /// The major number of file systems that are not on one block device.
 const ANONYMOUS_MAJOR: u32 = 0;
-/// A file system on more devices than this is none that a machine has.
+/// More devices than any machine has in a stack.
 const MAX_DEVICES: usize = 10_000;
 
 /// The number of a block device, as in `/sys/dev/block/MAJOR:MINOR`.
@@ -57,7 +57,7 @@ fn number_of(device: &Path) -> Option<Device> {
 pub fn disks_of_device(sys: &Path, device: Device) -> BTreeSet<String> {
     let Device { major, minor } = device;
     let mut disks = BTreeSet::new();
-    // The directory of the device itself: its parent is the whole disk when it is a partition.
+    // The directory of the device itself: if it is a partition, its parent is the whole disk.
     if let Ok(device) = fs::canonicalize(sys.join(format!("dev/block/{major}:{minor}"))) {
         collect(sys, device, &mut disks);
     }
@@ -66,24 +66,24 @@ pub fn disks_of_device(sys: &Path, device: Device) -> BTreeSet<String> {
 
 fn collect(sys: &Path, device: PathBuf, disks: &mut BTreeSet<String>) {
     let mut seen = BTreeSet::new();
-    let mut to_see = vec![device];
-    while let Some(device) = to_see.pop() {
-        // Two devices can share a third, and what sysfs shows while it changes can be a loop.
+    let mut pending = vec![device];
+    while let Some(device) = pending.pop() {
+        // Two devices can share a third, and sysfs can show a loop while it changes.
         if !seen.insert(device.clone()) || seen.len() > MAX_DEVICES {
             continue;
         }
         let slaves = slaves(sys, &device);
         if !slaves.is_empty() {
-            to_see.extend(slaves);
+            pending.extend(slaves);
         } else if device.join("partition").exists() {
-            to_see.extend(device.parent().map(Path::to_path_buf));
+            pending.extend(device.parent().map(Path::to_path_buf));
         } else if let Some(name) = device.file_name().and_then(|name| name.to_str()) {
             disks.insert(name.replace('!', "/"));
         }
     }
 }
 
-/// The devices that a dm or md device is made of.
+/// Returns the devices that a dm or md device consists of.
 fn slaves(sys: &Path, device: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(device.join("slaves")) else {
         return Vec::new();

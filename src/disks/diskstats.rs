@@ -39,12 +39,12 @@ pub struct Line<'a> {
     pub counters: Counters,
 }
 
-/// A line that is not as the kernel writes it.
+/// A line that does not have the kernel's format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
     /// Its number in the file, from 1.
     pub line: usize,
-    /// The device it is about, where it names one.
+    /// The device name in it; empty if it has none.
     pub device: String,
     reason: String,
 }
@@ -55,7 +55,7 @@ impl Display for Malformed {
     }
 }
 
-/// The lines of the file, blank ones left out.
+/// Parses the lines of the file. Skips blank lines.
 pub fn parse(text: &[u8]) -> impl Iterator<Item = Result<Line<'_>, Malformed>> {
     let lines = text.split_inclusive(|byte| *byte == b'\n').enumerate();
     let lines = lines.filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace));
@@ -77,29 +77,33 @@ fn device_of(line: &[u8]) -> String {
         .map_or_else(String::new, |name| start_of(&String::from_utf8_lossy(name)))
 }
 
-/// Enough of a name or number to recognise it: it may be as long as the file.
+/// Returns the start of a name or number, which may be as long as the file.
 fn start_of(text: &str) -> String {
     text.chars().take(40).collect()
 }
 
 fn parse_line(line: &[u8]) -> Result<Line<'_>, String> {
-    let line = std::str::from_utf8(line).map_err(|_| "not text")?;
-    // Without its end, its last number may be one of which only the first digits are there.
-    let line = line.strip_suffix('\n').ok_or("it is cut off")?;
+    let line = std::str::from_utf8(line).map_err(|_| "not valid UTF-8")?;
+    // Without its end, the last number may lack digits.
+    let line = line.strip_suffix('\n').ok_or("truncated line")?;
     let mut columns = line.split_ascii_whitespace();
     let (Some(_major), Some(_minor), Some(name)) = (columns.next(), columns.next(), columns.next()) else {
         return Err("no device name".into());
     };
     let mut numbers = [0; 11];
     for (index, number) in numbers.iter_mut().enumerate() {
-        let column = columns
-            .next()
-            .ok_or_else(|| format!("{:?} has {} columns of 14", start_of(name), index + 3))?;
-        // `parse` alone would take a sign.
+        let column = columns.next().ok_or_else(|| {
+            format!(
+                "device {:?} has {} columns, expected at least 14",
+                start_of(name),
+                index + 3
+            )
+        })?;
+        // `parse` alone accepts a sign.
         let digits = Some(column).filter(|column| column.bytes().all(|byte| byte.is_ascii_digit()));
         *number = digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| {
             format!(
-                "column {} of {:?} is not a counter: {:?}",
+                "column {} of device {:?} is not a number: {:?}",
                 index + 4,
                 start_of(name),
                 start_of(column)

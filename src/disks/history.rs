@@ -1,4 +1,4 @@
-//! The samples of one disk: how much its counters grew over the window.
+//! The samples of one disk, and the growth of its counters over the window.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use super::diskstats::Counters;
 use super::rates::growth;
 
-/// What one sample saw of a disk: its own counters, or those of the paths that stand for it.
+/// The counters of a disk in one sample: its own, or those of its NVMe paths, each with its name and sequence number.
 pub type Members = Vec<(String, Option<u64>, Counters)>;
 
 /// The growth of one disk's counters, from sample to sample over at most the window.
 #[derive(Debug)]
 pub struct History {
     newest: Members,
-    /// When each sample was taken and how much the counters had grown since the first one.
+    /// The time of each sample, and the growth of the counters since the first one.
     samples: VecDeque<(Instant, Counters)>,
 }
 
@@ -26,10 +26,9 @@ impl History {
         }
     }
 
-    /// Adds a sample. Returns false where the disk was replaced or its counters went back: the history began anew.
+    /// Adds a sample. Returns false, and restarts the history, if the disk was replaced or its counters were reset.
     ///
-    /// `limit` is the age from which samples are no longer needed; an older one is kept where those after it would
-    /// make no window.
+    /// Samples older than `limit` are removed, except one that the window needs.
     pub fn add(&mut self, now: Instant, members: Members, limit: Duration) -> bool {
         let Some(&(last, mut total)) = self.samples.back() else {
             *self = Self::new(now, members);
@@ -43,8 +42,8 @@ impl History {
         total.add(&grown);
         self.newest = members;
         self.samples.push_back((now, total));
-        // The oldest goes only when what is left spans half of that: after the process was stopped for a while, a few
-        // milliseconds must not stand for the window.
+        // The oldest is removed only if the others cover half of the limit. After a pause of the process, the window
+        // would otherwise be a few milliseconds.
         while self.samples.len() > 2
             && now.duration_since(self.samples[0].0) > limit
             && now.duration_since(self.samples[1].0) >= limit / 2
@@ -54,7 +53,7 @@ impl History {
         true
     }
 
-    /// Time from the oldest to the newest sample and what the counters grew by in it; `None` with one sample only.
+    /// Returns the time from the oldest to the newest sample and the growth of the counters; `None` with one sample.
     pub fn window(&self) -> Option<(Duration, Counters)> {
         let (first, start) = self.samples.front()?;
         let (last, end) = self.samples.back()?;

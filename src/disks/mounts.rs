@@ -1,4 +1,4 @@
-//! The block devices of a file system that hides them behind an anonymous device number: btrfs.
+//! Finds the block devices of btrfs, whose files have an anonymous device number.
 //!
 //! /proc/self/mountinfo names one device of it, and /sys/fs/btrfs/UUID/devices all others.
 
@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 16 << 20;
 /// Returns the sysfs directories of the devices that hold the btrfs file system of `directory`; none if it is on another
 /// file system or if they are unknown.
 pub fn btrfs_devices(proc: &Path, sys: &Path, directory: &Path) -> Vec<PathBuf> {
-    // Not by the path: something else may be mounted over it.
+    // By the mount id, not the path: another file system may be mounted over it.
     let mount = statx(CWD, directory, AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID);
     let Ok(mount) = mount else { return Vec::new() };
     let Ok(text) = kernel::read(&proc.join("self/mountinfo"), MAX_BYTES) else {
@@ -63,8 +63,8 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     unescaped
 }
 
-/// Returns the sysfs directory of a block device by its path below /dev. The path itself is not opened: a service with
-/// its own /dev does not have it.
+/// Returns the sysfs directory of a block device by its path below /dev. The path is not opened: in a service with its own
+/// /dev it does not exist.
 fn device_of(sys: &Path, source: &[u8]) -> Option<PathBuf> {
     let class = sys.join("class/block");
     if let Some(mapped) = source.strip_prefix(b"/dev/mapper/") {

@@ -1,8 +1,8 @@
-//! Which block devices are physical disks, told from sysfs.
+//! Decides by sysfs which block devices are physical disks.
 //!
-//! A physical disk is a whole block device with hardware behind it: `/sys/block/NAME/device` exists. That leaves out
-//! partitions (no entry of their own in /sys/block), loop, ram, zram, dm, md and nbd devices. Optical drives, floppies,
-//! eMMC boot areas and drives without a medium have hardware behind them too and are told apart here.
+//! A physical disk is a whole block device with hardware behind it: `/sys/block/NAME/device` exists. That
+//! excludes partitions (which have no entry in /sys/block), loop, ram, zram, dm, md and nbd devices. Optical drives, floppies,
+//! eMMC boot areas and drives without a medium have hardware too; they are excluded by other attributes.
 
 use std::path::{Path, PathBuf};
 
@@ -10,12 +10,12 @@ use crate::kernel::attribute;
 
 /// SCSI peripheral device types of optical drives (`device/type`): write-once, CD/DVD, optical memory.
 const OPTICAL_SCSI_TYPES: [&str; 3] = ["4", "5", "7"];
-/// `device/media` of IDE drives, and `device/devtype` of Xen's, that are no disks.
+/// `device/media` of IDE drives and `device/devtype` of Xen devices that are not disks.
 const OTHER_MEDIA: [&str; 4] = ["cdrom", "floppy", "tape", "optical"];
 /// Block majors of floppy and optical drives (Documentation/admin-guide/devices.txt).
 const OTHER_MAJORS: [u32; 2] = [2, 11];
 
-/// What a name in /proc/diskstats stands for.
+/// The kind of a device in /proc/diskstats.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A physical disk.
@@ -29,9 +29,9 @@ pub enum Kind {
     Other,
 }
 
-/// What sysfs under `sys` says about the device that /proc/diskstats calls `name`.
+/// Returns the kind of the device `name` of /proc/diskstats, by the sysfs at `sys`.
 pub fn kind(sys: &Path, name: &str) -> Kind {
-    // A name is one path component below; the kernel's own names always are.
+    // It must be one path component below.
     if name.is_empty() || name == "." || name == ".." || name.contains('\0') {
         return Kind::Other;
     }
@@ -50,28 +50,28 @@ pub fn kind(sys: &Path, name: &str) -> Kind {
     }
 }
 
-/// The device's directory: `/` in a device name is `!` in sysfs.
+/// Returns the directory of a device: `/` in its name is `!` in sysfs.
 fn block_directory(sys: &Path, name: &str) -> PathBuf {
     sys.join("block").join(name.replace('/', "!"))
 }
 
 fn has_medium(block: &Path) -> bool {
-    // A missing file says nothing; only a size that is known to be zero means an empty drive.
+    // Only a size of zero means an empty drive. The file may be missing.
     attribute(&block.join("size")).is_none_or(|sectors| sectors.parse() != Ok(0u64))
 }
 
 fn is_other_drive(block: &Path) -> bool {
-    let said = |file: &str, values: &[&str]| {
+    let has_value = |file: &str, values: &[&str]| {
         attribute(&block.join(file)).is_some_and(|text| values.contains(&text.as_str()))
     };
     let major = attribute(&block.join("dev")).and_then(|dev| dev.split_once(':')?.0.parse().ok());
     major.is_some_and(|major| OTHER_MAJORS.contains(&major))
-        || said("device/type", &OPTICAL_SCSI_TYPES)
-        || said("device/media", &OTHER_MEDIA)
-        || said("device/devtype", &OTHER_MEDIA)
+        || has_value("device/type", &OPTICAL_SCSI_TYPES)
+        || has_value("device/media", &OTHER_MEDIA)
+        || has_value("device/devtype", &OTHER_MEDIA)
 }
 
-/// `mmcblk0boot0` and the like: small areas of the same chip as `mmcblk0`, which the kernel names after it.
+/// Returns whether it is an area of an eMMC chip: `mmcblk0boot0` is on the same chip as `mmcblk0`.
 fn is_emmc_boot_area(sys: &Path, name: &str) -> bool {
     let digits = name.trim_end_matches(|last: char| last.is_ascii_digit());
     let Some(chip) = digits.strip_suffix("boot").filter(|_| digits.len() < name.len()) else {
@@ -80,7 +80,7 @@ fn is_emmc_boot_area(sys: &Path, name: &str) -> bool {
     chip.starts_with("mmcblk") && block_directory(sys, chip).exists()
 }
 
-/// The head of an NVMe path: the kernel calls path C of namespace `nvme0n1` `nvme0cCn1`.
+/// Returns the head of an NVMe path: the kernel calls path C of namespace `nvme0n1` `nvme0cCn1`.
 fn nvme_head(name: &str) -> Option<String> {
     let (subsystem, rest) = name.strip_prefix("nvme")?.split_once('c')?;
     let (controller, namespace) = rest.split_once('n')?;

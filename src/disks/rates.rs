@@ -1,4 +1,4 @@
-//! From two readings of a disk's counters to what is published: the arithmetic of `iostat -x`.
+//! Computes the published values from two readings of a disk's counters, as `iostat -x` does.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use super::report::DiskReport;
 use crate::report::Rounded;
 
 const WRAP: u64 = 1 << 32;
-/// Growth beyond these, per second, is no disk's doing: a billion requests, 32 TiB, a million requests in flight.
+/// No disk grows by more than this per second: a billion requests, 32 TiB, a million requests in flight.
 const MAX_REQUESTS: u64 = 1 << 30;
 const MAX_SECTORS: u64 = 1 << 36;
 const MAX_IN_FLIGHT_MS: u64 = (1 << 20) * 1000;
 
-/// How much each counter grew between two readings, or `None` where that can't be known: the device was replaced
-/// or its counters were reset. The window must then begin anew.
+/// Returns the growth of each counter between two readings; `None` if the device was replaced or its counters were
+/// reset. The window must then restart.
 ///
-/// A counter that went back has wrapped at 32 bits if it was a 32-bit number before, the device completed no fewer
-/// requests than before, and the way round through the wrap is a short one. `io_ticks` may grow by more than the time
-/// that passed: some kernels add all of it when a request that hung for minutes completes.
+/// A counter that decreased has wrapped at 32 bits if it was a 32-bit number before, the device completed no fewer
+/// requests than before, and the growth through the wrap is less than half of the range. `io_ticks` may grow by more than the
+/// elapsed time: some kernels add all of it when a request that hung for minutes completes.
 pub fn growth(before: &Counters, now: &Counters, elapsed: Duration) -> Option<Counters> {
     if now.reads < before.reads || now.writes < before.writes {
         return None;
@@ -56,12 +56,12 @@ fn difference(before: u64, now: u64) -> Option<u64> {
 }
 
 impl Counters {
-    /// Adds the growth of another sample or member. Saturating: no sum of real counters comes near.
+    /// Adds the growth of another sample or member.
     pub fn add(&mut self, other: &Counters) {
         *self = self.combine(other, u64::saturating_add);
     }
 
-    /// What a sum has grown by since it was `earlier`.
+    /// Returns the growth of a sum since it was `earlier`.
     pub fn since(&self, earlier: &Counters) -> Counters {
         self.combine(earlier, u64::saturating_sub)
     }
@@ -80,7 +80,7 @@ impl Counters {
     }
 }
 
-/// The published values of a disk whose counters grew by `growth` over `window`, which is above zero.
+/// Returns the published values of a disk whose counters grew by `growth` over `window`, which must not be zero.
 pub fn report(growth: &Counters, window: Duration) -> DiskReport {
     let seconds = window.as_secs_f64();
     let per_second = |number: u64| Rounded::new(number as f64 / seconds);

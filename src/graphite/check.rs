@@ -122,7 +122,7 @@ fn count(config: &GraphiteConfig, whisper_dir: &Path, timeout: Duration) -> Resu
         ..CountSettings::new(config, whisper_dir)
     };
     let started = Instant::now();
-    let count = super::count(&settings, None, false, &mut |_| {
+    let count = super::count(&settings, None, false, Moment::now().wall, &mut |_| {
         ensure!(
             started.elapsed() < timeout,
             "timed out after {}",

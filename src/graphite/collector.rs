@@ -120,7 +120,7 @@ fn count(config: &GraphiteConfig, whisper_dir: &Path) -> anyhow::Result<(Graphit
     let mut shown = started;
     let mut progress = output::Progress::new();
     // No snapshot: one that root leaves could not be read by the service.
-    let count = super::count(&settings, None, false, &mut |totals| {
+    let count = super::count(&settings, None, false, Moment::now().wall, &mut |totals| {
         if started.elapsed() > PROGRESS_DELAY && shown.elapsed() > PROGRESS_INTERVAL {
             shown = Instant::now();
             let seconds = started.elapsed().as_secs();

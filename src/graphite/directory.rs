@@ -13,7 +13,7 @@ use crate::exclude::Exclude;
 const BUFFER_BYTES: usize = 32 * 1024;
 const LAST_POSITION: u64 = i64::MAX as u64;
 
-/// Names of directories, each with its length before it and NUL behind it.
+/// Names of directories, each after its length and terminated by NUL.
 #[derive(Debug, Default)]
 pub struct Names {
     bytes: Vec<u8>,
@@ -40,14 +40,14 @@ impl Names {
             .dedup_by(|one, other| name_at(bytes, *one) == name_at(bytes, *other));
     }
 
-    /// The next name, with NUL.
+    /// Returns the next name, with NUL.
     pub fn next(&mut self) -> Option<&[u8]> {
         let start = self.starts.get(self.next)?;
         self.next += 1;
         Some(name_at(&self.bytes, *start))
     }
 
-    /// Whether there is no name at all.
+    /// Returns whether there is no name.
     pub fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }
@@ -119,14 +119,14 @@ impl Entries {
             match file_type {
                 FileType::Directory if name == b"." || name == b".." => {}
                 FileType::Directory => {
-                    let excludes = |exclude: &Exclude| exclude.takes_directory(join(scratch, path, name));
+                    let excludes = |exclude: &Exclude| exclude.excludes_directory(join(scratch, path, name));
                     if !exclude.is_some_and(excludes) {
                         found.directories.push(name);
                     }
                 }
                 FileType::RegularFile | FileType::Symlink if name.last_chunk() == Some(b".wsp") => {
                     let excludes = |exclude: &Exclude| {
-                        exclude.takes_files() && exclude.takes_file(join(scratch, path, name))
+                        exclude.may_match_files() && exclude.excludes_file(join(scratch, path, name))
                     };
                     found.metrics += u32::from(!exclude.is_some_and(excludes));
                 }

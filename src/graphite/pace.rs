@@ -1,4 +1,4 @@
-//! Pauses, so that a count works at most its share of the time.
+//! Pauses, so that a count works at most its share of the time. The only clock of a count.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,9 +9,9 @@ use super::Totals;
 
 /// A pause follows after this much work.
 const SLICE: Duration = Duration::from_millis(15);
-/// A clock read takes as long as a part of a step.
+/// A clock read costs a part of a step.
 const STEPS_PER_CLOCK_READ: u32 = 16;
-/// A slice that was stopped or hung in a system call is taken to have worked at most this long.
+/// Longest work that is assumed of a slice, which may have been stopped or hung in a system call.
 const MAX_CHARGED: Duration = Duration::from_secs(1);
 
 /// Receives the totals every 15 ms of work. An error ends the count.
@@ -20,6 +20,7 @@ pub type Progress<'a> = dyn FnMut(&Totals) -> Result<()> + 'a;
 /// The pace of one count.
 pub struct Pace<'a> {
     max_busy_percent: u32,
+    started: Instant,
     slice_started: Instant,
     steps: u32,
     busy: Duration,
@@ -29,9 +30,11 @@ pub struct Pace<'a> {
 impl<'a> Pace<'a> {
     /// Starts to work. `max_busy_percent` is from 1 to 100, which means no pauses.
     pub fn new(max_busy_percent: u32, progress: &'a mut Progress<'a>) -> Self {
+        let now = Instant::now();
         Self {
             max_busy_percent: max_busy_percent.clamp(1, 100),
-            slice_started: Instant::now(),
+            started: now,
+            slice_started: now,
             steps: 0,
             busy: Duration::ZERO,
             progress,
@@ -54,7 +57,12 @@ impl<'a> Pace<'a> {
         Ok(())
     }
 
-    /// Time spent working up to now.
+    /// Returns the time since the start, pauses included.
+    pub fn duration(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Returns the time spent working up to now.
     pub fn busy(&self) -> Duration {
         self.busy + self.slice_started.elapsed()
     }

@@ -67,7 +67,7 @@ impl Stamp {
     }
 }
 
-/// Whether the record of a directory can be relied on.
+/// Whether the record of a directory is reliable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Read too soon after its last change: must be read again.
@@ -81,7 +81,7 @@ pub enum State {
 /// One directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
-    /// Whether the rest can be relied on.
+    /// Whether the rest is reliable.
     pub state: State,
     /// The directory when it was read.
     pub stamp: Stamp,
@@ -102,7 +102,7 @@ impl Record {
         metrics: 0,
     };
 
-    /// Whether the entries of a directory with this stamp are the recorded ones.
+    /// Returns whether the entries of a directory with this stamp are the recorded ones.
     pub fn is_valid(&self, stamp: &Stamp) -> bool {
         self.state == State::Settled && self.stamp == *stamp
     }
@@ -140,7 +140,7 @@ pub fn settings_key(whisper_dir: &Path, exclude: &[String]) -> Vec<u8> {
     key
 }
 
-/// A file that computes the checksum of what passes through.
+/// A file that computes the checksum of the bytes that are read or written.
 #[derive(Debug)]
 struct Checked<T> {
     inner: T,
@@ -153,7 +153,7 @@ impl<T> Checked<T> {
         Self { inner, checksum }
     }
 
-    /// The checksum of all bytes up to now, as it stands in the file.
+    /// Returns the checksum of all bytes up to now, as in the file.
     fn checksum(&self) -> [u8; CHECKSUM_BYTES] {
         self.checksum.clone().finalize().to_le_bytes()
     }

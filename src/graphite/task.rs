@@ -1,6 +1,7 @@
 //! The daemon's side of the count worker: when one starts, what it reported, and how it ended. Never blocks.
 
 mod clock;
+mod protection;
 mod result;
 mod running;
 
@@ -23,6 +24,7 @@ use crate::recurring::Condition;
 use crate::report::Report as _;
 use crate::worker::protocol::{Report, Request};
 use clock::WallClock;
+use protection::Protection;
 use result::ResultLog;
 use running::Running;
 
@@ -49,6 +51,7 @@ pub struct CountTask {
     deaths: u32,
     /// The directory that was logged as the one that is counted.
     whisper_dir: Option<PathBuf>,
+    protection: Protection,
     devices: Vec<Device>,
     counting: Condition,
     publishing: Condition,
@@ -75,6 +78,7 @@ impl CountTask {
             clock_set_back: false,
             deaths: 0,
             whisper_dir: None,
+            protection: Protection::default(),
             devices: Vec::new(),
             counting: Condition::new(NAME),
             publishing: Condition::new(NAME),
@@ -139,7 +143,11 @@ impl CountTask {
                         escape::display_path(&tree.output),
                     );
                     log.info(NAME, format_args!("counting {from}, publishing {to}"), &[]);
-                    self.whisper_dir = Some(tree.whisper_dir);
+                    self.whisper_dir = Some(tree.whisper_dir.clone());
+                    self.protection = Protection::default();
+                }
+                if self.request.counts {
+                    self.protection.check(&tree, log);
                 }
                 self.devices = tree.devices;
                 running.output = tree.output;

@@ -3,63 +3,27 @@
 //! A directory whose stamp is unchanged has the same entries: it is only checked, and the walk goes on to the
 //! subdirectories that the snapshot has for it. All others are read. No file is ever checked with `stat`.
 
-use std::ffi::{CStr, OsStr};
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+mod add;
 
-use anyhow::{Context, Result, anyhow};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, statat};
-use rustix::io::Errno;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
 
-use super::directory::{Buffer, Entries, Names};
+use anyhow::{Result, anyhow};
+
+use super::directory::{Buffer, Names};
+use super::open_dir::{DirState, Opener};
 use super::pace::Pace;
 use super::snapshot::{Join, Record, Stamp, State};
 use super::{CountSettings, Totals};
-use crate::escape;
 use crate::exclude::Exclude;
 
 /// Levels below the whisper directory. Each stays open, and a path of 4,096 bytes cannot have more.
 const MAX_DEPTH: usize = 2047;
-/// Unreadable directories that are reported by path; the others are only counted.
-const MAX_REPORTED: usize = 20;
-const READ_FLAGS: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::NONBLOCK);
-/// Enough to look up names below a directory and to read its stamp, even if it cannot be listed.
-const PATH_FLAGS: OFlags = OFlags::PATH
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
-
-/// File systems without files of anybody, by their magic numbers in linux/magic.h: proc, sysfs, cgroup, cgroup2, devpts,
-/// debugfs, tracefs, securityfs, bpf, pstore, configfs, efivarfs, mqueue, binfmt_misc, fusectl, selinuxfs, hugetlbfs.
-const PSEUDO_FILE_SYSTEMS: [u32; 17] = [
-    0x9fa0,
-    0x6265_6572,
-    0x0027_e0eb,
-    0x6367_7270,
-    0x1cd1,
-    0x6462_6720,
-    0x7472_6163,
-    0x7363_6673,
-    0xcafe_4a11,
-    0x6165_676c,
-    0x6265_6570,
-    0xde5e_81e4,
-    0x1980_0202,
-    0x4249_4e4d,
-    0x6573_5543,
-    0xf97c_ff8c,
-    0x9584_58f6,
-];
 
 /// An open directory on the path from the whisper directory to the one that is visited.
 struct Level {
     fd: OwnedFd,
-    /// The subdirectories that were read; `None` if the directory is unchanged and they are in the snapshot.
+    /// The subdirectories that were read; `None` if the directory is unchanged: they are in the snapshot.
     names: Option<Names>,
     /// Whether the old snapshot has the directory.
     is_known: bool,
@@ -71,17 +35,6 @@ struct Level {
     parent_path_bytes: usize,
 }
 
-/// The result of checking a directory.
-enum DirState {
-    /// It does not exist any more, or is not a directory.
-    Gone,
-    Unreadable(String),
-    /// Unchanged, and open if it has subdirectories.
-    Unchanged(Option<OwnedFd>),
-    /// Open, to be read.
-    ToRead(OwnedFd, Stamp),
-}
-
 /// A walk that is under way.
 pub struct Walk<'a, 'b> {
     settings: &'a CountSettings,
@@ -89,15 +42,13 @@ pub struct Walk<'a, 'b> {
     full_scan: bool,
     /// Directories that were changed at this time or later are not settled.
     settled_before_ns: i64,
-    root: Stat,
+    opener: Opener,
     levels: Vec<Level>,
     /// Relative to the whisper directory.
     path: Vec<u8>,
     /// With NUL.
     name: Vec<u8>,
     buffer: Buffer,
-    /// Whether reading can still leave access times as they are.
-    keep_access_times: bool,
     join: Join,
     pace: &'a mut Pace<'b>,
     totals: Totals,
@@ -115,30 +66,25 @@ impl<'a, 'b> Walk<'a, 'b> {
         join: Join,
         pace: &'a mut Pace<'b>,
     ) -> Result<Self> {
-        let flags = READ_FLAGS.difference(OFlags::NOFOLLOW);
-        let opened = openat(CWD, &settings.whisper_dir, flags, Mode::empty());
-        let (fd, root) = opened
-            .and_then(|fd| fstat(&fd).map(|stat| (fd, stat)))
-            .with_context(|| format!("opening the whisper directory {:?}", settings.whisper_dir))?;
+        let (opener, fd, stamp) = Opener::open_root(&settings.whisper_dir)?;
         let settling_ns = i64::try_from(settings.settling_time.as_nanos()).unwrap_or(i64::MAX);
         let mut walk = Self {
             settings,
             exclude,
             full_scan,
             settled_before_ns: started_ns.saturating_sub(settling_ns),
-            root,
+            opener,
             levels: Vec::new(),
             path: Vec::new(),
             name: vec![0],
             buffer: Buffer::new(),
-            keep_access_times: true,
             join,
             pace,
             totals: Totals::default(),
             messages: Vec::new(),
             newly_unreadable: 0,
         };
-        walk.enter_root(fd)?;
+        walk.enter_root(fd, stamp)?;
         Ok(walk)
     }
 
@@ -151,8 +97,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             }
         }
         let whisper_dir = &self.settings.whisper_dir;
-        let is_same = |stat: Stat| (stat.st_dev, stat.st_ino) == (self.root.st_dev, self.root.st_ino);
-        if !statat(CWD, whisper_dir, AtFlags::empty()).is_ok_and(is_same) {
+        if !self.opener.is_root(whisper_dir) {
             return Err(anyhow!("{whisper_dir:?} was replaced during the count"));
         }
         match self.newly_unreadable - self.messages.len() as u64 {
@@ -164,9 +109,8 @@ impl<'a, 'b> Walk<'a, 'b> {
         Ok((self.totals, self.messages, self.join))
     }
 
-    fn enter_root(&mut self, fd: OwnedFd) -> Result<()> {
+    fn enter_root(&mut self, fd: OwnedFd, stamp: Stamp) -> Result<()> {
         let known = self.join.take_next(0)?;
-        let stamp = Stamp::new(&self.root, self.root.st_dev);
         self.totals.directories = 1;
         match known {
             Some(known) if !self.full_scan && known.is_valid(&stamp) => self.keep(&known, Some(fd), 0),
@@ -175,8 +119,8 @@ impl<'a, 'b> Walk<'a, 'b> {
         Ok(())
     }
 
-    /// Moves on to the next subdirectory of the deepest open directory. Returns what is known of it; `None` after the
-    /// last one.
+    /// Moves on to the next subdirectory of the deepest open directory. Returns its old record, if it has one; `None` after
+    /// the last subdirectory.
     fn next_child(&mut self) -> Result<Option<Option<Record>>> {
         let depth = self.depth();
         let Some(level) = self.levels.last_mut() else {
@@ -204,7 +148,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         Ok(Some(known))
     }
 
-    /// Goes back up from a directory whose subdirectories were all visited.
+    /// Leaves a directory whose subdirectories were all visited.
     fn leave(&mut self) -> Result<()> {
         let Some(level) = self.levels.pop() else {
             return Ok(());
@@ -216,7 +160,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         Ok(())
     }
 
-    /// Drops all that is known below the directory that was visited last.
+    /// Drops the old records below the directory that was visited last.
     fn remove_below(&mut self, is_promised: bool) -> Result<()> {
         let removed = self.join.remove_below(self.depth())?;
         if is_promised {
@@ -229,10 +173,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         self.pace.step(&self.totals)?;
         let (depth, parent_path_bytes) = (self.levels.len(), self.path.len());
         let state = match depth {
-            0..=MAX_DEPTH => match self.check_directory(known.as_ref())? {
-                DirState::ToRead(fd, stamp) if self.is_pseudo(&fd, &stamp) => DirState::Gone,
-                state => state,
-            },
+            0..=MAX_DEPTH => self.check_child(known.as_ref())?,
             _ => DirState::Unreadable(format!("more than {MAX_DEPTH} levels deep")),
         };
         if let DirState::Gone = state {
@@ -241,7 +182,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         self.totals.directories += 1;
         self.totals.hosts += u64::from(depth == self.settings.host_depth as usize);
         if let (DirState::Unchanged(None), Some(known)) = (&state, &known) {
-            // Nearly all directories, and their paths are not needed.
+            // Nearly all directories: their paths are not needed.
             self.keep(known, None, 0);
             return Ok(());
         }
@@ -261,179 +202,20 @@ impl<'a, 'b> Walk<'a, 'b> {
         Ok(())
     }
 
-    /// Whether a pseudo file system is mounted at this subdirectory of the deepest open directory. Those are not
-    /// counted: /proc alone can have millions of entries.
-    fn is_pseudo(&self, fd: &OwnedFd, stamp: &Stamp) -> bool {
-        let parent = self.levels.last().and_then(|level| level.device);
-        // The type has 32 bits, in a word of another size on some machines.
-        let is_pseudo = |magic: u32| PSEUDO_FILE_SYSTEMS.contains(&magic);
-        stamp.device.is_some()
-            && stamp.device != parent
-            && fstatfs(fd).is_ok_and(|found| is_pseudo(found.f_type as u32))
-    }
-
-    /// Checks a subdirectory of the deepest open directory, and opens it if that is needed. Fails if this process
-    /// lacks resources.
-    fn check_directory(&mut self, known: Option<&Record>) -> Result<DirState> {
-        match self.try_check(known) {
-            Err(errno) if is_resource_error(errno) => Err(resource_error(errno)),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(DirState::Gone),
-            Err(errno) => Ok(DirState::Unreadable(io::Error::from(errno).to_string())),
-            Ok(state) => Ok(state),
-        }
-    }
-
-    fn try_check(&mut self, known: Option<&Record>) -> Result<DirState, Errno> {
-        let parent = self.levels.last().ok_or(Errno::BADF)?.fd.as_fd();
-        let name = CStr::from_bytes_with_nul(&self.name).map_err(|_| Errno::INVAL)?;
-        let stamp_of = |stat: &Stat| Stamp::new(stat, self.root.st_dev);
+    fn check_child(&mut self, known: Option<&Record>) -> Result<DirState> {
+        let Some(parent) = self.levels.last() else {
+            return Ok(DirState::Gone);
+        };
+        let name = CStr::from_bytes_with_nul(&self.name)?;
         let known = known.filter(|known| !self.full_scan && known.state == State::Settled);
-        if let Some(known) = known
-            && self.join.has_children()
-        {
-            let fd = openat(parent, name, PATH_FLAGS, Mode::empty())?;
-            let stamp = stamp_of(&fstat(&fd)?);
-            if known.is_valid(&stamp) {
-                return Ok(DirState::Unchanged(Some(fd)));
-            }
-            let fd = open_to_read(fd.as_fd(), c".", &mut self.keep_access_times)?;
-            return Ok(DirState::ToRead(fd, stamp));
-        } else if let Some(known) = known {
-            let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)?;
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-                return Ok(DirState::Gone);
-            }
-            if known.is_valid(&stamp_of(&stat)) {
-                return Ok(DirState::Unchanged(None));
-            }
-        }
-        let fd = open_to_read(parent, name, &mut self.keep_access_times)?;
-        let stamp = stamp_of(&fstat(&fd)?);
-        Ok(DirState::ToRead(fd, stamp))
+        let has_children = known.is_some() && self.join.has_children();
+        self.opener
+            .check_directory(parent.fd.as_fd(), parent.device, name, known, has_children)
     }
 
-    /// Counts an unchanged directory. `fd` is open if it has subdirectories.
-    fn keep(&mut self, known: &Record, fd: Option<OwnedFd>, parent_path_bytes: usize) {
-        self.totals.metrics += u64::from(known.metrics);
-        self.record(known, Some(known));
-        if let Some(fd) = fd {
-            self.levels.push(Level {
-                fd,
-                names: None,
-                is_known: true,
-                is_promised: false,
-                device: known.stamp.device,
-                parent_path_bytes,
-            });
-        }
-    }
-
-    /// Reads a directory whose stamp was taken before, and counts it.
-    fn read(
-        &mut self,
-        known: Option<Record>,
-        fd: OwnedFd,
-        stamp: Stamp,
-        parent_path_bytes: usize,
-    ) -> Result<()> {
-        let exclude = Some(self.exclude).filter(|exclude| exclude.concerns(self.levels.is_empty()));
-        let step = &mut || self.pace.step(&self.totals);
-        let entries = match Entries::read(fd.as_fd(), exclude, &self.path, &mut self.buffer, step)? {
-            Ok(entries) => entries,
-            // The whisper directory itself is the condition for any result.
-            Err(errno) if is_resource_error(errno) || self.levels.is_empty() => {
-                return Err(resource_error(errno));
-            }
-            Err(errno) => return self.skip_unreadable(known, io::Error::from(errno).to_string()),
-        };
-        let promised = known.filter(|known| known.is_valid(&stamp));
-        self.totals.differences += promised.map_or(0, |known| known.metrics.abs_diff(entries.metrics).into());
-        self.totals.directories_read += 1;
-        self.totals.metrics += u64::from(entries.metrics);
-        let state = match stamp.modified_ns.max(stamp.changed_ns) < self.settled_before_ns {
-            true => State::Settled,
-            false => State::Unsettled,
-        };
-        let metrics = entries.metrics;
-        self.record(
-            &Record {
-                state,
-                stamp,
-                metrics,
-            },
-            known.as_ref(),
-        );
-        if !entries.directories.is_empty() {
-            self.levels.push(Level {
-                fd,
-                names: Some(entries.directories),
-                is_known: known.is_some(),
-                is_promised: promised.is_some(),
-                device: stamp.device,
-                parent_path_bytes,
-            });
-            return Ok(());
-        }
-        match known {
-            Some(_) => self.remove_below(promised.is_some()),
-            None => Ok(()),
-        }
-    }
-
-    /// Counts a directory as unreadable, with nothing in or below it.
-    fn skip_unreadable(&mut self, known: Option<Record>, reason: String) -> Result<()> {
-        self.totals.unreadable += 1;
-        if known.is_none_or(|known| known.state != State::Unreadable) {
-            self.newly_unreadable += 1;
-            if self.messages.len() < MAX_REPORTED {
-                let path =
-                    escape::display_path(&self.settings.whisper_dir.join(OsStr::from_bytes(&self.path)));
-                self.messages
-                    .push(format!("cannot read {path}, not counted: {reason}"));
-            }
-        }
-        self.record(&Record::UNREADABLE, known.as_ref());
-        if known.is_some() {
-            self.join.remove_below(self.depth())?;
-        }
-        Ok(())
-    }
-
-    fn record(&mut self, record: &Record, known: Option<&Record>) {
-        let name = &self.name[..self.name.len() - 1];
-        self.join.record(self.depth(), name, record, known);
-    }
-
-    /// The depth of the visited directory: that of the whisper directory is 0.
+    /// Returns the depth of the visited directory; that of the whisper directory is 0.
     fn depth(&self) -> u16 {
         // At most MAX_DEPTH levels are open.
         self.levels.len() as u16
-    }
-}
-
-/// Opens a directory for reading, if possible without a new access time, which would be written to the disk. The
-/// kernel allows that to the directory's owner and to processes with CAP_FOWNER.
-fn open_to_read(parent: BorrowedFd<'_>, name: &CStr, keep_access_times: &mut bool) -> Result<OwnedFd, Errno> {
-    if *keep_access_times {
-        match openat(parent, name, READ_FLAGS | OFlags::NOATIME, Mode::empty()) {
-            Err(Errno::PERM) => *keep_access_times = false,
-            opened => return opened,
-        }
-    }
-    openat(parent, name, READ_FLAGS, Mode::empty())
-}
-
-/// Whether an error is about this process and not about the directory.
-fn is_resource_error(errno: Errno) -> bool {
-    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
-}
-
-fn resource_error(errno: Errno) -> anyhow::Error {
-    let error = anyhow::Error::from(io::Error::from(errno));
-    match errno {
-        Errno::MFILE => error.context(
-            "every level of the tree stays open, raise the limit of open files (LimitNOFILE=, ulimit -n)",
-        ),
-        _ => error.context("reading directories"),
     }
 }

@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use super::process::{Process, parse_pid};
 use crate::kernel;
 
-/// Most files of one folder that are read, and most bytes of each. Shinken's folder belongs to its user.
+/// Limits of the files of a folder and of the bytes of each: Shinken's folder belongs to its user.
 const MAX_FILES: usize = 256;
 const MAX_PID_BYTES: u64 = 32;
-/// Longest command line in bytes. A longer one is not a parent's.
+/// A longer command line is not a parent's.
 const MAX_COMMAND_LINE_BYTES: u64 = 1 << 20;
 
 /// The PID files of parents: FOLDER/PREFIX*.pid, each of a process with `program` in its command line.
@@ -73,7 +73,7 @@ impl PidFiles {
 fn parent(pid_file: &Path, program: &str) -> Result<Option<Process>> {
     let pid = String::from_utf8(kernel::read(pid_file, MAX_PID_BYTES)?)?;
     let pid = parse_pid(pid.trim()).context("not a PID")?;
-    // In this order: if the PID is reused in between, the descriptor is of a process that has ended.
+    // In this order: if the PID is reused in between, the descriptor refers to the ended process.
     let process = Process::open(pid);
     let command_line = PathBuf::from(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
     let command_line = kernel::read(&command_line, MAX_COMMAND_LINE_BYTES)?;

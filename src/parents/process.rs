@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
-/// Seconds between two looks at the processes on kernels before 5.3, which have no process descriptors.
+/// Seconds between two checks of the processes on kernels before 5.3, which have no process descriptors.
 const PAUSE_SECONDS: i64 = 5;
 
 /// Parses the PID of a process that is not init; `None` if it is not one.
@@ -16,7 +16,7 @@ pub fn parse_pid(text: &str) -> Option<Pid> {
     Pid::from_raw(pid.try_into().ok()?).filter(|pid| !pid.is_init())
 }
 
-/// A process that runs.
+/// A running process.
 #[derive(Debug)]
 pub struct Process {
     /// `None` if the kernel has no process descriptors, or a container forbids them.
@@ -24,14 +24,14 @@ pub struct Process {
 }
 
 impl Process {
-    /// Opens the process with this PID; `None` if there is none.
+    /// Opens the process with this PID; `None` if it does not exist.
     pub fn open(pid: Pid) -> Option<Self> {
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(descriptor) => Some(Self {
                 descriptor: Some(descriptor),
             }),
             Err(Errno::SRCH) => None,
-            // Another error than "no such process": it runs, but may not be signalled.
+            // With another error than ESRCH, it runs but may not be signalled.
             Err(_) => (test_kill_process(pid) != Err(Errno::SRCH)).then_some(Self { descriptor: None }),
         }
     }

@@ -14,10 +14,10 @@ const SNAPSHOT: &str = "whisper.snapshot";
 /// Longest report, in bytes: a count lists a few unreadable paths.
 pub const MAX_REPORT_BYTES: usize = 1 << 20;
 
-/// What a worker is to do. It ends its input with this.
+/// The task of a worker, and all of its input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// Whether to count; otherwise the worker only reports where the tree is.
+    /// Whether to count; otherwise the worker only reports the place of the tree.
     pub counts: bool,
     /// The configured whisper directory. If it is not set, the worker chooses one.
     pub whisper_dir: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Returns the request that a configuration amounts to.
+    /// Returns the request for a configuration.
     pub fn new(config: &Config) -> Self {
         let graphite = &config.graphite;
         let state_dir = &config.state_dir;
@@ -60,7 +60,7 @@ impl Request {
             state_dir: state_dir.clone(),
             use_snapshot: true,
             interval: graphite.interval,
-            // Which directory is counted is the worker's choice.
+            // The worker chooses the directory.
             settings: CountSettings::new(graphite, Path::new("")),
             proc: config.host.proc.clone(),
             sys: config.host.sys.clone(),
@@ -68,12 +68,12 @@ impl Request {
         }
     }
 
-    /// The path of the snapshot; `None` without a state folder.
+    /// Returns the path of the snapshot; `None` without a state folder.
     pub fn snapshot(&self) -> Option<PathBuf> {
         snapshot(self.state_dir.as_deref())
     }
 
-    /// The settings of the count of `whisper_dir`.
+    /// Returns the settings of the count of `whisper_dir`.
     pub fn settings_for(&self, whisper_dir: &Path) -> CountSettings {
         CountSettings {
             whisper_dir: whisper_dir.to_path_buf(),
@@ -86,7 +86,7 @@ fn snapshot(state_dir: Option<&Path>) -> Option<PathBuf> {
     Some(state_dir?.join(SNAPSHOT))
 }
 
-/// What a worker reports, in the order of its work.
+/// The reports of a worker, in the order of its work.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Report {
@@ -94,7 +94,7 @@ pub enum Report {
     Busy,
     /// The state folder cannot be used, for this reason.
     NoState(String),
-    /// Where the tree is.
+    /// The place of the tree.
     Tree(Tree),
     /// The count goes on. Sent about once a second.
     Progress,
@@ -113,7 +113,7 @@ pub enum Report {
     Failed(String),
 }
 
-/// Where the tree is.
+/// The place of the whisper tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
     /// The whisper directory.
@@ -122,4 +122,6 @@ pub struct Tree {
     pub output: PathBuf,
     /// The devices of its file system. Empty if they are unknown or if there is no such directory.
     pub devices: Vec<Device>,
+    /// Whether it is mounted read-only, as in the service's sandbox. `None` if there is no such directory.
+    pub is_read_only: Option<bool>,
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use shinken_gatherer::graphite::{Count, CountSettings, count_at};
+use shinken_gatherer::graphite::{Count, CountSettings, count};
 use tempfile::TempDir;
 
 use super::tree::Numbers;
@@ -63,7 +63,7 @@ impl Tree {
     }
 
     pub fn count_at(&self, wall: SystemTime) -> Count {
-        count_at(&self.settings, Some(&self.snapshot), true, wall, &mut |_| Ok(())).unwrap()
+        count(&self.settings, Some(&self.snapshot), true, wall, &mut |_| Ok(())).unwrap()
     }
 
     /// Counts with every change before it settled: the clock ticks before and after.
@@ -77,7 +77,7 @@ impl Tree {
     /// A full scan without the snapshot, and the snapshot that it writes.
     pub fn full_scan(&self) -> (Count, Vec<u8>) {
         let path = self.beside("other.snapshot");
-        let count = count_at(&self.settings, Some(&path), false, SystemTime::now(), &mut |_| {
+        let count = count(&self.settings, Some(&path), false, SystemTime::now(), &mut |_| {
             Ok(())
         });
         let records = records_of(&path);

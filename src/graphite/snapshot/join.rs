@@ -1,12 +1,12 @@
-//! The old snapshot and the new one, side by side: both are in the order of the walk, so that a merge join of sorted
-//! names finds what is known of a directory.
+//! The old and the new snapshot during a walk. Both are in the order of the walk, so that a merge join of sorted names
+//! finds the old record of a directory.
 
 use std::cmp::Ordering;
 use std::io;
 
 use super::{Damaged, Reader, Record, Writer};
 
-/// Both snapshots at the place of a walk. Either may be missing.
+/// Both snapshots at the position of a walk. Either may be missing.
 #[derive(Debug)]
 pub struct Join {
     /// At its start.
@@ -16,7 +16,7 @@ pub struct Join {
 }
 
 impl Join {
-    /// Takes the next known directory if it is at `depth`: the whisper directory, or a child of an unchanged one.
+    /// Takes the next old record if it is at `depth`: the whisper directory, or a child of an unchanged one.
     pub fn take_next(&mut self, depth: u16) -> Result<Option<Record>, Damaged> {
         let Some(old) = &mut self.old else {
             return Ok(None);
@@ -28,8 +28,8 @@ impl Join {
         Ok(Some(old.current().record))
     }
 
-    /// Takes what is known of the directory `name` (with NUL) at `depth`. Those before it in the order of names are no
-    /// longer there; adds their number to `removed`.
+    /// Takes the old record of the directory `name` (with NUL) at `depth`. Those before it were removed from the tree;
+    /// adds their number to `removed`.
     pub fn find(&mut self, depth: u16, name: &[u8], removed: &mut u64) -> Result<Option<Record>, Damaged> {
         while let Some(next) = self.old.as_ref().and_then(Reader::next)
             && next.depth == depth
@@ -45,12 +45,12 @@ impl Join {
         Ok(None)
     }
 
-    /// The name, with NUL, of the directory that was taken last.
+    /// Returns the name, with NUL, of the directory that was taken last.
     pub fn name(&self) -> &[u8] {
         self.old.as_ref().map_or(&[0], |old| &old.current().name)
     }
 
-    /// Whether the directory that was taken last had subdirectories.
+    /// Returns whether the directory that was taken last had subdirectories.
     pub fn has_children(&self) -> bool {
         let next = |old: &Reader| old.next().is_some_and(|next| next.depth > old.current().depth);
         self.old.as_ref().is_some_and(next)

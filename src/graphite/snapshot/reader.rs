@@ -1,4 +1,4 @@
-//! Reads a snapshot once, from front to back, and trusts nothing in it.
+//! Reads a snapshot once, from front to back, and validates all of it.
 
 use std::fmt::{Display, Formatter};
 use std::fs::{File, OpenOptions};
@@ -50,7 +50,7 @@ pub struct Entry {
     pub depth: u16,
     /// Terminated by NUL; only that for the whisper directory.
     pub name: Vec<u8>,
-    /// What the last count found.
+    /// Its record.
     pub record: Record,
     /// Offset of the next record in the file.
     pub end: u64,
@@ -110,17 +110,17 @@ impl Reader {
         }
     }
 
-    /// The file, for what was already read of it.
+    /// Returns the file, to copy what was already read.
     pub fn file(&self) -> &File {
         self.input.get_ref().inner.get_ref()
     }
 
-    /// The record that was taken last.
+    /// Returns the record that was taken last.
     pub fn current(&self) -> &Entry {
         &self.current
     }
 
-    /// The record that will be taken next; `None` at the end, whose checksum was then verified.
+    /// Returns the record that will be taken next; `None` at the end, after its checksum was verified.
     pub fn next(&self) -> Option<&Entry> {
         (!self.is_at_end).then_some(&self.next)
     }

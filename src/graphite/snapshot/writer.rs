@@ -1,4 +1,4 @@
-//! Writes a snapshot, but only from the first record on that differs from the old one.
+//! Writes a snapshot, starting at the first record that differs from the old one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -17,7 +17,7 @@ pub struct Writer {
 
 #[derive(Debug)]
 enum Output {
-    /// Nothing is written: all records up to this offset of the old snapshot are the same.
+    /// Nothing is written: the records up to this offset of the old snapshot are the same.
     Unchanged(u64),
     Temporary(BufWriter<Checked<File>>, Temporary),
     Failed(io::Error),
@@ -65,7 +65,7 @@ impl Writer {
     fn start_at(&self, old: Option<&Reader>, end: u64) -> io::Result<(BufWriter<Checked<File>>, Temporary)> {
         let mut name = self.path.clone().into_os_string();
         name.push(".tmp");
-        // That of a count that was killed.
+        // Left by a count that was killed.
         match fs::remove_file(&name) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}

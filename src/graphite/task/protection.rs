@@ -1,0 +1,43 @@
+//! Notices that the sandbox does not protect the whisper tree any more.
+//!
+//! systemd mounts the tree read-only when the service starts. A tree that is then moved away and created again, or
+//! mounted over, is another directory, which the service can write.
+
+use crate::escape::display_path;
+use crate::graphite::collector::NAME;
+use crate::logging::Log;
+use crate::worker::protocol::Tree;
+
+/// What is known of one whisper directory.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// It was not seen, or it was writable from the start: there is no sandbox.
+    #[default]
+    None,
+    /// It was read-only.
+    ReadOnly,
+    /// It became writable, which was logged.
+    Lost,
+}
+
+impl Protection {
+    /// Logs a warning if the tree was read-only and is now writable: at most one.
+    pub fn check(&mut self, tree: &Tree, log: &mut Log) {
+        match (*self, tree.is_read_only) {
+            (Self::None, Some(true)) => *self = Self::ReadOnly,
+            (Self::ReadOnly, Some(false)) => {
+                *self = Self::Lost;
+                let tree = display_path(&tree.whisper_dir);
+                log.warn(
+                    NAME,
+                    format_args!(
+                        "{tree} is no longer read-only; if it was replaced or mounted over, restart \
+                         shinken-gatherer to protect it"
+                    ),
+                    &[],
+                );
+            }
+            _ => {}
+        }
+    }
+}
