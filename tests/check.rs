@@ -195,6 +195,22 @@ fn many_disks_stay_within_what_a_checker_keeps() {
 }
 
 #[test]
+fn disks_below_their_range_come_before_busier_ones() {
+    let site = Site::new();
+    let names = ["sda", "sdb", "sdc"].into_iter().zip([10.0, 90.0, 30.0]);
+    let three: Vec<_> = names.map(|(name, util)| disk(name, util, 1.0)).collect();
+    site.publish("disks", &disks(3, &three.join(","), ""));
+    let (code, line) = site.check(&["disks", "-w", "50:"]);
+    assert_eq!(code, 1, "{line}");
+    assert!(
+        line.starts_with(
+            "DISKS WARNING: %util sdc 30.0% (below 50), sda 10.0% (below 50), sdb 90.0% over 60 s"
+        ),
+        "{line}"
+    );
+}
+
+#[test]
 fn vmware_judges_each_vcpu_and_tells_the_whole() {
     let site = Site::new();
     let (code, line) = site.check(&["vmware", "-w", "5", "-c", "10"]);

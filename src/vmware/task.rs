@@ -118,3 +118,38 @@ impl Task for VmwareTask {
         self.helper.stop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use log::LevelFilter;
+
+    use super::*;
+    use crate::vmware::answer::Fault;
+
+    #[test]
+    fn toggled_library_logs_at_most_20_lines_a_minute() {
+        let folder = tempfile::tempdir().unwrap();
+        let dmi = folder.path().join("class/dmi/id");
+        fs::create_dir_all(&dmi).unwrap();
+        fs::write(dmi.join("sys_vendor"), "VMware, Inc.\n").unwrap();
+        let mut config = Config::default();
+        config.host.sys = folder.path().into();
+        let mut log = Log::open(LevelFilter::Info, Some(&folder.path().join("log")));
+        let mut now = Moment::now();
+        let mut task = VmwareTask::new(&config, now, &mut log).unwrap();
+        for _ in 0..60 {
+            for fault in [Fault::Timeout, Fault::InvalidReply] {
+                assert!(matches!(
+                    task.answered(&Err(fault), now, &mut log),
+                    Outcome::Publish(_)
+                ));
+            }
+            now.monotonic += Duration::from_millis(200);
+        }
+        let text = fs::read_to_string(folder.path().join("log")).unwrap();
+        assert_eq!(text.matches("WARN vmware").count(), 20, "{text}");
+    }
+}
