@@ -87,7 +87,7 @@ pub fn read<T: DeserializeOwned>(path: &Path, trusted: &TrustedUsers) -> Result<
     parse(&read_bytes(path, trusted)?).map_err(Unread::Refused)
 }
 
-/// Reads a regular file of a trusted user, of at most [`MAX_BYTES`]. Links are not followed.
+/// Reads a regular file of a trusted user, of at most 16 MiB. Links are not followed.
 pub fn read_bytes(path: &Path, trusted: &TrustedUsers) -> Result<Vec<u8>, Unread> {
     let refuse = |error: std::io::Error| Unread::Refused(error.to_string());
     let file = open::for_reading(path, Links::Reject).map_err(|error| match error.kind() {

@@ -17,7 +17,7 @@ const HUNG_SECONDS: f64 = 10.0;
 /// What `__check_graphite_iostats.tmp` holds: how busy each physical disk is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DisksReport {
-    /// Always [`SCHEMA`].
+    /// Always 1.
     pub schema: u32,
     /// When the newest sample was taken, in Unix seconds.
     pub updated_at: i64,

@@ -9,7 +9,7 @@ use crate::report::{Gauge, Report, Rounded, Seconds, to_line, two_intervals};
 /// What `whisper.nb_metrics` holds: how much the whisper tree contains.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GraphiteReport {
-    /// Always [`SCHEMA`].
+    /// Always 1.
     pub schema: u32,
     /// When the count ended, in Unix seconds.
     pub updated_at: i64,

@@ -12,7 +12,7 @@ const READY_LIMITS: (f64, f64) = (5.0, 10.0);
 /// What `vmware_stats_export.dat` holds, on VMware virtual machines only: CPU time withheld from this machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VmwareReport {
-    /// Always [`SCHEMA`].
+    /// Always 1.
     pub schema: u32,
     /// When the newest sample was taken, in Unix seconds.
     pub updated_at: i64,

@@ -110,7 +110,7 @@ SCENARIOS = {
     "trouble": {
         "graphite": (count(2500000), 2, "GRAPHITE CRITICAL: 2500000 metrics (above 2000000), 4000 hosts, counted ", "metrics=2500000;1500000;2000000;0 "),
         "disks": (disks(cciss__c0d0=99.5, sda=85.0), 2, "DISKS CRITICAL: %util cciss/c0d0 99.5% (above 95), sda 85.0% (above 80)", "cciss/c0d0_util=99.5%;80;95;0;100 "),
-        "vmware": (ready(24.0), 1, "VMWARE WARNING: 6.00% ready per vCPU (above 5), 24.00% in all", "cpu_ready_per_vcpu=6%;5;10;0;100 "),
+        "vmware": (ready(24.0), 1, "VMWARE WARNING: 6.00% ready per vCPU (above 5), 24.00% in total", "cpu_ready_per_vcpu=6%;5;10;0;100 "),
     },
     "never ran": {
         "graphite": (None, 0, "GRAPHITE OK: 1 metrics, 1 hosts, counted just now: ", "metrics=1;1500000;2000000;0 hosts=1;;;0 age=0s;;;0"),
