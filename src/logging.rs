@@ -5,11 +5,11 @@
 
 mod file;
 mod stderr;
+mod timestamp;
 
 use std::fmt::{self, Display};
 use std::io::IsTerminal;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Record, kv};
 use systemd_journal_logger::JournalLog;
@@ -18,15 +18,13 @@ use crate::escape;
 use crate::writable;
 use file::{Appended, LogFile};
 use stderr::Stderr;
+use timestamp::timestamp;
 
 /// A structured field: name (in upper case in the journal) and value.
 pub type Field<'a> = (&'static str, &'a dyn Display);
 
 /// The socket that systemd-journal-logger sends to.
 const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
-
-/// The end of the year 9999, in Unix seconds.
-const LAST_SECOND: u64 = 253_402_300_799;
 
 /// The sinks of the log and its level.
 pub struct Log {
@@ -183,13 +181,6 @@ fn journal_level(level: Level) -> Level {
         Level::Debug => Level::Trace,
         other => other,
     }
-}
-
-/// Returns the current time as a prefix for a line, limited to the years that RFC 3339 can represent.
-fn timestamp() -> String {
-    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(LAST_SECOND);
-    let now = SystemTime::now().clamp(SystemTime::UNIX_EPOCH, last);
-    humantime::format_rfc3339_seconds(now).to_string()
 }
 
 /// The fields of a line, as a source for the `log` crate.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result, ensure};
 
-use super::timestamp;
+use super::timestamp::timestamp;
 use crate::open;
 use crate::trusted_users::TrustedUsers;
 
