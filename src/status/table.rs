@@ -1,9 +1,9 @@
 //! The status as a table: a block for each collector, a row for each gauge.
 
 use super::bars::bar;
+use super::entry::{Entry, State, Status};
+use super::histories::Histories;
 use super::screen::{Line, Look, Screen};
-use super::watch::Histories;
-use super::{Entry, State, Status};
 use crate::report::Gauge;
 
 /// Columns before the values: collector, state, age.
