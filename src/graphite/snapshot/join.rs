@@ -4,7 +4,9 @@
 use std::cmp::Ordering;
 use std::io;
 
-use super::{Damaged, Reader, Record, Writer};
+use super::format::Record;
+use super::reader::{Damaged, Reader};
+use super::writer::Writer;
 
 /// Both snapshots at the position of a walk. Either may be missing.
 #[derive(Debug)]

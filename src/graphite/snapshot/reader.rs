@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::{
+use super::format::{
     BUFFER_BYTES, CHECKSUM_BYTES, Checked, DEPTH_BITS, FIXED_BYTES, HAS_DEVICE, MAGIC, Record, Stamp, State,
 };
 

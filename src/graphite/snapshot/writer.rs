@@ -5,7 +5,8 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{BUFFER_BYTES, Checked, Reader, Record};
+use super::format::{BUFFER_BYTES, Checked, Record};
+use super::reader::Reader;
 
 /// The snapshot that a count makes. Errors are kept until [`Writer::finish`]: they must not stop the count.
 #[derive(Debug)]
