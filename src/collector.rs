@@ -1,6 +1,6 @@
 //! The seam between the program and its collectors: what a collector is, whoever uses it.
 //!
-//! [`crate::collectors`] lists them. The daemon, `once`, `status`, `check` and the carbon feed iterate over that list.
+//! `collectors.rs` lists them. The daemon, `once`, `status`, `check` and the carbon feed iterate over that list.
 
 pub mod sampled;
 
@@ -15,7 +15,7 @@ use clap::ArgMatches;
 use rustix::process::Pid;
 
 use crate::config::{Config, WhisperPaths};
-use crate::disks::backing::Device;
+use crate::device::Device;
 use crate::logging::Log;
 use crate::moment::Moment;
 use crate::plugin::Answer;

@@ -22,10 +22,10 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 
 use crate::config::{DisksConfig, HostConfig};
+use crate::device::Device;
 use crate::kernel;
 use crate::moment::Moment;
 use crate::report::{Rounded, SCHEMA, Seconds, unix_seconds};
-use backing::Device;
 use diskstats::{Counters, Malformed};
 use history::{History, Members};
 use physical::Kind;

@@ -10,90 +10,28 @@ mod open_dir;
 mod pace;
 mod plan;
 pub mod report;
+mod settings;
 mod snapshot;
 mod task;
+mod totals;
 mod walk;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::config::GraphiteConfig;
 use crate::exclude::Exclude;
 use crate::report::{Rounded, SCHEMA, Seconds, unix_seconds};
 use pace::Pace;
 pub use pace::Progress;
 use plan::Plan;
 pub use report::GraphiteReport;
+pub use settings::CountSettings;
 use snapshot::Damaged;
+pub use totals::{FullScan, Totals};
 use walk::Walk;
-
-/// A directory changed less than this before it was read may change again without a new time: file systems round
-/// times to as much as 2 s (FAT), and the kernel's own clock ticks every few milliseconds.
-const SETTLING_TIME: Duration = Duration::from_secs(2);
-
-/// The settings that a count depends on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CountSettings {
-    /// The directory that is counted; may be a symbolic link.
-    pub whisper_dir: PathBuf,
-    /// Depth below it at which directories are hosts, 1 or more.
-    pub host_depth: u32,
-    /// Gitignore patterns of entries to skip, relative to it.
-    pub exclude: Vec<String>,
-    /// Largest share of the time that the count works, from 1 to 100 percent.
-    pub max_busy_percent: u32,
-    /// Every directory is read at least this often.
-    pub full_scan_interval: Duration,
-    /// A directory changed less than this before the count is read again by the next one.
-    pub settling_time: Duration,
-}
-
-impl CountSettings {
-    /// Returns the settings of `config` for this directory.
-    pub fn new(config: &GraphiteConfig, whisper_dir: &Path) -> Self {
-        Self {
-            whisper_dir: whisper_dir.to_path_buf(),
-            host_depth: config.host_depth,
-            exclude: config.exclude.clone(),
-            max_busy_percent: config.max_busy_percent,
-            full_scan_interval: config.full_scan_interval,
-            settling_time: SETTLING_TIME,
-        }
-    }
-}
-
-/// The numbers of a count.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
-    /// Directories at the depth of hosts.
-    pub hosts: u64,
-    /// `*.wsp` entries.
-    pub metrics: u64,
-    /// Directories that cannot be read.
-    pub unreadable: u64,
-    /// Directories visited, the whisper directory included.
-    pub directories: u64,
-    /// Those of them whose entries were read.
-    pub directories_read: u64,
-    /// Metrics and directories that differ although the stamp of their directory is unchanged.
-    pub differences: u64,
-}
-
-/// The reason why every directory was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FullScan {
-    /// The caller asked for it.
-    Requested,
-    /// There is no snapshot yet.
-    NoSnapshot,
-    /// The snapshot cannot be used; a message gives the reason.
-    UnusableSnapshot,
-    /// The last full scan was `full_scan_interval` ago.
-    Interval,
-}
 
 /// A finished count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -33,6 +33,7 @@ mod collectors;
 pub mod config;
 mod daemon;
 mod deadlines;
+pub mod device;
 pub mod disks;
 mod escape;
 mod exclude;

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use shinken_gatherer::config::{DisksConfig, HostConfig};
+use shinken_gatherer::device::Device;
 use shinken_gatherer::disks::Disks;
-use shinken_gatherer::disks::backing::{Device, disks_of_device};
+use shinken_gatherer::disks::backing::disks_of_device;
 use shinken_gatherer::moment::Moment;
 
 const ELAPSED: Duration = Duration::from_secs(10);

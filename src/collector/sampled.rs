@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{Event, Found, Gather, Outcome, Task};
 use crate::deadlines::Deadlines;
-use crate::disks::backing::Device;
+use crate::device::Device;
 use crate::logging::Log;
 use crate::moment::Moment;
 use crate::recurring::Condition;

@@ -5,24 +5,14 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::mounts::btrfs_devices;
+use crate::device::Device;
 use crate::kernel;
 
 /// The major number of file systems that are not on one block device.
 const ANONYMOUS_MAJOR: u32 = 0;
 /// More devices than any machine has in a stack.
 const MAX_DEVICES: usize = 10_000;
-
-/// The number of a block device, as in `/sys/dev/block/MAJOR:MINOR`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
-    /// The number of its driver.
-    pub major: u32,
-    /// The number among the devices of the driver.
-    pub minor: u32,
-}
 
 /// Returns the devices of the file system that `path` is on. Empty if there is no such file. A network or virtual file
 /// system has a number that no block device has.

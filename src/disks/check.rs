@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 
-use super::collector::NAME;
-use super::report::{DiskReport, DisksReport, HUNG};
+use super::report::{DiskReport, DisksReport, HUNG, NAME};
 use crate::collector::Published;
 use crate::plugin::perfdata::{Figure, Thresholds, Unit};
 use crate::plugin::{Answer, Common, State, judge};

@@ -2,7 +2,7 @@
 
 use clap::ArgMatches;
 
-use super::report::DisksReport;
+use super::report::{DisksReport, NAME};
 use super::sampler::DisksSampler;
 use super::{backing, check};
 use crate::collector::sampled::{SampledTask, Sampler, begin};
@@ -13,9 +13,6 @@ use crate::moment::Moment;
 use crate::plugin::Answer;
 use crate::published;
 use crate::report::Report;
-
-/// The name of the collector.
-pub const NAME: &str = "disks";
 
 /// Measures how busy each physical disk is.
 #[derive(Debug)]

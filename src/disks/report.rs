@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::{Gauge, Report, Rounded, Seconds, to_line, two_intervals};
 
+/// The name of the collector.
+pub const NAME: &str = "disks";
+
 /// %util from which a disk is doubtful and from which it is too busy, in `status`.
 const UTIL_LIMITS: (f64, f64) = (70.0, 90.0);
 /// %util from which a disk counts as busy throughout: the ends of the window are some milliseconds off.

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Instant;
 
-use super::backing::Device;
-use super::collector::NAME;
-use super::report::{DiskReport, DisksReport};
+use super::report::{DiskReport, DisksReport, NAME};
 use super::{Disks, Sample};
 use crate::collector::sampled::Sampler;
 use crate::config::{DisksConfig, HostConfig};
+use crate::device::Device;
 use crate::escape;
 use crate::logging::Log;
 use crate::moment::Moment;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use clap::{ArgMatches, Args, FromArgMatches};
 
-use super::report::GraphiteReport;
-use super::{CountSettings, collector};
+use super::report::{GraphiteReport, NAME};
+use super::settings::CountSettings;
 use crate::collector::Published;
 use crate::config::{GraphiteConfig, WhisperPaths};
 use crate::moment::Moment;
@@ -35,7 +35,7 @@ struct GraphiteArgs {
 
 /// Returns the subcommand.
 pub fn command() -> clap::Command {
-    GraphiteArgs::augment_args(clap::Command::new(collector::NAME))
+    GraphiteArgs::augment_args(clap::Command::new(NAME))
 }
 
 /// Returns how long counting may take.

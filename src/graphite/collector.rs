@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use clap::ArgMatches;
 
-use super::report::GraphiteReport;
+use super::check;
+use super::report::{GraphiteReport, NAME};
+use super::settings::CountSettings;
 use super::task::CountTask;
-use super::{CountSettings, check};
 use crate::collector::{Collector, Found, Gather, Once, Published, Task};
 use crate::config::{Config, GraphiteConfig, WhisperPaths};
 use crate::escape;
@@ -22,9 +23,6 @@ use crate::report::Report;
 /// A count that takes longer than this shows its progress.
 const PROGRESS_DELAY: Duration = Duration::from_secs(1);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
-
-/// The name of the collector.
-pub const NAME: &str = "graphite";
 
 /// Counts the hosts and metrics of the whisper tree.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::Totals;
+use super::totals::Totals;
 
 /// A pause follows after this much work.
 const SLICE: Duration = Duration::from_millis(15);

@@ -4,8 +4,9 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+use super::settings::CountSettings;
 use super::snapshot::{Damaged, Join, Reader, Writer, header, settings_key};
-use super::{CountSettings, FullScan};
+use super::totals::FullScan;
 use crate::escape::display_path;
 
 /// How to count.

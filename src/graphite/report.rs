@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::{Gauge, Report, Rounded, Seconds, to_line, two_intervals};
 
+/// The name of the collector.
+pub const NAME: &str = "graphite";
+
 /// What `whisper.nb_metrics` holds: how much the whisper tree contains.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GraphiteReport {

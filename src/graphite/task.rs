@@ -12,11 +12,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Error;
 
-use super::collector::NAME;
-use super::report::GraphiteReport;
+use super::report::{GraphiteReport, NAME};
 use crate::collector::{Event, Outcome, Task};
 use crate::config::Config;
-use crate::disks::backing::Device;
+use crate::device::Device;
 use crate::escape;
 use crate::logging::Log;
 use crate::moment::Moment;

@@ -13,8 +13,9 @@ use anyhow::{Result, anyhow};
 use super::directory::{Buffer, Names};
 use super::open_dir::{DirState, Opener};
 use super::pace::Pace;
+use super::settings::CountSettings;
 use super::snapshot::{Join, Record, Stamp, State};
-use super::{CountSettings, Totals};
+use super::totals::Totals;
 use crate::exclude::Exclude;
 
 /// Levels below the whisper directory. Each stays open, and a path of 4,096 bytes cannot have more.

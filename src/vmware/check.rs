@@ -5,8 +5,7 @@
 
 use clap::{ArgMatches, Args, FromArgMatches};
 
-use super::collector::NAME;
-use super::report::VmwareReport;
+use super::report::{NAME, VmwareReport};
 use crate::collector::Published;
 use crate::plugin::perfdata::{Figure, Unit};
 use crate::plugin::{Answer, Common, State, judge};

@@ -7,7 +7,7 @@ use clap::ArgMatches;
 
 use super::detect::detect;
 use super::helper_client::HelperClient;
-use super::report::VmwareReport;
+use super::report::{NAME, VmwareReport};
 use super::task::VmwareTask;
 use super::{Sample, Vmware, check};
 use crate::collector::{Collector, Found, Gather, Once, Published, Task};
@@ -18,9 +18,6 @@ use crate::moment::Moment;
 use crate::plugin::Answer;
 use crate::published;
 use crate::report::Report;
-
-/// The name of the collector.
-pub const NAME: &str = "vmware";
 
 /// Measures how much CPU time VMware withholds from this machine.
 #[derive(Debug)]

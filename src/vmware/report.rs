@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::{Gauge, Report, Rounded, Seconds, to_line, two_intervals};
 
+/// The name of the collector.
+pub const NAME: &str = "vmware";
+
 /// %ready of a vCPU from which it is doubtful and from which it is too high, in `status`.
 const READY_LIMITS: (f64, f64) = (5.0, 10.0);
 

@@ -5,10 +5,9 @@ use std::time::Instant;
 
 use log::Level;
 
-use super::collector::NAME;
 use super::detect::detect;
 use super::helper_client::{self, HelperClient};
-use super::report::VmwareReport;
+use super::report::{NAME, VmwareReport};
 use super::window::Restart;
 use super::{Sample, Vmware};
 use crate::collector::{Event, Outcome, Task};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::disks::backing::Device;
+use crate::device::Device;
 use crate::graphite::{Count, CountSettings, GraphiteReport};
 
 /// File name of the snapshot in the state folder.

@@ -4,7 +4,7 @@
 //! mounted over, is another directory, which the service can write.
 
 use crate::escape::display_path;
-use crate::graphite::collector::NAME;
+use crate::graphite::report::NAME;
 use crate::logging::Log;
 use crate::worker::protocol::Tree;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::graphite::collector::NAME;
+use crate::graphite::report::NAME;
 use crate::graphite::{Count, FullScan};
 use crate::logging::Log;
 

@@ -9,7 +9,7 @@ use anyhow::Result;
 use rustix::process::Pid;
 
 use crate::child::{self, Child, Received};
-use crate::graphite::collector::NAME;
+use crate::graphite::report::NAME;
 use crate::logging::Log;
 use crate::worker::SUBCOMMAND;
 use crate::worker::protocol::{MAX_REPORT_BYTES, Report, Request};
