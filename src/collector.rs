@@ -136,6 +136,8 @@ pub struct Once<'a> {
     pub config: &'a Config,
     /// Time between the start and the end.
     pub window: Duration,
+    /// Reads the time.
+    pub clock: fn() -> Moment,
     /// The tree and the file of its count.
     pub paths: &'a WhisperPaths,
 }
@@ -147,8 +149,8 @@ pub trait Gather {
         true
     }
 
-    /// Ends the window, and returns what was collected.
-    fn finish(self: Box<Self>) -> Found;
+    /// Ends the window, and returns the result.
+    fn finish(self: Box<Self>, clock: fn() -> Moment) -> Found;
 }
 
 /// What `once` collected.

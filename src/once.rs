@@ -15,6 +15,7 @@ use crate::collector::{Collector, Found, Once};
 use crate::collectors::ALL;
 use crate::config::{Config, WhisperPaths, protected_folder};
 use crate::lock::Lock;
+use crate::moment::Moment;
 use crate::output;
 use crate::publish;
 use crate::report::to_line;
@@ -48,6 +49,7 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
     let gathered = gather(&Once {
         config: &config,
         window: args.window,
+        clock: Moment::now,
         paths: &paths,
     });
     let mut errors: Vec<Error> = Vec::new();
@@ -97,7 +99,7 @@ fn gather(once: &Once) -> Vec<Gathered> {
         .rev()
         .map(|(collector, started)| Gathered {
             collector,
-            found: started.map(|started| started.finish()),
+            found: started.map(|started| started.finish(once.clock)),
         })
         .collect();
     gathered.reverse();

@@ -126,8 +126,8 @@ pub fn begin<S: Sampler + 'static>(mut sampler: S, now: Moment) -> Box<dyn Gathe
 }
 
 impl<S: Sampler> Gather for TwoSamples<S> {
-    fn finish(mut self: Box<Self>) -> Found {
-        let report = self.first.and_then(|()| self.sampler.sample(Moment::now()));
+    fn finish(mut self: Box<Self>, clock: fn() -> Moment) -> Found {
+        let report = self.first.and_then(|()| self.sampler.sample(clock()));
         let report = match report {
             Ok(Some(report)) => report,
             Ok(None) => return Found::failed(anyhow::anyhow!("replaced while it was sampled")),

@@ -4,7 +4,7 @@
 //! called outdated.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::ensure;
 use clap::{ArgMatches, Args, FromArgMatches};
@@ -13,7 +13,6 @@ use super::report::{GraphiteReport, NAME};
 use super::settings::CountSettings;
 use crate::collector::Published;
 use crate::config::{GraphiteConfig, WhisperPaths};
-use crate::moment::Moment;
 use crate::plugin::perfdata::{Figure, Thresholds, Unit};
 use crate::plugin::{Answer, Common, State, judge, parse_time};
 use crate::published::{self, Age, Unread};
@@ -67,7 +66,7 @@ pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
         Err(Unread::Refused(reason)) => {
             Answer::unknown(format!("cannot read the file {}: {reason}", path.display()))
         }
-        Err(Unread::Absent) => match count(config, &paths.whisper_dir, args.timeout) {
+        Err(Unread::Absent) => match count(config, &paths.whisper_dir, args.timeout, now) {
             Ok(report) => {
                 let remark = format!("counted just now: {} is absent", path.display());
                 let age = Figure::new("age", Some(0.0), Unit::Seconds);
@@ -116,13 +115,18 @@ fn judged(args: &GraphiteArgs, report: &GraphiteReport, remark: &str, age: Figur
 }
 
 /// Counts at full speed, for at most `timeout`.
-fn count(config: &GraphiteConfig, whisper_dir: &Path, timeout: Duration) -> Result<GraphiteReport, String> {
+fn count(
+    config: &GraphiteConfig,
+    whisper_dir: &Path,
+    timeout: Duration,
+    now: SystemTime,
+) -> Result<GraphiteReport, String> {
     let settings = CountSettings {
         max_busy_percent: 100,
         ..CountSettings::new(config, whisper_dir)
     };
     let started = Instant::now();
-    let count = super::count(&settings, None, false, Moment::now().wall, &mut |_| {
+    let count = super::count(&settings, None, false, now, &mut |_| {
         ensure!(
             started.elapsed() < timeout,
             "timed out after {}",
@@ -131,7 +135,7 @@ fn count(config: &GraphiteConfig, whisper_dir: &Path, timeout: Duration) -> Resu
         Ok(())
     });
     match count {
-        Ok(count) => Ok(count.report(config.interval, Moment::now().wall)),
+        Ok(count) => Ok(count.report(config.interval, now + count.duration)),
         Err(error) => Err(format!("{error:#}")),
     }
 }

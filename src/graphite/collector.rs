@@ -90,8 +90,8 @@ impl Gather for Count {
         false
     }
 
-    fn finish(self: Box<Self>) -> Found {
-        match count(&self.config, &self.whisper_dir) {
+    fn finish(self: Box<Self>, clock: fn() -> Moment) -> Found {
+        match count(&self.config, &self.whisper_dir, clock) {
             Ok((report, messages)) => Found {
                 text: format!(
                     "{} under {}{}",
@@ -109,7 +109,11 @@ impl Gather for Count {
     }
 }
 
-fn count(config: &GraphiteConfig, whisper_dir: &Path) -> anyhow::Result<(GraphiteReport, Vec<String>)> {
+fn count(
+    config: &GraphiteConfig,
+    whisper_dir: &Path,
+    clock: fn() -> Moment,
+) -> anyhow::Result<(GraphiteReport, Vec<String>)> {
     let settings = CountSettings {
         max_busy_percent: 100,
         ..CountSettings::new(config, whisper_dir)
@@ -118,7 +122,7 @@ fn count(config: &GraphiteConfig, whisper_dir: &Path) -> anyhow::Result<(Graphit
     let mut shown = started;
     let mut progress = output::Progress::new();
     // No snapshot: one that root leaves could not be read by the service.
-    let count = super::count(&settings, None, false, Moment::now().wall, &mut |totals| {
+    let count = super::count(&settings, None, false, clock().wall, &mut |totals| {
         if started.elapsed() > PROGRESS_DELAY && shown.elapsed() > PROGRESS_INTERVAL {
             shown = Instant::now();
             let seconds = started.elapsed().as_secs();
@@ -131,5 +135,5 @@ fn count(config: &GraphiteConfig, whisper_dir: &Path) -> anyhow::Result<(Graphit
     });
     drop(progress);
     let count = count?;
-    Ok((count.report(config.interval, Moment::now().wall), count.messages))
+    Ok((count.report(config.interval, clock().wall), count.messages))
 }

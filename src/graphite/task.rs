@@ -216,7 +216,7 @@ impl CountTask {
 
 impl Task for CountTask {
     fn handle(&mut self, event: &Event, now: Moment, log: &mut Log) -> Outcome {
-        self.clock_set_back |= self.clock.was_set_back(now.monotonic, now.wall);
+        self.clock_set_back |= self.clock.was_set_back(now);
         let now = now.monotonic;
         let document = match (&mut self.state, event) {
             (State::Waiting(due), Event::Wakeup) if self.is_needed && *due <= now => {

@@ -1,7 +1,5 @@
 //! %ready as a collector.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context, Error, Result};
 use clap::ArgMatches;
 
@@ -41,7 +39,7 @@ impl Collector for VmwareCollector {
     }
 
     fn begin(&self, once: &Once) -> Box<dyn Gather> {
-        Box::new(TwoSamples::begin(once.config, once.window))
+        Box::new(TwoSamples::begin(once))
     }
 
     fn parse(&self, json: &[u8]) -> Result<Box<dyn Report>, String> {
@@ -70,23 +68,24 @@ struct TwoSamples {
 }
 
 impl TwoSamples {
-    fn begin(config: &Config, window: Duration) -> Self {
+    fn begin(once: &Once) -> Self {
+        let config = once.config;
         let detection = detect(&config.host.sys);
         let mut vmware = config.vmware.clone();
         // The second sample closes the window however long it takes.
-        vmware.window = window * 2;
+        vmware.window = once.window * 2;
         let mut samples = Self {
             collector: Vmware::new(&vmware, &config.host, &detection),
             helper: HelperClient::new(&config.vmware.libraries),
             first: None,
         };
-        samples.first = detection.is_vmware.then(|| samples.sample());
+        samples.first = detection.is_vmware.then(|| samples.sample(once.clock));
         samples
     }
 
-    fn sample(&mut self) -> Result<Sample> {
-        let outcome = self.helper.ask_and_wait(Instant::now)?;
-        Ok(self.collector.take(&outcome, Moment::now()))
+    fn sample(&mut self, clock: fn() -> Moment) -> Result<Sample> {
+        let outcome = self.helper.ask_and_wait(clock)?;
+        Ok(self.collector.take(&outcome, clock()))
     }
 }
 
@@ -95,9 +94,9 @@ impl Gather for TwoSamples {
         self.first.is_some()
     }
 
-    fn finish(mut self: Box<Self>) -> Found {
+    fn finish(mut self: Box<Self>, clock: fn() -> Moment) -> Found {
         let sample = match self.first.take() {
-            Some(Ok(Sample::Restarted(..))) => self.sample(),
+            Some(Ok(Sample::Restarted(..))) => self.sample(clock),
             Some(first) => first,
             None => Ok(Sample::NotVmware),
         };

@@ -11,6 +11,7 @@ use rustix::process::Pid;
 use super::answer::{Answer, DEADLINE, Fault};
 use super::helper::SUBCOMMAND;
 use crate::child::{self, Child, Received};
+use crate::moment::Moment;
 
 /// Pause before the next helper after a failure, doubled with each further failure in a row.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
@@ -116,10 +117,10 @@ impl HelperClient {
     }
 
     /// Asks and blocks until the outcome is known. Reaps any child process of the caller.
-    pub fn ask_and_wait(&mut self, clock: fn() -> Instant) -> Result<Outcome> {
+    pub fn ask_and_wait(&mut self, clock: fn() -> Moment) -> Result<Outcome> {
         let mut event = Event::Ask;
         loop {
-            if let Some(outcome) = self.handle(event, clock()) {
+            if let Some(outcome) = self.handle(event, clock().monotonic) {
                 return Ok(outcome);
             }
             event = match self.poll_fd() {

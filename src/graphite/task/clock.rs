@@ -1,6 +1,8 @@
-//! The wall clock compared with the monotonic one, to notice that it was set back.
+//! Notices that the wall clock was set back, by comparing it with the monotonic clock.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
+
+use crate::moment::Moment;
 
 /// A clock that is slewed lags a little. One that is set back by more than this repeats times that files already have.
 const TOLERANCE: Duration = Duration::from_secs(1);
@@ -8,16 +10,15 @@ const TOLERANCE: Duration = Duration::from_secs(1);
 /// Both clocks at the last call.
 #[derive(Debug, Default)]
 pub struct WallClock {
-    last: Option<(Instant, SystemTime)>,
+    last: Option<Moment>,
 }
 
 impl WallClock {
     /// Returns whether the wall clock was set back since the last call.
-    pub fn was_set_back(&mut self, now: Instant, wall: SystemTime) -> bool {
-        let last = self.last.replace((now, wall));
-        last.is_some_and(|(last_now, last_wall)| {
-            let expected = last_wall + now.saturating_duration_since(last_now);
-            wall + TOLERANCE < expected
+    pub fn was_set_back(&mut self, now: Moment) -> bool {
+        self.last.replace(now).is_some_and(|last| {
+            let expected = last.wall + now.monotonic.saturating_duration_since(last.monotonic);
+            now.wall + TOLERANCE < expected
         })
     }
 }
@@ -27,15 +28,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_clock_that_goes_back_is_set_back() {
-        let (second, now, wall) = (Duration::from_secs(1), Instant::now(), SystemTime::now());
+    fn wall_clock_is_set_back_only_if_it_decreases() {
+        let (second, start) = (Duration::from_secs(1), Moment::now());
         let mut clock = WallClock::default();
-        assert!(!clock.was_set_back(now, wall));
-        assert!(!clock.was_set_back(now + 10 * second, wall + 10 * second));
+        let mut was_set_back = |monotonic: u32, wall: Duration| {
+            clock.was_set_back(Moment {
+                monotonic: start.monotonic + monotonic * second,
+                wall: start.wall + wall,
+            })
+        };
+        assert!(!was_set_back(0, Duration::ZERO));
+        assert!(!was_set_back(10, 10 * second));
         // Slewed by half a second, then set ahead, as after a suspend.
-        assert!(!clock.was_set_back(now + 20 * second, wall + 39 * second / 2));
-        assert!(!clock.was_set_back(now + 21 * second, wall + 1000 * second));
-        assert!(clock.was_set_back(now + 31 * second, wall + 1008 * second));
-        assert!(!clock.was_set_back(now + 32 * second, wall + 1009 * second));
+        assert!(!was_set_back(20, 39 * second / 2));
+        assert!(!was_set_back(21, 1000 * second));
+        assert!(was_set_back(31, 1008 * second));
+        assert!(!was_set_back(32, 1009 * second));
     }
 }
