@@ -1,4 +1,4 @@
-//! The answer of a monitoring plugin, after the Monitoring Plugins Development Guidelines.
+//! The answer of a monitoring plugin, by the Monitoring Plugins Development Guidelines.
 //!
 //! One line on stdout, `SERVICE STATE: text | perfdata`, and the exit code of the state: 0 to 3.
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::escape::is_printable;
-use perfdata::{Figure, Thresholds};
+use perfdata::{PerfValue, Thresholds};
 use range::Range;
 
 /// The state of a service, with its exit code.
@@ -59,7 +59,7 @@ pub struct Answer {
     /// Text for people.
     pub text: String,
     /// The perfdata.
-    pub figures: Vec<Figure>,
+    pub perfdata: Vec<PerfValue>,
 }
 
 impl Answer {
@@ -68,16 +68,16 @@ impl Answer {
         Self {
             state: State::Unknown,
             text: text.into(),
-            figures: Vec::new(),
+            perfdata: Vec::new(),
         }
     }
 
     /// Returns the line of the plugin.
     pub fn line(&self, service: &str) -> String {
         let mut line = format!("{service} {}: {}", self.state, sanitize(&self.text));
-        for (index, figure) in self.figures.iter().enumerate() {
+        for (index, value) in self.perfdata.iter().enumerate() {
             line += if index == 0 { " | " } else { " " };
-            line += &figure.to_string();
+            line += &value.to_string();
         }
         line.push('\n');
         line
@@ -96,7 +96,7 @@ pub fn judge(thresholds: &Thresholds, value: f64) -> (State, Option<String>) {
     }
 }
 
-/// Replaces what would end the line or start the perfdata.
+/// Replaces the characters that end the line or start the perfdata.
 fn sanitize(text: &str) -> String {
     text.chars()
         .map(|character| match character {
@@ -110,13 +110,13 @@ fn sanitize(text: &str) -> String {
 /// Options that every check has.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// Warn if the value leaves this range: 10, 10:, ~:10 or 10:20; @10:20 warns inside it
+    /// Warning if the value is outside this range: 10, 10:, ~:10 or 10:20; @10:20: if it is inside
     #[arg(short, long, value_name = "RANGE", allow_hyphen_values = true)]
     warning: Option<Range>,
-    /// Critical if the value leaves this range
+    /// Critical if the value is outside this range
     #[arg(short, long, value_name = "RANGE", allow_hyphen_values = true)]
     critical: Option<Range>,
-    /// Age beyond which values are outdated [default: two of their intervals and 30s]
+    /// Maximum age of the values [default: two intervals plus 30s]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub max_age: Option<Duration>,
 }
@@ -147,8 +147,8 @@ mod tests {
     fn text_cannot_start_perfdata() {
         let mut answer = Answer::unknown("a | b\nc\x1b[m");
         assert_eq!(answer.line("X"), "X UNKNOWN: a / b c [m\n");
-        answer.figures = ["a", "b"]
-            .map(|label| Figure::new(label, Some(1.0), perfdata::Unit::None))
+        answer.perfdata = ["a", "b"]
+            .map(|label| PerfValue::new(label, Some(1.0), perfdata::Unit::None))
             .into();
         assert_eq!(answer.line("X"), "X UNKNOWN: a / b c [m | a=1;;;0 b=1;;;0\n");
     }

@@ -104,7 +104,7 @@ fn what_is_outdated_absent_or_unreadable_is_said_and_fails() {
     let site = Site::with("enabled = false\n");
     let (_, table) = text(&site, &[]);
     assert!(
-        table.contains("vmware     disabled    -        not enabled in the configuration"),
+        table.contains("vmware     disabled    -        disabled in the configuration"),
         "{table}"
     );
 }

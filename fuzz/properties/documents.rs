@@ -13,7 +13,7 @@ use shinken_gatherer::check::{self, args::CheckArgs};
 use shinken_gatherer::config::Config;
 use shinken_gatherer::disks::DisksReport;
 use shinken_gatherer::graphite::GraphiteReport;
-use shinken_gatherer::published::{self, Age, Unread};
+use shinken_gatherer::published::{self, Age, ReadError};
 use shinken_gatherer::report::{Report, to_line};
 use shinken_gatherer::trusted_users::TrustedUsers;
 use shinken_gatherer::vmware::VmwareReport;
@@ -68,8 +68,8 @@ fn reader() -> Reader {
 fn as_document<T: Report + Serialize + DeserializeOwned>(path: &Path, trusted: &TrustedUsers) {
     let document: T = match published::read(path, trusted) {
         Ok(document) => document,
-        Err(Unread::Absent) => panic!("the file is there"),
-        Err(Unread::Refused(reason)) => {
+        Err(ReadError::NotFound) => panic!("the file is there"),
+        Err(ReadError::Rejected(reason)) => {
             assert!(
                 !reason.is_empty() && !reason.contains(char::is_control),
                 "{reason:?}"

@@ -1,4 +1,4 @@
-//! Keeps the exit code of a check within 0 to 3: bad usage, `--help` and a panic end as UNKNOWN.
+//! Keeps the exit code of `check` from 0 to 3: usage errors, `--help` and panics are UNKNOWN.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -9,10 +9,10 @@ use crate::collectors;
 use crate::output;
 use crate::plugin::{Answer, State};
 
-/// The service named where it is not known which one was asked about.
+/// The service in the answer if the collector is unknown.
 const SERVICE: &str = "SHINKEN-GATHERER";
 
-/// Whether the command line `args`, whose first is the program's name, asks for `check`, right or wrong.
+/// Returns whether the command line, which starts with the program name, is one of `check`, valid or not.
 pub fn is_check(args: &[OsString]) -> bool {
     let mut rest = args.iter().skip(1);
     while let Some(argument) = rest.next() {
@@ -25,8 +25,8 @@ pub fn is_check(args: &[OsString]) -> bool {
     false
 }
 
-/// From now on a panic is an answer. It ends the process from within the hook, so that neither a later panic nor a
-/// build that aborts on panics gives another exit code.
+/// Makes a panic print an answer and exit. The hook itself exits, because a second panic or a build that aborts on
+/// panics would give another exit code.
 pub fn answer_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let text = format!("internal error, please report it: {panic}");
@@ -35,14 +35,13 @@ pub fn answer_panics() {
     }));
 }
 
-/// Answers a command line that is no check: one line on stdout, how to do better on stderr. Help that was asked for
-/// goes to stdout.
+/// Answers a usage error with one line on stdout and the usage on stderr. Prints requested help on stdout.
 pub fn refuse(usage: &clap::Error) -> ExitCode {
     let rendered = usage.render().to_string();
     if usage.use_stderr() {
         let reason = match usage.kind() {
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-                format!("what to check is missing: {}", collectors::names())
+                format!("missing subcommand: {}", collectors::names())
             }
             _ => rendered.lines().next().unwrap_or_default().to_string(),
         };
@@ -60,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_check_is_recognised_whatever_is_wrong_with_it() {
+    fn invalid_check_command_line_is_still_a_check() {
         let is = |args: &[&str]| {
             let args = [&["gatherer"], args].concat();
             is_check(&args.into_iter().map(OsString::from).collect::<Vec<_>>())
@@ -75,20 +74,16 @@ mod tests {
         assert!(!is(&[]));
     }
 
-    /// Runs this very test in a process of its own, where it panics as a check would.
+    /// Runs this test again in a child process, which panics.
     #[test]
-    fn a_panic_is_unknown() {
+    fn panic_is_unknown() {
         const INSIDE: &str = "GATHERER_TEST_PANIC";
         if std::env::var_os(INSIDE).is_some() {
             answer_panics();
             panic!("first line\nsecond | line");
         }
         let run = std::process::Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "check::guard::tests::a_panic_is_unknown",
-                "--nocapture",
-            ])
+            .args(["--exact", "check::guard::tests::panic_is_unknown", "--nocapture"])
             .env(INSIDE, "1")
             .output()
             .unwrap();

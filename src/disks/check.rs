@@ -1,6 +1,5 @@
-//! `check disks`: how busy the physical disks are, as the "graphite writer" check answers that question.
-//!
-//! UNKNOWN if the file does not exist, is outdated, malformed or cannot be read: old values would be wrong.
+//! `check disks`: how busy the physical disks are. Behaves as the "graphite writer" check: without current values, the
+//! state is UNKNOWN.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -9,27 +8,27 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::report::{DiskReport, DisksReport, HUNG, NAME};
 use crate::collector::Published;
-use crate::plugin::perfdata::{Figure, Thresholds, Unit};
+use crate::plugin::perfdata::{PerfValue, Thresholds, Unit};
 use crate::plugin::{Answer, Common, State, judge};
-use crate::published::{self, Age, Unread};
+use crate::published::{self, Age, ReadError};
 use crate::report::Rounded;
 
-/// Disks named in the text; the values of all are in the perfdata.
+/// Disks in the text. The perfdata has all.
 const MAX_NAMED: usize = 8;
-/// Disks with all their values. With more there is %util alone: a checker cuts an answer off at 8 KiB.
+/// With more disks, the perfdata has only %util: checkers truncate an answer at 8 KiB.
 const MAX_DETAILED: usize = 24;
 
 /// How busy each physical disk is (%util), and whether one hangs
 ///
-/// UNKNOWN if the published file is absent, unreadable, malformed or outdated.
+/// UNKNOWN if the published file is missing, unreadable, malformed or outdated.
 #[derive(Debug, Args)]
 struct DisksArgs {
     #[command(flatten)]
     common: Common,
-    /// Judge these disks only
+    /// Check only these disks
     #[arg(long, value_name = "NAME", num_args = 1..)]
     disk: Vec<String>,
-    /// Judge the disks that hold the whisper tree only
+    /// Check only the disks that hold the whisper tree
     #[arg(long)]
     whisper: bool,
 }
@@ -39,7 +38,7 @@ pub fn command() -> clap::Command {
     DisksArgs::augment_args(clap::Command::new(NAME))
 }
 
-/// Answers for the published disk activity.
+/// Checks the published disk activity.
 pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
     let args = match DisksArgs::from_arg_matches(args) {
         Ok(args) => args,
@@ -52,11 +51,11 @@ pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
         |reason: &str| Answer::unknown(format!("cannot read the file {}: {reason}", path.display()));
     let report: DisksReport = match published::read(path, published.trusted) {
         Ok(report) => report,
-        Err(Unread::Absent) if !config.disks.enabled => {
-            return cannot_read("it is absent, [disks] is not enabled");
+        Err(ReadError::NotFound) if !config.disks.enabled => {
+            return cannot_read("no such file ([disks] is disabled)");
         }
-        Err(Unread::Absent) => return cannot_read("it is absent, is the gatherer running?"),
-        Err(Unread::Refused(reason)) => return cannot_read(&reason),
+        Err(ReadError::NotFound) => return cannot_read("no such file, is the gatherer running?"),
+        Err(ReadError::Rejected(reason)) => return cannot_read(&reason),
     };
     let age = Age::of(&report, published.now, args.common.max_age);
     if let Some(outdated) = age.outdated() {
@@ -67,8 +66,8 @@ pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
         return Answer::unknown(text);
     }
     let mut answer = judged(args, &report);
-    let age = Figure::new("age", Some(age.passed().as_secs_f64()), Unit::Seconds);
-    answer.figures.push(age);
+    let age = PerfValue::new("age", Some(age.passed().as_secs_f64()), Unit::Seconds);
+    answer.perfdata.push(age);
     answer
 }
 
@@ -82,20 +81,20 @@ fn judged(args: &DisksArgs, report: &DisksReport) -> Answer {
     }
     if !missing.is_empty() {
         state = State::Unknown;
-        remarks.push(format!("no disk {}", list(&missing)));
+        remarks.push(format!("no such disk: {}", list(&missing)));
     }
     if report.disks.is_empty() {
         state = State::Unknown;
-        remarks.push("no physical disk".into());
+        remarks.push("no physical disks found".into());
     }
     let thresholds = args.common.thresholds();
     let mut disks: Vec<_> = chosen
         .iter()
         .map(|name| Judged::new(name, &report.disks[*name], report, &thresholds))
         .collect();
-    let figures = disks
+    let perfdata = disks
         .iter()
-        .flat_map(|disk| disk.figures(thresholds, disks.len() <= MAX_DETAILED))
+        .flat_map(|disk| disk.perfdata(thresholds, disks.len() <= MAX_DETAILED))
         .collect();
     state = disks.iter().fold(state, |state, disk| state.worse(disk.state));
     // The worst state first, then the busiest disk. The sort is stable: the same values give the same text.
@@ -112,7 +111,7 @@ fn judged(args: &DisksArgs, report: &DisksReport) -> Answer {
     Answer {
         state,
         text: remarks.join("; "),
-        figures,
+        perfdata,
     }
 }
 
@@ -166,11 +165,11 @@ impl<'a> Judged<'a> {
         format!("{} {:.1}%{why}", self.name, self.util)
     }
 
-    fn figures(&self, thresholds: Thresholds, detailed: bool) -> Vec<Figure> {
-        let figure =
-            |what: &str, value: f64, unit| Figure::new(format!("{}_{what}", self.name), Some(value), unit);
+    fn perfdata(&self, thresholds: Thresholds, detailed: bool) -> Vec<PerfValue> {
+        let value =
+            |key: &str, value: f64, unit| PerfValue::new(format!("{}_{key}", self.name), Some(value), unit);
         let seconds = |ms: Rounded| (ms.get() * 1000.0).round() / 1e6;
-        let util = figure("util", self.util, Unit::Percent)
+        let util = value("util", self.util, Unit::Percent)
             .judged_by(thresholds)
             .at_most(100.0);
         if !detailed {
@@ -178,9 +177,9 @@ impl<'a> Judged<'a> {
         }
         vec![
             util,
-            figure("read_await", seconds(self.disk.read_await_ms), Unit::Seconds),
-            figure("write_await", seconds(self.disk.write_await_ms), Unit::Seconds),
-            figure("queue", self.disk.queue_size.get(), Unit::None),
+            value("read_await", seconds(self.disk.read_await_ms), Unit::Seconds),
+            value("write_await", seconds(self.disk.write_await_ms), Unit::Seconds),
+            value("queue", self.disk.queue_size.get(), Unit::None),
         ]
     }
 }

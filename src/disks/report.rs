@@ -1,4 +1,4 @@
-//! The document `__check_graphite_iostats.tmp`: how busy each physical disk is.
+//! The document `__check_graphite_iostats.tmp`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,12 +12,12 @@ pub const NAME: &str = "disks";
 
 /// %util from which a disk is doubtful and from which it is too busy, in `status`.
 const UTIL_LIMITS: (f64, f64) = (70.0, 90.0);
-/// %util from which a disk counts as busy throughout: the ends of the window are some milliseconds off.
+/// %util of a disk that is busy throughout: the ends of the window are inexact by some milliseconds.
 const HUNG_PERCENT: f64 = 99.0;
 /// Shortest window that tells a hung disk from a slow one.
 const HUNG_SECONDS: f64 = 10.0;
 
-/// What `__check_graphite_iostats.tmp` holds: how busy each physical disk is.
+/// The activity of each physical disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DisksReport {
     /// Always 1.
@@ -30,7 +30,7 @@ pub struct DisksReport {
     pub window_seconds: Rounded,
     /// The physical disks, by the name /proc/diskstats gives them.
     pub disks: BTreeMap<String, DiskReport>,
-    /// Those of the physical disks that hold the whisper directory; empty where that can't be known.
+    /// The physical disks that hold the whisper directory; empty if unknown.
     pub whisper_disks: Vec<String>,
 }
 
@@ -47,22 +47,22 @@ pub struct DiskReport {
     pub read_bytes_per_second: Rounded,
     /// Bytes written per second.
     pub write_bytes_per_second: Rounded,
-    /// Mean time of a read from queueing to completion, in milliseconds; 0 when none completed (as iostat).
+    /// Mean time of a read from queueing to completion, in milliseconds; 0 if none completed (as iostat).
     pub read_await_ms: Rounded,
-    /// Mean time of a write from queueing to completion, in milliseconds; 0 when none completed (as iostat).
+    /// Mean time of a write from queueing to completion, in milliseconds; 0 if none completed (as iostat).
     pub write_await_ms: Rounded,
     /// Mean number of requests queued or in flight (iostat's aqu-sz).
     pub queue_size: Rounded,
-    /// This disk's own window where it is shorter than the document's: it appeared or was replaced meanwhile.
+    /// The window of a disk that was added or replaced during the window of the document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_seconds: Option<Rounded>,
 }
 
 impl DiskReport {
-    /// Whether requests waited throughout the window and none completed, as on a disk or path that is gone.
+    /// Returns whether requests waited throughout the window and none completed, as on a removed disk or path.
     ///
-    /// `window` is the document's. Kernels before 5.0 count the waiting in the queue, later ones only in %util, so
-    /// %util decides. A window of a second or two proves nothing: a disk that spins up needs longer.
+    /// `window` is that of the document. Kernels before 5.0 count waiting requests in the queue size, later ones only
+    /// in %util, so %util decides. The window must be longer than a disk needs to spin up.
     pub fn hangs(&self, window: Rounded) -> bool {
         let completed = self.reads_per_second.get() + self.writes_per_second.get();
         let window = self.window_seconds.unwrap_or(window);

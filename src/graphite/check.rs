@@ -1,7 +1,5 @@
-//! `check graphite`: how much Graphite holds, as Graphite itself answers that question.
-//!
-//! Without a published count it counts the tree. An outdated count is shown as it is, with the state of its values, and
-//! called outdated.
+//! `check graphite`: the numbers of hosts and metrics. Behaves as Graphite: without a published count it counts the
+//! tree; an outdated count keeps the state of its values and is marked as outdated.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,21 +11,21 @@ use super::report::{GraphiteReport, NAME};
 use super::settings::CountSettings;
 use crate::collector::Published;
 use crate::config::{GraphiteConfig, WhisperPaths};
-use crate::plugin::perfdata::{Figure, Thresholds, Unit};
+use crate::plugin::perfdata::{PerfValue, Thresholds, Unit};
 use crate::plugin::{Answer, Common, State, judge, parse_time};
-use crate::published::{self, Age, Unread};
+use crate::published::{self, Age, ReadError};
 
 /// How many metrics or hosts Graphite holds
 ///
-/// Without a published count it counts by itself; an outdated one is given as it is, and called outdated.
+/// If there is no published count, counts the tree itself. Reports an outdated count and marks it as outdated.
 #[derive(Debug, Args)]
 struct GraphiteArgs {
     #[command(flatten)]
     common: Common,
-    /// Judge the number of hosts instead of the number of metrics
+    /// Apply the ranges to the number of hosts instead of metrics
     #[arg(long)]
     hosts: bool,
-    /// Give up counting after this long if there is no published count
+    /// Time limit for counting if there is no published count
     #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
     timeout: Duration,
 }
@@ -42,7 +40,7 @@ pub fn timeout(args: &ArgMatches) -> Duration {
     GraphiteArgs::from_arg_matches(args).map_or(Duration::ZERO, |args| args.timeout)
 }
 
-/// Answers for the published count.
+/// Checks the published count.
 pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
     let args = match GraphiteArgs::from_arg_matches(args) {
         Ok(args) => args,
@@ -60,27 +58,27 @@ pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
                 Some(outdated) => format!("{outdated}; is the gatherer running?"),
                 None => format!("counted {passed} ago"),
             };
-            let age = Figure::new("age", Some(age.passed().as_secs_f64()), Unit::Seconds);
+            let age = PerfValue::new("age", Some(age.passed().as_secs_f64()), Unit::Seconds);
             judged(args, &report, &remark, age)
         }
-        Err(Unread::Refused(reason)) => {
+        Err(ReadError::Rejected(reason)) => {
             Answer::unknown(format!("cannot read the file {}: {reason}", path.display()))
         }
-        Err(Unread::Absent) => match count(config, &paths.whisper_dir, args.timeout, now) {
+        Err(ReadError::NotFound) => match count(config, &paths.whisper_dir, args.timeout, now) {
             Ok(report) => {
-                let remark = format!("counted just now: {} is absent", path.display());
-                let age = Figure::new("age", Some(0.0), Unit::Seconds);
+                let remark = format!("counted by this check, {} does not exist", path.display());
+                let age = PerfValue::new("age", Some(0.0), Unit::Seconds);
                 judged(args, &report, &remark, age)
             }
             Err(reason) => Answer::unknown(format!(
-                "{} is absent, and counting without it failed: {reason}",
+                "{} does not exist and counting failed: {reason}",
                 path.display()
             )),
         },
     }
 }
 
-fn judged(args: &GraphiteArgs, report: &GraphiteReport, remark: &str, age: Figure) -> Answer {
+fn judged(args: &GraphiteArgs, report: &GraphiteReport, remark: &str, age: PerfValue) -> Answer {
     let thresholds = args.common.thresholds();
     let subject = if args.hosts { report.hosts } else { report.metrics };
     let (state, why) = judge(&thresholds, subject as f64);
@@ -90,7 +88,7 @@ fn judged(args: &GraphiteArgs, report: &GraphiteReport, remark: &str, age: Figur
     };
     let unreadable = match report.unreadable {
         0 => String::new(),
-        _ => format!("{} and not counted", report.unreadable_remark()),
+        _ => format!("{} not counted", report.unreadable_remark()),
     };
     let text = format!(
         "{} metrics{}, {} hosts{}{unreadable}, {remark}",
@@ -99,16 +97,16 @@ fn judged(args: &GraphiteArgs, report: &GraphiteReport, remark: &str, age: Figur
         report.hosts,
         why(args.hosts)
     );
-    let figure = |label: &str, value: u64, judged: bool| {
+    let value = |label: &str, count: u64, judged: bool| {
         let thresholds = if judged { thresholds } else { Thresholds::default() };
-        Figure::new(label, Some(value as f64), Unit::None).judged_by(thresholds)
+        PerfValue::new(label, Some(count as f64), Unit::None).judged_by(thresholds)
     };
     Answer {
         state: State::Ok.worse(state),
         text,
-        figures: vec![
-            figure("metrics", report.metrics, !args.hosts),
-            figure("hosts", report.hosts, args.hosts),
+        perfdata: vec![
+            value("metrics", report.metrics, !args.hosts),
+            value("hosts", report.hosts, args.hosts),
             age,
         ],
     }

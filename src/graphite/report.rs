@@ -1,4 +1,4 @@
-//! The document `whisper.nb_metrics`: what the whisper tree holds.
+//! The document `whisper.nb_metrics`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::report::{Gauge, Report, Rounded, Seconds, to_line, two_intervals};
 /// The name of the collector.
 pub const NAME: &str = "graphite";
 
-/// What `whisper.nb_metrics` holds: how much the whisper tree contains.
+/// The numbers of hosts and metrics in the whisper tree.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GraphiteReport {
     /// Always 1.
@@ -22,7 +22,7 @@ pub struct GraphiteReport {
     pub hosts: u64,
     /// Entries named `*.wsp`, regular files or symbolic links, anywhere under the whisper directory.
     pub metrics: u64,
-    /// Directories that could not be read and are missing from `metrics`; left out of the document when 0.
+    /// Directories that could not be read and are missing from `metrics`; omitted if 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unreadable: u64,
     /// From the start of the count to its end, pauses included.
@@ -30,11 +30,11 @@ pub struct GraphiteReport {
 }
 
 impl GraphiteReport {
-    /// Returns a remark on directories that are not counted; empty without any.
+    /// Returns a remark on directories that are not counted; empty if there are none.
     pub fn unreadable_remark(&self) -> String {
         match self.unreadable {
             0 => String::new(),
-            unreadable => format!(", {unreadable} directories unreadable"),
+            unreadable => format!(", {unreadable} unreadable directories"),
         }
     }
 }

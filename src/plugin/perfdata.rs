@@ -5,10 +5,10 @@ use std::fmt;
 use super::range::Range;
 use crate::escape::is_printable;
 
-/// The units used here, a subset of the guidelines'.
+/// The units in use, a subset of those of the guidelines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// A plain number.
+    /// No unit.
     None,
     /// Seconds.
     Seconds,
@@ -16,9 +16,9 @@ pub enum Unit {
     Percent,
 }
 
-/// One figure.
+/// One value.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Figure {
+pub struct PerfValue {
     label: String,
     value: Option<f64>,
     unit: Unit,
@@ -26,17 +26,17 @@ pub struct Figure {
     max: Option<f64>,
 }
 
-/// What a figure is alerted about.
+/// The ranges of a value.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Thresholds {
-    /// Where it is a warning.
+    /// Outside it, the state is WARNING.
     pub warning: Option<Range>,
-    /// Where it is critical.
+    /// Outside it, the state is CRITICAL.
     pub critical: Option<Range>,
 }
 
-impl Figure {
-    /// A figure that can't be below 0 and has no thresholds; `None` for a value that is not known.
+impl PerfValue {
+    /// Returns a value with the minimum 0 and no thresholds. `None` if it is unknown.
     pub fn new(label: impl Into<String>, value: Option<f64>, unit: Unit) -> Self {
         Self {
             label: label.into(),
@@ -47,12 +47,12 @@ impl Figure {
         }
     }
 
-    /// With the thresholds it is judged by.
+    /// Sets the thresholds.
     pub fn judged_by(self, thresholds: Thresholds) -> Self {
         Self { thresholds, ..self }
     }
 
-    /// With the largest value it can have.
+    /// Sets the maximum.
     pub fn at_most(self, max: f64) -> Self {
         Self {
             max: Some(max),
@@ -61,7 +61,7 @@ impl Figure {
     }
 }
 
-impl fmt::Display for Figure {
+impl fmt::Display for PerfValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}=", quoted(&self.label))?;
         match (self.value, self.unit) {
@@ -81,11 +81,11 @@ impl fmt::Display for Figure {
     }
 }
 
-/// A label that every parser takes for one: quoted unless plain, a quote doubled, and without what no quoting allows
-/// (an equals sign, the bar that begins perfdata, control characters).
+/// Returns a label that every parser accepts: quoted if necessary, quotes doubled. Characters that are invalid even in
+/// quotes (`=`, `|`, control characters) become `_`.
 fn quoted(label: &str) -> String {
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "_-./".contains(character);
-    if !label.is_empty() && label.chars().all(is_plain) {
+    let is_unquoted = |character: char| character.is_ascii_alphanumeric() || "_-./".contains(character);
+    if !label.is_empty() && label.chars().all(is_unquoted) {
         return label.to_string();
     }
     let allowed = label.replace(
@@ -100,29 +100,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_written_as_the_guidelines_say() {
+    fn values_are_written_as_in_the_guidelines() {
         let thresholds = Thresholds {
             warning: "80".parse().ok(),
             critical: "@90:".parse().ok(),
         };
-        let util = Figure::new("sda_util", Some(12.3), Unit::Percent)
+        let util = PerfValue::new("sda_util", Some(12.3), Unit::Percent)
             .judged_by(thresholds)
             .at_most(100.0);
         assert_eq!(util.to_string(), "sda_util=12.3%;80;@90:;0;100");
-        let age = Figure::new("age", Some(4.0), Unit::Seconds);
+        let age = PerfValue::new("age", Some(4.0), Unit::Seconds);
         assert_eq!(age.to_string(), "age=4s;;;0");
-        let unknown = Figure::new("cpu ready", None, Unit::Percent).judged_by(thresholds);
+        let unknown = PerfValue::new("cpu ready", None, Unit::Percent).judged_by(thresholds);
         assert_eq!(unknown.to_string(), "'cpu ready'=U;80;@90:;0");
-        let large = Figure::new("metrics", Some(1e18), Unit::None);
+        let large = PerfValue::new("metrics", Some(1e18), Unit::None);
         assert_eq!(large.to_string(), "metrics=1000000000000000000;;;0");
         assert_eq!(
-            Figure::new("x", Some(f64::NAN), Unit::None).to_string(),
+            PerfValue::new("x", Some(f64::NAN), Unit::None).to_string(),
             "x=U;;;0"
         );
     }
 
     #[test]
-    fn labels_are_quoted_where_needed() {
+    fn labels_are_quoted_if_needed() {
         assert_eq!(quoted("cciss/c0d0_util"), "cciss/c0d0_util");
         assert_eq!(quoted("it's a=b|c\n"), "'it''s a_b_c_'");
         assert_eq!(quoted("é;1"), "'é;1'");

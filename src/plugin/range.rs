@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// When to alert: outside `start` to `end`, or inside where written with `@`. The ends belong to the range.
+/// When to alert: outside `start` to `end`, or inside if written with `@`. The ends belong to the range.
 ///
 /// | written | alerts when the value is |
 /// | --- | --- |
@@ -16,22 +16,22 @@ use std::str::FromStr;
 pub struct Range {
     /// Minus infinity for `~`.
     start: f64,
-    /// Plus infinity where none is written.
+    /// Plus infinity if none is written.
     end: f64,
     inside: bool,
 }
 
 impl Range {
-    /// Why this value is to be alerted about, for people; `None` where it is not.
+    /// Returns the reason to alert about this value, if there is one.
     pub fn alerts(&self, value: f64) -> Option<String> {
         let (start, end) = (self.start, self.end);
-        let said = match (self.inside, value < start, value > end) {
+        let reason = match (self.inside, value < start, value > end) {
             (false, true, _) => format!("below {start}"),
             (false, _, true) => format!("above {end}"),
             (true, false, false) => format!("within {self}").replace('@', ""),
             _ => return None,
         };
-        Some(said)
+        Some(reason)
     }
 }
 
@@ -39,7 +39,7 @@ impl FromStr for Range {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refused = || {
+        let invalid = || {
             format!("{text:?} is not a range such as 10, 10:, ~:10, 10:20 or @10:20 (numbers without a unit)")
         };
         let (inside, limits) = match text.strip_prefix('@') {
@@ -47,29 +47,29 @@ impl FromStr for Range {
             None => (false, text),
         };
         let (start, end) = match limits.split_once(':') {
-            // A colon alone would never alert and is more likely a slip than an intention.
-            Some(("", "")) => return Err(refused()),
+            // A colon alone would never alert: it is probably a mistake.
+            Some(("", "")) => return Err(invalid()),
             Some((start, end)) => (start, end),
-            None if limits.is_empty() => return Err(refused()),
+            None if limits.is_empty() => return Err(invalid()),
             None => ("", limits),
         };
         let start = match start {
             "" => 0.0,
             "~" => f64::NEG_INFINITY,
-            number => parse(number).ok_or_else(refused)?,
+            number => parse(number).ok_or_else(invalid)?,
         };
         let end = match end {
             "" => f64::INFINITY,
-            number => parse(number).ok_or_else(refused)?,
+            number => parse(number).ok_or_else(invalid)?,
         };
         if start > end {
-            return Err(format!("{text:?} begins above its end"));
+            return Err(format!("{text:?}: start is greater than end"));
         }
         Ok(Self { start, end, inside })
     }
 }
 
-/// A number as the guidelines write them: no exponent, no sign but minus, no words such as "inf".
+/// Parses a number of the guidelines: no exponent, no sign except minus, no words such as "inf".
 fn parse(text: &str) -> Option<f64> {
     let plain = text
         .bytes()
@@ -79,7 +79,7 @@ fn parse(text: &str) -> Option<f64> {
     number.is_finite().then_some(number + 0.0)
 }
 
-/// The range in its shortest form, as perfdata repeats it.
+/// Writes the shortest form, for perfdata.
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.inside {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_five_forms_alert_as_the_guidelines_say() {
+    fn five_forms_alert_as_in_the_guidelines() {
         let cases: &[(&str, &[f64], &[f64])] = &[
             ("10", &[0.0, 5.0, 10.0], &[-0.1, 10.1]),
             ("10:", &[10.0, 1e9], &[9.9, -1.0]),
@@ -131,16 +131,16 @@ mod tests {
     }
 
     #[test]
-    fn what_alerts_is_said() {
-        let said = |range: &str, value| range.parse::<Range>().unwrap().alerts(value).unwrap();
-        assert_eq!(said("80", 91.5), "above 80");
-        assert_eq!(said("80", -1.0), "below 0");
-        assert_eq!(said("1.50:", 1.0), "below 1.5");
-        assert_eq!(said("@10:20", 15.0), "within 10:20");
+    fn alert_states_the_limit() {
+        let reason = |range: &str, value| range.parse::<Range>().unwrap().alerts(value).unwrap();
+        assert_eq!(reason("80", 91.5), "above 80");
+        assert_eq!(reason("80", -1.0), "below 0");
+        assert_eq!(reason("1.50:", 1.0), "below 1.5");
+        assert_eq!(reason("@10:20", 15.0), "within 10:20");
     }
 
     #[test]
-    fn a_range_is_written_back_in_its_shortest_form() {
+    fn range_is_written_in_its_shortest_form() {
         for (written, shortest) in [
             ("10", "10"),
             ("0:10", "10"),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn invalid_ranges_are_rejected() {
         for text in [
             "", ":", "@", "@:", "~", "10:~", "20:10", "80%", "1e3", "inf", "nan", "+5", "1,5", "1:2:3",
             "@@1", " 1", "-", ".", "1-2", "--1", "~~:1",

@@ -10,7 +10,7 @@ pub struct StatusArgs {
     /// Print one JSON object, for programs, instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Print it again and again, in place on a terminal, until interrupted
+    /// Refresh every TIME until interrupted; on a terminal, in place
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s", value_parser = parse_interval)]
     pub watch: Option<Duration>,
 }
@@ -20,6 +20,6 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     if (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&interval) {
         Ok(interval)
     } else {
-        Err("must be within 100ms to 1h".into())
+        Err("must be from 100ms to 1h".into())
     }
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::collector::Collector;
 use crate::config::Config;
-use crate::published::{self, Age, Unread};
+use crate::published::{self, Age, ReadError};
 use crate::report::{Report, Seconds};
 use crate::trusted_users::TrustedUsers;
 
@@ -90,10 +90,10 @@ impl Entry {
     pub fn read(collector: &dyn Collector, config: &Config, trusted: &TrustedUsers, now: SystemTime) -> Self {
         let path = collector.output(config);
         if !config.collector(collector.name()).enabled {
-            return Self::without_document(State::Disabled, path, "not enabled in the configuration");
+            return Self::without_document(State::Disabled, path, "disabled in the configuration");
         }
         let read = published::read_bytes(&path, trusted)
-            .and_then(|json| collector.parse(&json).map_err(Unread::Refused));
+            .and_then(|json| collector.parse(&json).map_err(ReadError::Rejected));
         match read {
             Ok(report) => {
                 let age = Age::of(&*report, now, None);
@@ -110,14 +110,14 @@ impl Entry {
                     document: RawValue::from_string(report.line()).ok(),
                 }
             }
-            Err(Unread::Absent) => match collector.not_here(config) {
+            Err(ReadError::NotFound) => match collector.not_here(config) {
                 Some(reason) => Self::without_document(State::NotHere, path, reason),
                 None => {
-                    let reason = format!("{} is absent", path.display());
+                    let reason = format!("{} does not exist", path.display());
                     Self::without_document(State::Absent, path, reason)
                 }
             },
-            Err(Unread::Refused(reason)) => {
+            Err(ReadError::Rejected(reason)) => {
                 let reason = format!("{}: {reason}", path.display());
                 Self::without_document(State::Unreadable, path, reason)
             }

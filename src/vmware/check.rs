@@ -1,22 +1,22 @@
-//! `check vmware`: the CPU time that VMware withheld, as the Shinken daemons answer that question.
-//!
-//! Without a published file this is not a VMware virtual machine. Outdated values are shown with their state, and called
-//! outdated.
+//! `check vmware`: the CPU time that VMware withheld. Behaves as the Shinken daemons: without a published file, this is
+//! not a VMware virtual machine; outdated values keep their state and are marked as outdated.
+
+use std::time::SystemTime;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::report::{NAME, VmwareReport};
 use crate::collector::Published;
-use crate::plugin::perfdata::{Figure, Unit};
+use crate::plugin::perfdata::{PerfValue, Unit};
 use crate::plugin::{Answer, Common, State, judge};
-use crate::published::{self, Age, Unread};
+use crate::published::{self, Age, ReadError};
 use crate::report::Rounded;
 
 pub const NOT_VMWARE: &str = "not a VMware VM";
 
 /// How much CPU time VMware withholds from this machine (%ready), per virtual CPU
 ///
-/// OK if the published file is absent: not a VMware VM. Outdated values are given, and called outdated.
+/// OK if the file does not exist (not a VMware VM). Reports outdated values and marks them as outdated.
 #[derive(Debug, Args)]
 struct VmwareArgs {
     #[command(flatten)]
@@ -28,7 +28,7 @@ pub fn command() -> clap::Command {
     VmwareArgs::augment_args(clap::Command::new(NAME))
 }
 
-/// Answers for the published %ready.
+/// Checks the published %ready.
 pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
     let args = match VmwareArgs::from_arg_matches(args) {
         Ok(args) => args,
@@ -38,22 +38,22 @@ pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
     let path = &config.vmware.output;
     match published::read::<VmwareReport>(path, published.trusted) {
         Ok(report) if report.is_vmware => judged(&args.common, &report, now),
-        Err(Unread::Absent) if !config.vmware.enabled => Answer::unknown(format!(
-            "not measured: [vmware] is not enabled, {} is absent",
+        Err(ReadError::NotFound) if !config.vmware.enabled => Answer::unknown(format!(
+            "[vmware] is disabled and {} does not exist",
             path.display()
         )),
-        Ok(_) | Err(Unread::Absent) => Answer {
+        Ok(_) | Err(ReadError::NotFound) => Answer {
             state: State::Ok,
             text: NOT_VMWARE.into(),
-            figures: Vec::new(),
+            perfdata: Vec::new(),
         },
-        Err(Unread::Refused(reason)) => {
+        Err(ReadError::Rejected(reason)) => {
             Answer::unknown(format!("cannot read the file {}: {reason}", path.display()))
         }
     }
 }
 
-fn judged(args: &Common, report: &VmwareReport, now: std::time::SystemTime) -> Answer {
+fn judged(args: &Common, report: &VmwareReport, now: SystemTime) -> Answer {
     let thresholds = args.thresholds();
     let age = Age::of(report, now, args.max_age);
     let value = |value: Option<Rounded>| value.map(Rounded::get);
@@ -85,25 +85,25 @@ fn judged(args: &Common, report: &VmwareReport, now: std::time::SystemTime) -> A
     };
     match &report.error {
         Some(error) => text += &format!(": {error}"),
-        None if total.is_none() => text += " yet: the first values take two samples",
+        None if total.is_none() => text += " yet: two samples are needed",
         None => {}
     }
     if let Some(outdated) = age.outdated() {
         text += &format!(", {outdated}; is the gatherer running?");
     }
-    let all = Figure::new("cpu_ready", total, Unit::Percent);
+    let all = PerfValue::new("cpu_ready", total, Unit::Percent);
     Answer {
         state,
         text,
-        figures: vec![
-            Figure::new("cpu_ready_per_vcpu", per_vcpu, Unit::Percent)
+        perfdata: vec![
+            PerfValue::new("cpu_ready_per_vcpu", per_vcpu, Unit::Percent)
                 .judged_by(thresholds)
                 .at_most(100.0),
             match report.vcpus {
                 Some(vcpus) => all.at_most(100.0 * f64::from(vcpus)),
                 None => all,
             },
-            Figure::new("age", Some(age.passed().as_secs_f64()), Unit::Seconds),
+            PerfValue::new("age", Some(age.passed().as_secs_f64()), Unit::Seconds),
         ],
     }
 }

@@ -1,4 +1,4 @@
-//! The document `vmware_stats_export.dat`: CPU time that VMware withheld from this machine.
+//! The document `vmware_stats_export.dat`.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub const NAME: &str = "vmware";
 /// %ready of a vCPU from which it is doubtful and from which it is too high, in `status`.
 const READY_LIMITS: (f64, f64) = (5.0, 10.0);
 
-/// What `vmware_stats_export.dat` holds, on VMware virtual machines only: CPU time withheld from this machine.
+/// The CPU time that VMware withheld from this virtual machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VmwareReport {
     /// Always 1.
@@ -29,7 +29,7 @@ pub struct VmwareReport {
     pub cpu_ready_percent: Option<Rounded>,
     /// The same divided by the number of vCPUs.
     pub cpu_ready_percent_per_vcpu: Option<Rounded>,
-    /// CPUs online in this machine, or null where sysfs does not tell.
+    /// Online CPUs, or null if sysfs does not list them.
     pub vcpus: Option<u32>,
     /// Why there is no value, or null.
     pub error: Option<String>,

@@ -113,7 +113,7 @@ SCENARIOS = {
         "vmware": (ready(24.0), 1, "VMWARE WARNING: 6.00% ready per vCPU (above 5), 24.00% in total", "cpu_ready_per_vcpu=6%;5;10;0;100 "),
     },
     "never ran": {
-        "graphite": (None, 0, "GRAPHITE OK: 1 metrics, 1 hosts, counted just now: ", "metrics=1;1500000;2000000;0 hosts=1;;;0 age=0s;;;0"),
+        "graphite": (None, 0, "GRAPHITE OK: 1 metrics, 1 hosts, counted by this check, ", "metrics=1;1500000;2000000;0 hosts=1;;;0 age=0s;;;0"),
         "disks": (None, 3, "DISKS UNKNOWN: cannot read the file ", ""),
         "vmware": (None, 0, "VMWARE OK: not a VMware VM", ""),
     },
