@@ -1,8 +1,8 @@
 //! The configuration: `/etc/shinken-gatherer/gatherer.toml`, its defaults, and errors that name file, line and key.
 //!
 //! `file` reads the text and checks its owner, `document` parses it once and locates keys in it, `schema` and `values`
-//! give the keys their types and defaults, and `rules` checks the values together. None of them touches a configured
-//! path: [`WhisperPaths::choose`] is the one step that does, taken by a command that is about to count or read.
+//! give the keys their types and defaults, and `rules` checks the values together. Only
+//! [`WhisperPaths::choose`] accesses configured paths, immediately before a command counts or reads.
 
 mod collectors;
 mod document;
@@ -32,7 +32,7 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         match path {
             Some(path) => Self::parse(path, &file::read(path)?),
-            // Only a file that does not exist means defaults: one that can't be reached or read is an error.
+            // The defaults apply only if the file does not exist. A file that cannot be read is an error.
             None => match std::fs::symlink_metadata(DEFAULT_PATH) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
                 _ => Self::load(Some(Path::new(DEFAULT_PATH))),
@@ -40,7 +40,7 @@ impl Config {
         }
     }
 
-    /// Parses and checks `text`. `file` appears in errors, and no path that is written may be the same.
+    /// Parses and checks `text`. `file` appears in errors, and no written path may be equal to it.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let parsed = Document::parse(text).and_then(|document| {
             let config = document.config()?;

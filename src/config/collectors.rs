@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::schema::Config;
 
-/// What the configuration has for every collector.
+/// Settings that every collector has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CollectorSettings {
     /// The name of the collector and of its table.

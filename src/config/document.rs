@@ -29,7 +29,7 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// Returns the values, each checked by itself.
+    /// Returns the values. Each is checked alone; `rules` checks combinations.
     pub fn config(&self) -> Result<Config, Mistake> {
         self.check_types()?;
         let deserializer = Deserializer::from(self.root.clone());
@@ -52,9 +52,9 @@ impl<'t> Document<'t> {
         self.locate(path.collect::<Vec<_>>().iter())
     }
 
-    /// Rejects types that serde would accept or name wrongly: arrays for tables, and dates, which it takes for maps.
+    /// Rejects types that serde would accept or report as another type: arrays for tables, and dates, reported as maps.
     fn check_types(&self) -> Result<(), Mistake> {
-        let refuse = |path: &[&str], found: &DeValue, expected: &str| {
+        let reject = |path: &[&str], found: &DeValue, expected: &str| {
             let map = |key: &&str| Segment::Map { key: key.to_string() };
             let path = path.iter().map(map).collect::<Vec<_>>();
             Err(Mistake {
@@ -62,27 +62,27 @@ impl<'t> Document<'t> {
                 reason: format!("invalid type: {}, {expected}", found.type_str()),
             })
         };
-        // serde would accept an array for a table, with the values of its keys in their order.
+        // serde would accept an array of the values of the keys for a table.
         let collectors = Config::default().collectors();
         let is_table = |name| TABLES.contains(&name) || collectors.iter().any(|table| table.name == name);
         for (name, value) in self.root.get_ref() {
             let (name, value): (&str, _) = (name.get_ref(), value.get_ref());
             if is_table(name) && !value.is_table() {
-                return refuse(&[name], value, "expected a table");
+                return reject(&[name], value, "expected a table");
             }
             for (key, value) in value.as_table().into_iter().flatten() {
                 if value.get_ref().is_datetime() {
-                    return refuse(&[name, key.get_ref()], value.get_ref(), "no key accepts one");
+                    return reject(&[name, key.get_ref()], value.get_ref(), "no key accepts one");
                 }
             }
             if value.is_datetime() {
-                return refuse(&[name], value, "no key accepts one");
+                return reject(&[name], value, "no key accepts one");
             }
         }
         Ok(())
     }
 
-    /// Returns the key and the line of the value at `path`, as far as the document goes that way.
+    /// Returns the key and the line of the value at `path`, or of its last existing parent.
     fn locate<'p>(&self, path: impl Iterator<Item = &'p Segment>) -> Option<Location> {
         let mut table = Some(self.root.get_ref());
         let mut value: Option<&DeValue> = None;

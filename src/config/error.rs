@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::location::Location;
 use crate::escape;
 
-/// A mistake in a text: where it is and the reason for rejecting it.
+/// A mistake in a text: its location and the reason for rejecting it.
 #[derive(Debug)]
 pub struct Mistake {
     pub location: Location,
@@ -32,7 +32,7 @@ pub struct ConfigError {
     reason: String,
 }
 
-/// Writes one line of bounded length, whatever the file contains and however it is named.
+/// Writes one escaped line of limited length.
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.file.as_os_str().is_empty() {

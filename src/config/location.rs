@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// The location of a mistake, as far as it is known.
+/// The known location of a mistake.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Location {
     /// The line, from 1.
@@ -44,7 +44,7 @@ pub fn dotted(table: &str, key: &str) -> String {
     }
 }
 
-/// Returns the table or key of a line that is not TOML, if it can be recognised.
+/// Returns the table or key of a line that is not TOML, if it is recognizable.
 fn key_on_line(text: &str, offset: usize) -> Option<String> {
     let start = text.get(..offset)?.rfind('\n').map_or(0, |newline| newline + 1);
     let line = text[start..].lines().next()?.trim_start();

@@ -1,8 +1,8 @@
-//! Paths of the configuration, compared by their text alone: no path is touched.
+//! Compares paths of the configuration by their text, without access to them.
 
 use std::path::{Component, Path, PathBuf};
 
-/// Folders of the system, in which nothing is written whoever asks for it.
+/// System folders, in which nothing is written.
 const PROTECTED: [&str; 12] = [
     "/etc", "/usr", "/boot", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/root", "/proc", "/sys",
 ];

@@ -1,4 +1,4 @@
-//! Rules that values must meet together.
+//! Rules for the values in combination.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,13 +10,13 @@ use super::paths::{protected_folder, without_dots};
 use super::schema::Config;
 use crate::exclude::Exclude;
 
-/// Most samples in a window: each is kept in memory for every disk.
+/// Each sample of a window is kept in memory for every disk.
 const MAX_SAMPLES: u32 = 1000;
 /// Every entry of the tree is compared with every pattern.
 const MAX_PATTERNS: usize = 1000;
 /// Compiling a pattern recurses as deep as its braces are nested.
 const MAX_PATTERN_BYTES: usize = 4096;
-/// Compiling takes some hundred times the memory and the time of reading.
+/// Compiling takes some hundred times the memory and time of reading.
 const MAX_PATTERNS_BYTES: usize = 64 << 10;
 
 /// Checks the values together. `file` is the path of the configuration.
@@ -49,17 +49,17 @@ pub fn check(file: &Path, document: &Document, config: &Config) -> Result<(), Mi
 /// Returns the reason for rejecting the patterns, with the index if it is about one of them.
 fn check_patterns(patterns: &[String]) -> Result<(), (Option<usize>, String)> {
     if patterns.len() > MAX_PATTERNS {
-        return Err((None, format!("more than {MAX_PATTERNS} patterns")));
+        return Err((None, format!("too many patterns, the limit is {MAX_PATTERNS}")));
     }
     if patterns.iter().map(String::len).sum::<usize>() > MAX_PATTERNS_BYTES {
         return Err((
             None,
-            format!("patterns of more than {MAX_PATTERNS_BYTES} bytes together"),
+            format!("patterns are longer than {MAX_PATTERNS_BYTES} bytes in total"),
         ));
     }
     for (index, pattern) in patterns.iter().enumerate() {
         if pattern.len() > MAX_PATTERN_BYTES {
-            let reason = format!("a pattern of more than {MAX_PATTERN_BYTES} bytes");
+            let reason = format!("pattern is longer than {MAX_PATTERN_BYTES} bytes");
             return Err((Some(index), reason));
         }
         Exclude::new(std::slice::from_ref(pattern)).map_err(|error| (Some(index), format!("{error:#}")))?;
@@ -70,19 +70,16 @@ fn check_patterns(patterns: &[String]) -> Result<(), (Option<usize>, String)> {
 }
 
 fn wrong_window(interval: Duration, window: Duration) -> Option<String> {
-    let relation = if window < interval {
-        "below"
+    let limit = if window < interval {
+        "at least"
     } else if window > interval * MAX_SAMPLES {
-        "more than 1000 times"
+        "at most 1000 times"
     } else {
         return None;
     };
-    let (interval, window) = (
-        humantime::format_duration(interval),
-        humantime::format_duration(window),
-    );
+    let [interval, window] = [interval, window].map(humantime::format_duration);
     Some(format!(
-        "the window ({window}) is {relation} the interval ({interval})"
+        "window ({window}) must be {limit} the interval ({interval})"
     ))
 }
 
@@ -100,8 +97,7 @@ impl Configured {
     }
 }
 
-/// Returns the paths that are in use. If no whisper directory is set, all usual ones are: which one is chosen depends
-/// on what exists when the count starts.
+/// Returns the paths that may be used. Without a configured whisper directory, these are all usual ones.
 fn paths(config: &Config) -> Vec<Configured> {
     let used = |table, key, path: &Path, is_written| Configured {
         table,
@@ -110,18 +106,9 @@ fn paths(config: &Config) -> Vec<Configured> {
         is_written,
     };
     let mut paths = Vec::new();
-    paths.extend(
-        config
-            .log_file
-            .iter()
-            .map(|path| used("", "log_file", path, true)),
-    );
-    paths.extend(
-        config
-            .state_dir
-            .iter()
-            .map(|path| used("", "state_dir", path, true)),
-    );
+    for (key, path) in [("log_file", &config.log_file), ("state_dir", &config.state_dir)] {
+        paths.extend(path.iter().map(|path| used("", key, path, true)));
+    }
     if config.graphite.enabled {
         let trees = config.graphite.whisper_dirs().into_iter();
         paths.extend(trees.map(|tree| used("graphite", "whisper_dir", &tree, false)));
@@ -133,7 +120,7 @@ fn paths(config: &Config) -> Vec<Configured> {
     paths
 }
 
-/// Rejects paths that are written and are in a folder of the system.
+/// Rejects written paths in system folders.
 fn check_protected(document: &Document, paths: &[Configured]) -> Result<(), Mistake> {
     for configured in paths.iter().filter(|configured| configured.is_written) {
         if let Some(folder) = protected_folder(&configured.path) {
@@ -152,7 +139,7 @@ fn check_protected(document: &Document, paths: &[Configured]) -> Result<(), Mist
     Ok(())
 }
 
-/// Rejects two paths that are the same, or the configuration itself: one file would replace the other for ever.
+/// Rejects equal paths, and the path of the configuration: one file would replace the other.
 fn check_collisions(file: &Path, document: &Document, paths: &[Configured]) -> Result<(), Mistake> {
     let location = |configured: &Configured| document.location_of(configured.table, configured.key, None);
     let file = std::path::absolute(file).map(|file| without_dots(&file)).ok();
@@ -162,7 +149,7 @@ fn check_collisions(file: &Path, document: &Document, paths: &[Configured]) -> R
             .iter()
             .find(|other| without_dots(&other.path) == path);
         let names = match other {
-            _ if file.as_ref() == Some(&path) => "the configuration itself".to_string(),
+            _ if file.as_ref() == Some(&path) => "the configuration file".to_string(),
             Some(other) => format!("both {} and {}", other.name(), configured.name()),
             None => continue,
         };

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::values;
 
-/// Everything that can be configured, with its default.
+/// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a configuration")]
 pub struct Config {
@@ -28,9 +28,9 @@ pub struct Config {
     pub disks: DisksConfig,
     /// The CPU time that VMware withholds.
     pub vmware: VmwareConfig,
-    /// Feeding the figures to Graphite.
+    /// The feed of values to Graphite.
     pub carbon: CarbonConfig,
-    /// Where the kernel's files are.
+    /// The paths of procfs, sysfs and run-time files.
     pub host: HostConfig,
 }
 
@@ -40,7 +40,7 @@ pub struct Config {
 pub struct GraphiteConfig {
     /// Whether the tree is counted.
     pub enabled: bool,
-    /// The whisper directory; unset: the first usual place that exists.
+    /// The whisper directory; unset: the first usual one that exists.
     #[serde(deserialize_with = "values::some_path")]
     pub whisper_dir: Option<PathBuf>,
     /// The published file; unset: the whisper directory with `.nb_metrics` appended.
@@ -49,16 +49,16 @@ pub struct GraphiteConfig {
     /// From the end of a count to the start of the next.
     #[serde(deserialize_with = "values::duration")]
     pub interval: Duration,
-    /// Largest share of the time that a running count works, 1 to 100.
+    /// Largest CPU share of a running count, from 1 to 100 percent.
     #[serde(deserialize_with = "values::percent")]
     pub max_busy_percent: u32,
     /// Depth under the whisper directory at which directories are hosts, 1 or more.
     #[serde(deserialize_with = "values::depth")]
     pub host_depth: u32,
-    /// How often everything is read again, whatever the caches say.
+    /// Every directory is read at least this often.
     #[serde(deserialize_with = "values::duration")]
     pub full_scan_interval: Duration,
-    /// Gitignore patterns, relative to the whisper directory, of what is not counted.
+    /// Gitignore patterns of entries to skip, relative to the whisper directory.
     pub exclude: Vec<String>,
 }
 
@@ -74,7 +74,7 @@ pub struct DisksConfig {
     /// Time between two samples.
     #[serde(deserialize_with = "values::duration")]
     pub interval: Duration,
-    /// Time that the published values span.
+    /// Time that the published values cover.
     #[serde(deserialize_with = "values::duration")]
     pub window: Duration,
 }
@@ -91,7 +91,7 @@ pub struct VmwareConfig {
     /// Time between two samples.
     #[serde(deserialize_with = "values::duration")]
     pub interval: Duration,
-    /// Time that the published value spans.
+    /// Time that the published value covers.
     #[serde(deserialize_with = "values::duration")]
     pub window: Duration,
     /// Names of the guest library, tried in this order.
@@ -103,12 +103,12 @@ pub struct VmwareConfig {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct CarbonConfig {
-    /// Whether the figures are sent to carbon.
+    /// Whether the values are sent to carbon.
     pub enabled: bool,
-    /// Where carbon takes the plaintext protocol.
+    /// The address of carbon's plaintext protocol.
     #[serde(deserialize_with = "values::address")]
     pub address: SocketAddr,
-    /// What the metrics' paths begin with.
+    /// The first nodes of the metric paths.
     #[serde(deserialize_with = "values::metric_prefix")]
     pub prefix: String,
 }
@@ -117,13 +117,13 @@ pub struct CarbonConfig {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct HostConfig {
-    /// Where procfs is mounted.
+    /// The mount point of procfs.
     #[serde(deserialize_with = "values::path")]
     pub proc: PathBuf,
-    /// Where sysfs is mounted.
+    /// The mount point of sysfs.
     #[serde(deserialize_with = "values::path")]
     pub sys: PathBuf,
-    /// Folder for run-time files, in which the lock's folder is.
+    /// Folder for run-time files, with the folder of the lock.
     #[serde(deserialize_with = "values::path")]
     pub run: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! What each value of the configuration must be.
+//! Parses and checks the value of each key.
 
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
@@ -8,93 +8,89 @@ use std::time::Duration;
 use log::LevelFilter;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
-/// Longest duration accepted, so that deadlines stay within what the clocks can hold.
+/// Keeps deadlines within the range of the clocks.
 const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-/// Shortest duration accepted: anything below would be a busy loop.
+/// Shorter intervals would be a busy loop.
 const MIN_DURATION: Duration = Duration::from_millis(1);
 const MAX_DEPTH: i64 = 64;
-/// Longest path, less than the kernel's 4096 bytes by what is appended to make other names of it.
+/// The kernel's limit is 4096 bytes. The rest is for what is appended to the path.
 const MAX_PATH_BYTES: usize = 4000;
-/// Longest name in a path: the kernel's limit.
+/// The kernel's limit for a name in a path.
 const MAX_NAME_BYTES: usize = 255;
-/// Longest name of a file that is written, whose temporary name beside it is 16 bytes longer.
+/// The temporary name of a published file is up to 16 bytes longer.
 const MAX_FILE_NAME_BYTES: usize = MAX_NAME_BYTES - 16;
 const MAX_PREFIX_BYTES: usize = 200;
 const MAX_LIBRARIES: usize = 16;
 
-fn refused<E: Error>(found: impl Display, expected: &str) -> E {
-    E::custom(format!("{found:.60} is not {expected}"))
+fn invalid<E: Error>(found: impl Display, expected: &str) -> E {
+    wrong(found, format_args!("is not {expected}"))
 }
 
-/// A humantime duration within what the scheduler can keep.
+/// Returns an error that begins with the value, shortened.
+fn wrong<E: Error>(found: impl Display, problem: impl Display) -> E {
+    E::custom(format!("{:.60} {problem}", found.to_string()))
+}
+
+/// Accepts a humantime duration from 1 ms to 366 days.
 pub fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(value)?;
-    let duration = humantime::parse_duration(&text).map_err(|error| {
-        D::Error::custom(format!(
-            "{:.60} is not a duration such as \"10s\" or \"15m\": {error}",
-            format!("{text:?}")
-        ))
-    })?;
-    match duration {
-        Duration::ZERO => Err(D::Error::custom(format!("{:.60} is zero", format!("{text:?}")))),
-        short if short < MIN_DURATION => Err(refused(format!("{text:?}"), "at least 1ms")),
-        long if long > MAX_DURATION => Err(refused(format!("{text:?}"), "at most 366days")),
-        fine => Ok(fine),
+    let found = format!("{text:?}");
+    match humantime::parse_duration(&text) {
+        Err(error) => {
+            let expected = format!("a duration (examples: \"10s\", \"15m\"): {error}");
+            Err(invalid(found, &expected))
+        }
+        Ok(Duration::ZERO) => Err(wrong(found, "must be greater than zero")),
+        Ok(short) if short < MIN_DURATION => Err(wrong(found, "is too short, the minimum is 1ms")),
+        Ok(long) if long > MAX_DURATION => Err(wrong(found, "is too long, the maximum is 366days")),
+        Ok(duration) => Ok(duration),
     }
 }
 
-/// One of the four levels.
+/// Accepts one of the four levels.
 pub fn log_level<'de, D: Deserializer<'de>>(value: D) -> Result<LevelFilter, D::Error> {
     match String::deserialize(value)?.as_str() {
         "error" => Ok(LevelFilter::Error),
         "warn" => Ok(LevelFilter::Warn),
         "info" => Ok(LevelFilter::Info),
         "debug" => Ok(LevelFilter::Debug),
-        other => Err(refused(
+        other => Err(invalid(
             format!("{other:?}"),
             "one of \"error\", \"warn\", \"info\", \"debug\"",
         )),
     }
 }
 
-/// An absolute path.
+/// Accepts an absolute path.
 pub fn path<'de, D: Deserializer<'de>>(value: D) -> Result<PathBuf, D::Error> {
     checked_path(String::deserialize(value)?)
 }
 
-/// As [`path`], for a key that has no fixed default.
+/// Does the same as [`path`], for a key without a fixed default.
 pub fn some_path<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
     path(value).map(Some)
 }
 
-/// The absolute path of a file that is written.
+/// Accepts the absolute path of a file that is written.
 pub fn file<'de, D: Deserializer<'de>>(value: D) -> Result<PathBuf, D::Error> {
     checked_file(String::deserialize(value)?)
 }
 
-/// As [`file()`], for a key that has no fixed default.
+/// Does the same as [`file()`], for a key without a fixed default.
 pub fn some_file<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
     file(value).map(Some)
 }
 
-/// As [`file()`], or `""` for none.
+/// Does the same as [`file()`], and accepts `""` for none.
 pub fn optional_file<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
     let text = String::deserialize(value)?;
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        checked_file(text).map(Some)
-    }
+    (!text.is_empty()).then(|| checked_file(text)).transpose()
 }
 
 /// Accepts the absolute path of a folder, or `""` for none.
 pub fn optional_folder<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
     let text = String::deserialize(value)?;
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        checked_path(text).map(Some)
-    }
+    (!text.is_empty()).then(|| checked_path(text)).transpose()
 }
 
 fn checked_file<E: Error>(text: String) -> Result<PathBuf, E> {
@@ -102,66 +98,66 @@ fn checked_file<E: Error>(text: String) -> Result<PathBuf, E> {
     let path = checked_path::<E>(text)?;
     let name = path.file_name().filter(|_| !ends_as_folder);
     match name.map(|name| name.len()) {
-        None => Err(refused(format!("{path:?}"), "the path of a file")),
+        None => Err(invalid(format!("{path:?}"), "a file path")),
         Some(bytes) if bytes > MAX_FILE_NAME_BYTES => Err(E::custom(format!(
-            "the name of the file has {bytes} bytes, at most {MAX_FILE_NAME_BYTES} can be written"
+            "file name is {bytes} bytes long, the limit is {MAX_FILE_NAME_BYTES}"
         ))),
         Some(_) => Ok(path),
     }
 }
 
 fn checked_path<E: Error>(text: String) -> Result<PathBuf, E> {
-    // Relative paths would depend on where the daemon was started from.
+    // A relative path would depend on the working directory of the daemon.
     if !text.starts_with('/') {
-        return Err(refused(format!("{text:?}"), "an absolute path"));
+        return Err(invalid(format!("{text:?}"), "an absolute path"));
     }
     if text.contains(char::is_control) {
-        return Err(refused(format!("{text:?}"), "a path without control characters"));
+        return Err(invalid(format!("{text:?}"), "a path without control characters"));
     }
     if text.len() > MAX_PATH_BYTES {
         let bytes = text.len();
         return Err(E::custom(format!(
-            "a path of {bytes} bytes, at most {MAX_PATH_BYTES} are taken"
+            "path is {bytes} bytes long, the limit is {MAX_PATH_BYTES}"
         )));
     }
     if Path::new(&text).iter().any(|name| name.len() > MAX_NAME_BYTES) {
         return Err(E::custom(format!(
-            "a path with a name of more than {MAX_NAME_BYTES} bytes"
+            "path component is longer than {MAX_NAME_BYTES} bytes"
         )));
     }
     Ok(text.into())
 }
 
-/// 1 to 100.
+/// Accepts 1 to 100.
 pub fn percent<'de, D: Deserializer<'de>>(value: D) -> Result<u32, D::Error> {
-    value.deserialize_i64(Within(1, 100))
+    value.deserialize_i64(FromTo(1, 100))
 }
 
-/// 1 to [`MAX_DEPTH`].
+/// Accepts 1 to [`MAX_DEPTH`].
 pub fn depth<'de, D: Deserializer<'de>>(value: D) -> Result<u32, D::Error> {
-    value.deserialize_i64(Within(1, MAX_DEPTH))
+    value.deserialize_i64(FromTo(1, MAX_DEPTH))
 }
 
-/// Takes an integer from the first to the second.
-struct Within(i64, i64);
+/// Accepts an integer from the first to the second.
+struct FromTo(i64, i64);
 
-impl Visitor<'_> for Within {
+impl Visitor<'_> for FromTo {
     type Value = u32;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an integer within {} to {}", self.0, self.1)
+        write!(f, "an integer from {} to {}", self.0, self.1)
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<u32, E> {
-        let Self(least, most) = self;
+        let Self(min, max) = self;
         u32::try_from(number)
             .ok()
-            .filter(|_| (least..=most).contains(&number))
-            .ok_or_else(|| refused(number, &format!("within {least} to {most}")))
+            .filter(|_| (min..=max).contains(&number))
+            .ok_or_else(|| wrong(number, format_args!("is out of range, must be {min} to {max}")))
     }
 }
 
-/// An IP address and a port. No names: looking one up may block for as long as it likes.
+/// Accepts an IP address and a port. Host names are rejected: looking one up may block without limit.
 pub fn address<'de, D: Deserializer<'de>>(value: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(value)?;
     let address = text
@@ -169,14 +165,14 @@ pub fn address<'de, D: Deserializer<'de>>(value: D) -> Result<SocketAddr, D::Err
         .ok()
         .filter(|address: &SocketAddr| address.port() != 0);
     address.ok_or_else(|| {
-        refused(
+        invalid(
             format!("{text:?}"),
             "an IP address and a port, such as \"127.0.0.1:2003\"",
         )
     })
 }
 
-/// Nodes of a Graphite path, joined by dots.
+/// Accepts nodes of a Graphite path, joined by dots.
 pub fn metric_prefix<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
     let text = String::deserialize(value)?;
     let is_node = |node: &str| {
@@ -188,26 +184,26 @@ pub fn metric_prefix<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::E
     if text.len() <= MAX_PREFIX_BYTES && text.split('.').all(is_node) {
         Ok(text)
     } else {
-        Err(refused(
+        Err(invalid(
             format!("{text:?}"),
-            "a path of letters, digits, \"_\" and \"-\" joined by dots",
+            "a metric prefix: letters, digits, \"_\" and \"-\", separated by dots, at most 200 bytes",
         ))
     }
 }
 
-/// At least one library, each by its name alone or by its absolute path.
+/// Accepts 1 to [`MAX_LIBRARIES`] libraries, each a file name or an absolute path.
 pub fn libraries<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
     let names = Vec::<String>::deserialize(value)?;
     if names.is_empty() || names.len() > MAX_LIBRARIES {
         return Err(D::Error::custom(format!(
-            "at least one library name is needed, and at most {MAX_LIBRARIES} are taken"
+            "must list 1 to {MAX_LIBRARIES} library names"
         )));
     }
     for name in &names {
         if name.contains('/') {
             checked_path::<D::Error>(name.clone())?;
         } else if name.is_empty() || name.contains(char::is_control) || name.len() > MAX_NAME_BYTES {
-            return Err(refused(format!("{name:?}"), "the name of a library"));
+            return Err(invalid(format!("{name:?}"), "a library name"));
         }
     }
     Ok(names)

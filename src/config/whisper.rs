@@ -23,7 +23,7 @@ pub struct WhisperPaths {
 impl WhisperPaths {
     /// Chooses the configured directory, else the first usual one that exists now, else the first.
     ///
-    /// Calls stat(2) on up to three paths if none is configured, which blocks if their storage does not answer.
+    /// Calls stat(2) on up to three paths if none is configured, which blocks if their storage does not respond.
     pub fn choose(config: &GraphiteConfig) -> Self {
         let candidates = config.whisper_dirs();
         let existing = match candidates.len() {

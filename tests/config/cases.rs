@@ -497,17 +497,17 @@ pub fn of_values_together(place: &Place) -> Vec<Bad> {
         with(
             &format!("\nlog_file = \"{configuration}\"\n"),
             ":2: log_file: ",
-            "\" is the configuration itself",
+            "\" is the configuration file",
         ),
         with(
             &format!("[disks]\noutput = \"{folder}x/../gatherer.toml\"\n"),
             ":2: disks.output: ",
-            "\" is the configuration itself",
+            "\" is the configuration file",
         ),
         with(
             &format!("state_dir = \"{folder}gatherer.toml\"\n"),
             ":1: state_dir: ",
-            "\" is the configuration itself",
+            "\" is the configuration file",
         ),
         with(
             "state_dir = \"/x/w\"\n[graphite]\nwhisper_dir = \"/x/w\"\n",
@@ -548,19 +548,19 @@ pub fn of_values_together(place: &Place) -> Vec<Bad> {
         in_system("log_file = \"/sbin/x\"\n", ":1: log_file: ", "/sbin"),
         bad(
             "[disks]\ninterval = \"20s\"\nwindow = \"10s\"\n",
-            ":3: disks.window: the window (10s) is below the interval (20s)",
+            ":3: disks.window: window (10s) must be at least the interval (20s)",
         ),
         bad(
             "[vmware]\ninterval = \"2m\"\n",
-            ":2: vmware.interval: the window (1m) is below the interval (2m)",
+            ":2: vmware.interval: window (1m) must be at least the interval (2m)",
         ),
         bad(
             "[disks]\ninterval = \"1ms\"\nwindow = \"1001ms\"\n",
-            ":3: disks.window: the window (1s 1ms) is more than 1000 times the interval (1ms)",
+            ":3: disks.window: window (1s 1ms) must be at most 1000 times the interval (1ms)",
         ),
         bad(
             "[vmware]\nwindow = \"366days\"\n",
-            ":2: vmware.window: the window (1year 18h) is more than 1000 times",
+            ":2: vmware.window: window (1year 18h) must be at most 1000 times",
         ),
     ]
 }

@@ -66,7 +66,7 @@ const FILES: [Made; 13] = [
     (
         "Latin-1",
         |path| fs::write(path, b"log_level = \"info\"\n# caf\xe9\n").unwrap(),
-        ":2: not UTF-8 text",
+        ":2: not valid UTF-8",
     ),
     (
         "this program",
