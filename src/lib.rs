@@ -1,28 +1,28 @@
 //! The background gatherer of a Shinken monitoring server.
 //!
-//! What flows where, left to right:
-//!
 //! ```text
-//! source                read            parse / decide        over time            document        published by
-//! whisper tree     ->   graphite::walk, exclude               graphite::       ->  report      ->  publish
-//! (in the worker)       graphite::directory                   snapshot
-//! /proc/diskstats  ->   disks           disks::diskstats,     disks::history,  ->  report      ->  publish
-//! /sys/block                            disks::physical       disks::rates
-//! VMware's library ->   vmware::        vmware::answer       vmware::window   ->  report      ->  publish
-//! (in the helper)       helper_client
+//! source               read                  parse, decide          over time           document           publish
+//! whisper tree    ->   graphite::walk,       exclude                graphite::          graphite::report   publish
+//! (in the worker)      graphite::directory                          snapshot
+//! /proc/diskstats ->   disks                 disks::diskstats,      disks::history,     disks::report      publish
+//! /sys/block                                 disks::physical        disks::rates
+//! VMware library  ->   vmware::guestlib,     vmware::answer         vmware::window      vmware::report     publish
+//! (in the helper)      vmware::helper_client
 //! ```
 //!
-//! `daemon` is the only loop: `scheduler` says what is due, a collector does it and returns a document, [`publish`]
-//! replaces the file, `logging` says what changed, `notify` tells systemd, `carbon` feeds the figures to Graphite where
-//! that is wanted. What may hang runs in a `child` process of this binary: `worker` counts the tree and publishes the
-//! count, `vmware::helper` loads VMware's library, `reader` reads the published count for `check` and `status`.
-//! `once` does the same work one time and prints it. The other way round, `published` reads the files
-//! back, distrusting them, for `check` (a monitoring plugin) and `status` (for people). `generate` prints the files that
-//! the package installs. `kernel` reads procfs and sysfs,
-//! `open` opens files that others may have replaced, `trusted_users` tells whose documents to trust, `escape` makes names
-//! fit for a line, `writable` asks journald and systemd whether they would listen, `nonblocking` writes to terminals and pipes
-//! that nobody may read, `lock` lets one daemon run at a time. Collectors neither sleep nor write nor log; roots (`/proc`,
-//! `/sys`) and times are passed in.
+//! - Commands: [`cli`] parses the command line. `daemon` is the only loop. `once`, `status` and [`check`] (with [`plugin`])
+//!   are the other commands; `generate` prints files that the package installs.
+//! - Collectors: `collector` has the traits, `collectors` the list over which all commands iterate. `collector::sampled`
+//!   runs a sampler. `deadlines` computes when a sample is due, `recurring` limits repeated messages. Collectors do not
+//!   sleep or publish; roots (`/proc`, `/sys`) and times ([`moment`]) are arguments.
+//! - Child processes: `child` starts, reads and ends them. [`worker`] counts the tree and publishes the count,
+//!   `vmware::helper` loads the VMware library, `reader` reads the published count, `parents` follows init scripts.
+//! - Files: [`publish`] replaces a published file, [`report`] has what documents share, [`published`] reads them back without
+//!   trust, with `open` and [`trusted_users`]. `kernel` reads procfs and sysfs. [`config`] reads the configuration.
+//! - Around the daemon: `logging`, `notify` (systemd), `carbon` (the feed to Graphite), `signals`, `lock`.
+//! - Text and terminals: [`output`] prints, `escape` makes names printable, `nonblocking` and `writable` never wait.
+//!
+//! No file imports a file that imports it, directly or through others (`tests/supply/module-cycles`).
 
 mod carbon;
 pub mod check;
