@@ -1,7 +1,7 @@
 //! `check`: a monitoring plugin that reads the published files.
 //!
-//! The exit code is 0 to 3 and no other, whatever happens (see `guard`). A missing or outdated file means the same here
-//! as for the consumers of the file: see the `check` module of each collector.
+//! The exit code is always 0 to 3 (see `guard`). A missing or outdated file has the same meaning as for the consumers of
+//! the file: see the `check` module of each collector.
 
 pub mod args;
 pub mod guard;
@@ -21,7 +21,7 @@ use args::CheckArgs;
 /// How long reading a published file may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Answers `args`, prints the line and returns the exit code. `command_line` is what `args` and `config` come from.
+/// Answers `args`, prints the line and returns the exit code. `command_line` is the source of `args` and `config`.
 pub fn run(args: &CheckArgs, config: Result<Config, ConfigError>, command_line: &[OsString]) -> ExitCode {
     let subject = &args.subject;
     let (line, code) = match config {
@@ -36,7 +36,7 @@ pub fn run(args: &CheckArgs, config: Result<Config, ConfigError>, command_line: 
     ExitCode::from(code)
 }
 
-/// Answers in a child process: the storage of the tree may hang, and this process would hang with it.
+/// Answers in a child process: the storage of the tree may hang.
 fn read_elsewhere(timeout: Duration, command_line: &[OsString]) -> Result<(String, u8), String> {
     let timeout = timeout + READ_TIMEOUT;
     match Reader::new(command_line.to_vec()).read(timeout) {

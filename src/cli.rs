@@ -31,7 +31,7 @@ struct Cli<C: Subcommand> {
     command: C,
 }
 
-/// The documented commands. The others are kept apart because clap_complete lists hidden commands too.
+/// The documented commands. The others are in [`AnyCommand`] because clap_complete lists hidden commands too.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon in the foreground; SIGHUP reloads the configuration
@@ -107,7 +107,7 @@ fn run(command: AnyCommand, config_path: Option<&Path>, command_line: &[OsString
     let config = || Config::load(config_path);
     let command = match command {
         AnyCommand::Documented(command) => command,
-        // The killed daemon may have had another configuration than the one that is now rejected.
+        // The killed daemon may have used another configuration than one that is now rejected.
         AnyCommand::CleanUp => {
             return lock::clean_up(&config().unwrap_or_default()).map(|()| ExitCode::SUCCESS);
         }

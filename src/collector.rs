@@ -1,4 +1,4 @@
-//! The seam between the program and its collectors: what a collector is, whoever uses it.
+//! The interface between the program and its collectors.
 //!
 //! `collectors.rs` lists them. The daemon, `once`, `status`, `check` and the carbon feed iterate over that list.
 
@@ -50,7 +50,7 @@ pub trait Collector: Debug + Sync {
         config.collector(self.name()).outputs.swap_remove(0)
     }
 
-    /// Returns why this machine has no such values, in which case it is no problem that there is no file.
+    /// Returns the reason if this machine has no such values and needs no file.
     fn not_here(&self, _config: &Config) -> Option<&'static str> {
         None
     }
@@ -77,7 +77,7 @@ pub trait Task: Debug {
     /// Acts on an event, and does what is due.
     fn handle(&mut self, event: &Event, now: Moment, log: &mut Log) -> Outcome;
 
-    /// Returns when [`Event::Wakeup`] is due even if nothing happens.
+    /// Returns when [`Event::Wakeup`] is due without an event.
     fn due(&self) -> Option<Instant>;
 
     /// Returns the pipe of a child process. [`Event::Wakeup`] is due if it is readable.
@@ -107,7 +107,7 @@ pub trait Task: Debug {
     fn set_whisper_devices(&mut self, _devices: &[Device]) {}
 }
 
-/// What a task is told.
+/// An event for a task.
 #[derive(Debug)]
 pub enum Event {
     /// A deadline has passed, or a child process wrote something, of this task or of another one.
@@ -116,7 +116,7 @@ pub enum Event {
     Exited(Pid, ExitStatus),
 }
 
-/// What follows from an event for the published file.
+/// The effect of an event on the published file.
 #[derive(Debug)]
 pub enum Outcome {
     /// Nothing.
@@ -129,7 +129,7 @@ pub enum Outcome {
     Remove,
 }
 
-/// What `once` collects with.
+/// The input of `once`.
 #[derive(Debug)]
 pub struct Once<'a> {
     /// The configuration.
@@ -142,7 +142,7 @@ pub struct Once<'a> {
     pub paths: &'a WhisperPaths,
 }
 
-/// A collector at work for `once`.
+/// A collector that runs for `once`.
 pub trait Gather {
     /// Returns whether there must be time between the start and the end.
     fn needs_window(&self) -> bool {
@@ -153,16 +153,16 @@ pub trait Gather {
     fn finish(self: Box<Self>, clock: fn() -> Moment) -> Found;
 }
 
-/// What `once` collected.
+/// The result of a collector for `once`.
 #[derive(Debug)]
 pub struct Found {
     /// The document that would be published.
     pub report: Option<Box<dyn Report>>,
     /// The values for people; further lines are indented by the caller.
     pub text: String,
-    /// What failed.
+    /// The failures.
     pub errors: Vec<Error>,
-    /// What is incomplete although nothing failed.
+    /// What is missing although nothing failed.
     pub notes: Vec<String>,
     /// Whether this machine has no such values: a published file would be wrong.
     pub is_absent: bool,

@@ -1,4 +1,4 @@
-//! The daemon: the one loop that waits, collects, publishes, logs and tells systemd.
+//! The daemon: the only loop, which waits, collects, publishes, logs and notifies systemd.
 
 mod collectors;
 mod feed;
@@ -24,13 +24,13 @@ use crate::signals::Signals;
 use collectors::Collectors;
 use feed::FeedTask;
 
-/// Set to 1, it forces the log to DEBUG whatever the configuration says.
+/// The value 1 sets the log level to DEBUG, whatever is configured.
 const DEBUG_VARIABLE: &str = "GATHERER_DEBUG";
 
 /// Runs until SIGTERM or SIGINT. Fails if the daemon cannot be set up, after a stop by another signal, and with
-/// `AlreadyRunning` if another daemon runs: its files are then not touched, its log included.
+/// `AlreadyRunning` if another daemon runs, whose files and log are then not touched.
 pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
-    // The signals first: a process that sees the lock held may signal its holder.
+    // Before the lock: a process that finds the lock held may signal its holder.
     let mut signals = Signals::catch()?;
     let is_stopping = || {
         signals.receive();
@@ -124,7 +124,7 @@ impl Daemon {
         let mut waiting = vec![PollFd::new(&self.signals, PollFlags::IN)];
         let pipes = self.collectors.pipes();
         waiting.extend(pipes.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
-        if let Some((socket, flags)) = self.feed.as_ref().and_then(FeedTask::waits_for) {
+        if let Some((socket, flags)) = self.feed.as_ref().and_then(FeedTask::poll_fd) {
             waiting.push(PollFd::from_borrowed_fd(socket, flags));
         }
         match poll(&mut waiting, timeout.as_ref()) {
@@ -162,7 +162,7 @@ impl Daemon {
     }
 }
 
-/// However the loop ends, the files that must not outlive it are removed.
+/// Removes the files that must not outlive the daemon, however the loop ends.
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.notifier.stopping();
@@ -176,14 +176,14 @@ fn remove_on_panic(config: &Config) {
     let files: Vec<_> = config.short_lived().collect();
     std::panic::set_hook(Box::new(move |panic| {
         for path in &files {
-            // The panic matters more than an error of the file.
+            // An error must not hide the panic.
             let _ = publish::remove(path);
         }
         output::print_error(panic);
     }));
 }
 
-/// Logs that the lock file cannot be read or written. The daemon runs without it.
+/// Logs an error of the lock file. The daemon runs without its content.
 fn warn_if_failed(result: Result<()>, log: &mut Log) {
     if let Err(error) = result {
         log.warn("daemon", format_args!("{error:#}"), &[("error", &error)]);

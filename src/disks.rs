@@ -54,7 +54,7 @@ pub struct Sample {
     /// Disks that were replaced or whose counters were reset: their windows restarted.
     pub restarted: Vec<String>,
     /// The first malformed lines of the file, whose devices are skipped.
-    pub left_out: Vec<Malformed>,
+    pub skipped: Vec<Malformed>,
 }
 
 impl Disks {
@@ -86,13 +86,13 @@ impl Disks {
         // Without sysfs, every device would look virtual: the result would be "no disks".
         let block = self.host.sys.join("block");
         std::fs::read_dir(&block).with_context(|| format!("reading {block:?}"))?;
-        let mut left_out = Vec::new();
-        let seen = physical_disks(&text, &self.host.sys, &mut left_out);
+        let mut skipped = Vec::new();
+        let seen = physical_disks(&text, &self.host.sys, &mut skipped);
         let restarted = self.remember(now.monotonic, seen);
         Ok(Sample {
             report: self.report(now.wall),
             restarted,
-            left_out,
+            skipped,
         })
     }
 
@@ -157,15 +157,15 @@ impl Disks {
 }
 
 /// Returns the physical disks in the text of /proc/diskstats, each with the counters to use.
-fn physical_disks(text: &[u8], sys: &Path, left_out: &mut Vec<Malformed>) -> BTreeMap<String, Members> {
+fn physical_disks(text: &[u8], sys: &Path, skipped: &mut Vec<Malformed>) -> BTreeMap<String, Members> {
     let mut disks: BTreeMap<String, Members> = BTreeMap::new();
     let mut paths: BTreeMap<String, Members> = BTreeMap::new();
     for line in diskstats::parse(text) {
         let line = match line {
             Ok(line) => line,
             Err(malformed) => {
-                if left_out.len() < MAX_MALFORMED {
-                    left_out.push(malformed);
+                if skipped.len() < MAX_MALFORMED {
+                    skipped.push(malformed);
                 }
                 continue;
             }

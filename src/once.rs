@@ -1,4 +1,4 @@
-//! `once`: gathers one time, publishes if asked to, and prints.
+//! `once`: collects once, publishes with `--write`, and prints.
 
 pub mod args;
 
@@ -23,15 +23,15 @@ use crate::report::to_line;
 /// Width of the column of collectors.
 const INDENT: usize = 10;
 
-/// Gathers, publishes with `--write`, and prints. Exit code 1 if an enabled collector failed. Fails with
+/// Collects, publishes with `--write`, and prints. Exit code 1 if an enabled collector failed. Fails with
 /// `AlreadyRunning` if a daemon runs that would publish the same files.
 pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
     if let Some(directory) = &args.whisper_dir {
-        let absolute = std::path::absolute(directory).with_context(|| format!("finding {directory:?}"))?;
+        let absolute = std::path::absolute(directory).with_context(|| format!("resolving {directory:?}"))?;
         config.graphite.whisper_dir = Some(absolute);
     }
     let paths = WhisperPaths::choose(&config.graphite);
-    // The configuration was checked, but not for the directory of the command line.
+    // The configuration was checked without the directory of the command line.
     if args.write
         && config.graphite.enabled
         && let Some(folder) = protected_folder(&paths.output)
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     if args.write {
-        // Checked before the work, and released: a daemon that is started meanwhile must not wait for a count.
+        // Checked early, then released: a daemon that starts meanwhile must not wait for a count.
         Lock::shared(&config)?;
     }
     let gathered = gather(&Once {
@@ -79,13 +79,13 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
     })
 }
 
-/// A collector with what it found; `None` if it is disabled.
+/// A collector and its result; `None` if it is disabled.
 struct Gathered {
     collector: &'static dyn Collector,
     found: Option<Found>,
 }
 
-/// Starts the enabled collectors, waits for the window if there is anything to wait for, and ends them.
+/// Starts the enabled collectors, waits for the window if one of them needs it, and finishes them.
 fn gather(once: &Once) -> Vec<Gathered> {
     let is_enabled = |collector: &dyn Collector| once.config.collector(collector.name()).enabled;
     let started = ALL.map(|collector| is_enabled(collector).then(|| collector.begin(once)));
@@ -118,7 +118,7 @@ fn write(gathered: &Gathered, config: &Config, paths: &WhisperPaths) -> Result<(
     match &found.report {
         Some(report) => publish::publish(&path, &report.line(), collector.durability())
             .with_context(|| format!("publishing {path:?}")),
-        // Its consumers would take an existing file for values of this machine.
+        // Consumers would take an existing file for values of this machine.
         None if found.is_absent => publish::remove(&path),
         None => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! What every published document has in common, and the numbers that documents consist of.
+//! The trait of all published documents, and their numbers.
 //!
 //! Each document is one JSON object on one line. Field names, types and units are a public format: fields may be added,
 //! existing ones never change.
@@ -22,7 +22,7 @@ pub trait Report: Debug {
     fn max_age(&self) -> Duration;
     /// Returns the document as it is published: one JSON object on one line, terminated by a newline.
     fn line(&self) -> String;
-    /// Returns its values in a few words, for `systemctl status`.
+    /// Returns its values briefly, for `systemctl status`.
     fn summary(&self) -> String;
     /// Returns its values in one sentence, for the log.
     fn details(&self) -> String {
@@ -80,7 +80,7 @@ impl Rounded {
         Self(duration.as_micros() as f64 / 1e6)
     }
 
-    /// The value as a plain number.
+    /// Returns the value.
     pub fn get(self) -> f64 {
         self.0
     }
@@ -114,7 +114,7 @@ impl<'de> Deserialize<'de> for Seconds {
     }
 }
 
-/// The document as it is published: one JSON object on one line, ended by a newline.
+/// Returns a document as it is published: one JSON object on one line, terminated by a newline.
 pub fn to_line<T: Serialize>(report: &T) -> String {
     let mut line =
         serde_json::to_string(report).expect("a report holds only strings, numbers and maps of them");
@@ -122,7 +122,7 @@ pub fn to_line<T: Serialize>(report: &T) -> String {
     line
 }
 
-/// Whole Unix seconds of a wall clock time; 0 for a clock before 1970.
+/// Returns the whole Unix seconds of a wall clock time; 0 before 1970.
 pub fn unix_seconds(now: SystemTime) -> i64 {
     now.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs() as i64)

@@ -45,7 +45,7 @@ fn read_all(config: &Config, reader: &mut Reader, trusted: &TrustedUsers, now: S
     }
 }
 
-/// Reads the entry of the count. It may hang with the storage of the tree.
+/// Reads the entry of the count. Blocks if the storage of the tree does not respond.
 pub fn read_count(config: &Config) -> Entry {
     let mut entry = Entry::read(
         &GraphiteCollector,
@@ -53,7 +53,7 @@ pub fn read_count(config: &Config) -> Entry {
         &TrustedUsers::load(),
         SystemTime::now(),
     );
-    if let (false, Some(reason)) = (entry.state.is_fine(), &mut entry.reason)
+    if let (false, Some(reason)) = (entry.state.is_ok(), &mut entry.reason)
         && let Some(pid) = config.state_dir.as_deref().and_then(running_worker)
     {
         *reason += &format!("; a count is running (pid {pid})");
@@ -73,12 +73,12 @@ fn read_elsewhere(config: &Config, reader: &mut Reader) -> Entry {
         Ok(None) => "its storage does not respond".into(),
         Err(error) => format!("{error:#}"),
     };
-    // Which directory is counted is unknown without access to the storage.
+    // The default path depends on directories on the storage.
     let configured = config.graphite.output.clone();
     Entry::without_document(State::Unreadable, configured.unwrap_or_default(), reason)
 }
 
-/// Prints the status, once or again and again. Exit code 1 when something enabled is outdated, absent or unreadable.
+/// Prints the status, once or repeatedly. Exit code 1 if an enabled file is outdated, missing or unreadable.
 pub fn run(args: &StatusArgs, config_path: Option<&Path>, config: &Config) -> Result<ExitCode> {
     let trusted = TrustedUsers::load();
     let option = config_path.map(|path| [OsString::from("--config"), path.into()]);

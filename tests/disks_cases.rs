@@ -106,7 +106,7 @@ fn a_malformed_line_is_named() {
     let sample = Disks::new(&DisksConfig::default(), &host)
         .sample(at(Instant::now()))
         .unwrap();
-    let said: Vec<_> = sample.left_out.iter().map(ToString::to_string).collect();
+    let said: Vec<_> = sample.skipped.iter().map(ToString::to_string).collect();
     assert_eq!(
         said,
         [

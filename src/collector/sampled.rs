@@ -72,7 +72,7 @@ impl<S: Sampler> SampledTask<S> {
             Ok(report) => report,
             Err(error) => {
                 self.sampling.failed(&error, now.monotonic, log);
-                // Old values would pass for current ones.
+                // Consumers would take old values for current ones.
                 return Outcome::Remove;
             }
         };
@@ -88,7 +88,7 @@ impl<S: Sampler> SampledTask<S> {
                 }
                 Outcome::Publish(Box::new(report))
             }
-            // Everything was replaced: the published values are of something else.
+            // All sources were replaced: the published values do not apply any more.
             None if had_sample => Outcome::Remove,
             None => Outcome::Unchanged,
         }
@@ -113,7 +113,7 @@ impl<S: Sampler> Task for SampledTask<S> {
     }
 }
 
-/// A sampler at work for `once`.
+/// A sampler that runs for `once`.
 struct TwoSamples<S> {
     sampler: S,
     first: Result<()>,

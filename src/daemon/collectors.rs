@@ -74,7 +74,7 @@ impl Collectors {
             .collect()
     }
 
-    /// Returns when [`Event::Wakeup`] is due even if nothing happens.
+    /// Returns when [`Event::Wakeup`] is due without an event.
     pub fn due(&self) -> Option<Instant> {
         self.running.iter().filter_map(|running| running.task.due()).min()
     }
@@ -91,7 +91,7 @@ impl Collectors {
         texts.join("; ")
     }
 
-    /// Applies a new configuration. A collector that is not concerned keeps its samples and deadlines.
+    /// Applies a new configuration. A collector whose settings are equal keeps its samples and deadlines.
     pub fn reload(&mut self, old: &Config, new: &Config, now: Moment, log: &mut Log) {
         for collector in ALL {
             let name = collector.name();
@@ -110,8 +110,7 @@ impl Collectors {
             if let Some(position) = position {
                 let mut running = self.running.remove(position);
                 running.task.end(now, log);
-                // Nothing replaces the old file any more. If the collector was only disabled, it is as if the daemon
-                // had ended.
+                // Nothing replaces the old file any more. Disabling a collector has the effect of a stop.
                 if has_moved || (!before.outlives_daemon && !keeps_file) {
                     running.publisher.end(log);
                 }
@@ -121,14 +120,14 @@ impl Collectors {
         self.pass_on_devices();
     }
 
-    /// Ends everything. The files that must not outlive their samples are removed first.
+    /// Ends all tasks, after removing the files that must not outlive the daemon.
     pub fn end(&mut self, config: &Config, now: Moment, log: &mut Log) {
         for running in &mut self.running {
             if !config.collector(running.name).outlives_daemon {
                 running.publisher.end(log);
             }
         }
-        // The last one first: the count worker may need a moment.
+        // In reverse: the end of the count worker may take a moment.
         for running in self.running.iter_mut().rev() {
             running.task.end(now, log);
         }
@@ -147,7 +146,7 @@ impl Collectors {
         let output = settings.outputs[0].clone();
         let mut publisher = Publisher::new(name, output, collector.durability());
         let task = collector.start(config, now, log);
-        // A file of an earlier run, or one on a machine that has no such values.
+        // From an earlier run, or on a machine without such values.
         if settings.enabled && (task.is_none() || !settings.outlives_daemon && !keeps_file) {
             publisher.remove(now.monotonic, log);
         }

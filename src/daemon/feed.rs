@@ -14,19 +14,19 @@ use crate::recurring::Condition;
 
 const COLLECTOR: &str = "carbon";
 
-/// The feed and its problems.
+/// The feed and the state of sending.
 #[derive(Debug)]
 pub struct FeedTask {
     prefix: String,
     feed: Feed,
     sending: Condition,
-    /// Dropped values that were not logged yet.
+    /// Values that were dropped since the queue was last empty.
     dropped: u64,
     sent: bool,
 }
 
 impl FeedTask {
-    /// Sets the feed up, without connecting; `None` if it is disabled.
+    /// Returns a feed that is not connected yet; `None` if it is disabled.
     pub fn new(config: &CarbonConfig, now: Instant) -> Option<Self> {
         config.enabled.then(|| Self {
             prefix: config.prefix.clone(),
@@ -37,12 +37,12 @@ impl FeedTask {
         })
     }
 
-    /// What to poll for.
-    pub fn waits_for(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+    /// Returns the socket to poll and the events to wait for.
+    pub fn poll_fd(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         self.feed.waits_for()
     }
 
-    /// When there is something to do even if nothing happens.
+    /// Returns when [`FeedTask::turn`] is due without an event.
     pub fn due(&self) -> Option<Instant> {
         self.feed.due()
     }

@@ -46,16 +46,16 @@ impl Publisher {
         }
     }
 
-    /// Removes the file for good. There will be no retry: an error is always logged, even if it was logged before.
+    /// Removes the file at the end. Always logs an error, even if it was logged before: there is no retry.
     pub fn end(&mut self, log: &mut Log) {
         if let Err(error) = publish::remove(&self.path) {
             let error = format!("{error:#}");
-            let message = format_args!("{error}; its values are outdated from now on");
+            let message = format_args!("{error}; the file is stale from now on");
             log.warn(self.collector, message, &[("error", &error)]);
         }
     }
 
-    /// One cause is one problem, whichever step it stops.
+    /// Treats one cause as one problem, whichever step it affects.
     fn failed(&mut self, error: Error, now: Instant, log: &mut Log) {
         let cause = error.root_cause().to_string();
         self.publishing.failed_by(&cause, &error, now, log);
@@ -74,13 +74,13 @@ mod tests {
         let path = directory.path().join("log");
         let mut log = Log::open(LevelFilter::Info, Some(&path));
         let now = Instant::now();
-        // The log itself is not a folder: nothing can be published or removed below it.
+        // The log file is not a folder: nothing can be published or removed below it.
         let mut publisher = Publisher::new("disks", path.join("file"), Durability::Volatile);
         publisher.publish("{}\n", now, &mut log);
         publisher.remove(now, &mut log);
         publisher.end(&mut log);
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 2, "{text}");
-        assert!(text.lines().last().unwrap().contains("outdated"), "{text}");
+        assert!(text.lines().last().unwrap().contains("stale"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! Samples of the disks, with what is logged and printed about them.
+//! Samples of the physical disks, and the log of their changes.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -15,9 +15,9 @@ use crate::moment::Moment;
 use crate::recurring::{Event, Events};
 use anyhow::Result;
 
-/// Most disks of which changes are logged at a time.
+/// Disks whose changes are logged at a time.
 const MAX_CHANGES: usize = 100;
-/// Most devices of which malformed lines are logged at a time.
+/// Devices whose malformed lines are logged at a time.
 const MAX_MALFORMED: usize = 5;
 
 /// The names and units of `iostat -x`, which administrators know.
@@ -25,7 +25,7 @@ const COLUMNS: [&str; 8] = [
     "%util", "r/s", "w/s", "rkB/s", "wkB/s", "r_await", "w_await", "aqu-sz",
 ];
 
-/// The disks, and what was logged about them.
+/// The disks, and the logged events.
 #[derive(Debug)]
 pub struct DisksSampler {
     disks: Disks,
@@ -83,7 +83,7 @@ impl Sampler for DisksSampler {
             self.changes.occurred(&event, now, log);
         }
         self.changes.end_round();
-        for malformed in &sample.left_out {
+        for malformed in &sample.skipped {
             let event = Event {
                 key: &malformed.device,
                 disk: &malformed.device,
@@ -98,7 +98,7 @@ impl Sampler for DisksSampler {
     }
 
     fn notes(&self) -> Vec<String> {
-        let malformed = self.last.iter().flat_map(|sample| &sample.left_out);
+        let malformed = self.last.iter().flat_map(|sample| &sample.skipped);
         malformed
             .map(|malformed| format!("{malformed}; device skipped"))
             .collect()

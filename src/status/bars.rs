@@ -1,10 +1,10 @@
-//! A share as a bar, and past values as a line of small bars.
+//! Draws a share as a bar, and past values as a line of small bars.
 
 const EIGHTHS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const ASCII_HEIGHTS: [char; 8] = ['_', '.', ',', '-', '=', '+', '*', '#'];
 
-/// A bar of `width` characters for a share of the whole, which is cut to 0 to 1.
+/// Returns a bar of `width` characters for a share, which is clamped to 0 to 1.
 pub fn bar(share: f64, width: usize, unicode: bool) -> String {
     let share = share.clamp(0.0, 1.0);
     if !unicode {
@@ -20,14 +20,14 @@ pub fn bar(share: f64, width: usize, unicode: bool) -> String {
     bar + &"·".repeat(width - used)
 }
 
-/// Past values, the newest last, between `scale`'s ends. All in the middle where the ends are one.
+/// Returns past values, the newest last, as bars of heights within `scale`; of half the height if the scale is empty.
 pub fn history(values: impl Iterator<Item = f64>, scale: (f64, f64), unicode: bool) -> String {
     let heights = if unicode { HEIGHTS } else { ASCII_HEIGHTS };
-    let (least, most) = scale;
+    let (min, max) = scale;
     values
         .map(|value| {
-            let share = if most > least {
-                (value - least) / (most - least)
+            let share = if max > min {
+                (value - min) / (max - min)
             } else {
                 0.5
             };
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bars_are_as_wide_as_asked_and_as_full_as_the_share() {
+    fn bars_have_the_given_width_and_share() {
         assert_eq!(bar(0.0, 4, true), "····");
         assert_eq!(bar(0.5, 4, true), "██··");
         assert_eq!(bar(0.53, 4, true), "██▏·");

@@ -26,13 +26,13 @@ pub struct Status {
 pub enum State {
     /// The document is up to date.
     Fresh,
-    /// It is too old.
+    /// The document is too old.
     Outdated,
-    /// There is no file, but there should be one.
+    /// The file does not exist, but should.
     Absent,
-    /// There is a file that cannot be read or is malformed.
+    /// The file cannot be read or is malformed.
     Unreadable,
-    /// Its collector is disabled.
+    /// The collector is disabled.
     Disabled,
     /// This machine has no such values.
     #[serde(rename = "not_vmware")]
@@ -41,7 +41,7 @@ pub enum State {
 
 impl State {
     /// Returns whether nothing needs attention.
-    pub fn is_fine(self) -> bool {
+    pub fn is_ok(self) -> bool {
         matches!(self, Self::Fresh | Self::Disabled | Self::NotHere)
     }
 
@@ -64,7 +64,7 @@ pub struct Entry {
     /// Whether the file is as it should be.
     pub state: State,
     path: PathBuf,
-    /// Seconds since the document was measured; negative if its date is in the future.
+    /// Seconds since the document was measured; negative if the timestamp is in the future.
     pub age_seconds: Option<i64>,
     /// The age up to which the document is fresh.
     max_age_seconds: Option<Seconds>,
@@ -134,7 +134,7 @@ impl Entry {
 impl Status {
     /// Returns 1 if an entry needs attention.
     pub fn exit_code(&self) -> ExitCode {
-        if self.entries.iter().all(|(_, entry)| entry.state.is_fine()) {
+        if self.entries.iter().all(|(_, entry)| entry.state.is_ok()) {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE

@@ -61,8 +61,8 @@ impl Histories {
         let seen = past
             .values
             .iter()
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| {
-                (least.min(*value), most.max(*value))
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| {
+                (min.min(*value), max.max(*value))
             });
         let values = past.values.iter().copied();
         Some(history(values, past.scale.unwrap_or(seen), unicode))

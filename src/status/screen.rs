@@ -1,4 +1,4 @@
-//! What stdout can show, and lines made for it: cut to its width, coloured where it has colour.
+//! The abilities of stdout, and lines made for it: truncated to its width, coloured if it has colour.
 
 use std::env;
 use std::io::IsTerminal;
@@ -10,7 +10,7 @@ use crate::escape::is_printable;
 /// Narrowest terminal with bars.
 const WIDTH_FOR_BARS: usize = 60;
 
-/// How a piece of a line looks where there is colour.
+/// The look of a piece of a line on a terminal with colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
     Plain,
@@ -34,40 +34,40 @@ impl Look {
     }
 }
 
-/// One line, piece by piece.
+/// One line, in pieces.
 #[derive(Debug, Default)]
 pub struct Line {
     pieces: Vec<(Look, String)>,
 }
 
 impl Line {
-    /// Adds a piece. What a terminal would act on, which names and reasons may hold, does not reach it.
+    /// Adds a piece. Replaces control characters, which names and reasons may contain.
     pub fn push(&mut self, look: Look, text: impl AsRef<str>) {
         let text = text.as_ref().replace(|character| !is_printable(character), "?");
         self.pieces.push((look, text));
     }
 
-    /// Adds what is on another line.
+    /// Adds the pieces of another line.
     pub fn append(&mut self, other: Self) {
         self.pieces.extend(other.pieces);
     }
 }
 
-/// What stdout is.
+/// The abilities of stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Screen {
     /// Whether it is a terminal that can be drawn on.
     pub terminal: bool,
-    /// Columns and rows, where it is one.
+    /// Columns and rows of the terminal, if known.
     pub size: Option<(usize, usize)>,
-    /// Whether to colour.
+    /// Whether colour is shown.
     pub colour: bool,
-    /// Whether block characters come out right.
+    /// Whether block characters are shown.
     pub unicode: bool,
 }
 
 impl Screen {
-    /// Asks the environment and the terminal.
+    /// Determines them from the environment and the terminal.
     pub fn of_stdout() -> Self {
         let stdout = std::io::stdout();
         let set = |name| env::var_os(name).filter(|value| !value.is_empty());
@@ -78,7 +78,7 @@ impl Screen {
         let locale = locale.unwrap_or_default().to_string_lossy().to_uppercase();
         Self {
             terminal,
-            // A terminal that does not know its size says 0.
+            // A terminal of unknown size reports 0.
             size: size
                 .filter(|size| size.ws_col > 0 && size.ws_row > 0)
                 .map(|size| (size.ws_col.into(), size.ws_row.into())),
@@ -87,13 +87,13 @@ impl Screen {
         }
     }
 
-    /// How wide a bar is; `None` where there is no room for bars, or no terminal.
+    /// Returns the width of a bar; `None` without a terminal or room for bars.
     pub fn bar_width(&self) -> Option<usize> {
         let (columns, _) = self.size?;
         (columns >= WIDTH_FOR_BARS).then(|| (columns / 5).clamp(10, 24))
     }
 
-    /// The lines as they are written, each ended by a newline.
+    /// Returns the lines as they are written, each terminated by a newline.
     pub fn render(&self, lines: &[Line]) -> String {
         lines.iter().map(|line| self.render_line(line) + "\n").collect()
     }
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_cut_to_the_width_without_counting_colours() {
+    fn lines_are_truncated_without_counting_colours() {
         let mut line = Line::default();
         line.push(Look::Bold, "disks");
         line.push(Look::Plain, " \x1b[2Jé ");

@@ -8,6 +8,7 @@ use crate::report::Gauge;
 
 /// Columns before the values: collector, state, age.
 const INDENT: usize = 11 + 12 + 9;
+
 /// Returns the table for this screen, with the history of each value if it is known.
 pub fn lines(status: &Status, screen: &Screen, histories: Option<&Histories>) -> Vec<Line> {
     let table = Table { screen, histories };
@@ -54,7 +55,7 @@ fn head(collector: &str, entry: &Entry) -> Line {
     line
 }
 
-/// An age in its two largest units: `3m20s`.
+/// Formats an age in its two largest units: `3m20s`.
 fn short(seconds: i64) -> String {
     let (s, sign) = (seconds.unsigned_abs(), if seconds < 0 { "-" } else { "" });
     let age = match s {

@@ -1,4 +1,4 @@
-//! `status --watch`: the status again and again, with the history of each value, until interrupted.
+//! `status --watch`: the status every interval, with the history of each value, until interrupted.
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -17,8 +17,8 @@ use crate::output;
 use crate::report::to_line;
 use crate::signals::Signals;
 
-/// Shows the status every `interval` until SIGINT, SIGTERM, SIGHUP or until nobody reads it any more. Returns the exit
-/// code of the last status.
+/// Shows the status every `interval` until SIGINT, SIGTERM, SIGHUP or until the reader of stdout has gone. Returns the
+/// exit code of the last status.
 pub fn run(interval: Duration, json: bool, mut read: impl FnMut() -> Status) -> Result<ExitCode> {
     let mut signals = Signals::catch()?;
     let stdout = output::nonblocking_stdout();
@@ -43,7 +43,7 @@ pub fn run(interval: Duration, json: bool, mut read: impl FnMut() -> Status) -> 
     }
 }
 
-/// Writes a frame, however long its reader takes. Returns false if the reader has gone or a signal ends the wait.
+/// Writes a frame, and waits for a slow reader. Returns false if the reader has gone or a signal ends the wait.
 fn write(stdout: &NonBlocking, frame: &[u8], signals: &mut Signals) -> Result<bool> {
     let mut rest = frame;
     while !rest.is_empty() {
@@ -60,7 +60,7 @@ fn write(stdout: &NonBlocking, frame: &[u8], signals: &mut Signals) -> Result<bo
     Ok(true)
 }
 
-/// Whether a signal asked to end. SIGHUP ends it too: its terminal was closed.
+/// Returns whether a stop was requested, or SIGHUP reported that the terminal was closed.
 fn has_ended(signals: &mut Signals) -> bool {
     signals.receive();
     signals.stop() || signals.is_hung_up()
@@ -83,7 +83,7 @@ fn wait(signals: &Signals, stdout: Option<&NonBlocking>, due: Option<Instant>) -
     }
 }
 
-/// What is on the terminal by now.
+/// The frame that is on the terminal.
 #[derive(Debug, Default)]
 struct Drawn {
     /// Lines of the last frame; the cursor is below them.
@@ -92,8 +92,8 @@ struct Drawn {
 }
 
 impl Drawn {
-    /// The next frame, to be written over the last one: no line is cleared before its new text is there, so that
-    /// nothing flickers, and what was on the terminal before stays above. Without a terminal: below the last one.
+    /// Returns the next frame. It overwrites the last one line by line, so that nothing flickers and earlier output
+    /// stays above. Without a terminal, it follows the last one.
     fn frame(&mut self, status: &Status, histories: &Histories) -> String {
         let screen = Screen::of_stdout();
         let mut lines = table::lines(status, &screen, Some(histories));
@@ -103,14 +103,14 @@ impl Drawn {
             return format!("{separator}{}", screen.render(&lines));
         }
         let columns = screen.size.map(|(columns, _)| columns);
-        // The last row is for the cursor: a frame that scrolled could not be drawn over.
+        // The last row is for the cursor: a frame that scrolled could not be overwritten.
         lines.truncate(
             screen
                 .size
                 .map_or(usize::MAX, |(_, rows)| rows.saturating_sub(1).max(1)),
         );
         let start = if self.lines > 0 && columns != self.columns {
-            // The terminal has wrapped the last frame in a way that can't be known.
+            // How the terminal wrapped the last frame is unknown.
             "\x1b[H\x1b[2J".to_string()
         } else if self.lines > 0 {
             format!("\x1b[{}A\r", self.lines)

@@ -72,7 +72,7 @@ impl TwoSamples {
         let config = once.config;
         let detection = detect(&config.host.sys);
         let mut vmware = config.vmware.clone();
-        // The second sample closes the window however long it takes.
+        // The second sample must be in the window, however long the answer takes.
         vmware.window = once.window * 2;
         let mut samples = Self {
             collector: Vmware::new(&vmware, &config.host, &detection),

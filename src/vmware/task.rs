@@ -18,8 +18,7 @@ use crate::moment::Moment;
 use crate::recurring::Condition;
 use crate::report::Report;
 
-const DENIED: &str =
-    "not a VMware virtual machine: the DMI tables name VMware, but the VMware guest library denies it";
+const DENIED: &str = "not a VMware virtual machine: DMI says VMware, but the guest library reports otherwise";
 
 /// The samples of %ready.
 #[derive(Debug)]
@@ -34,12 +33,11 @@ impl VmwareTask {
     /// Returns a task whose first sample is due at `now`. `None` if this is not a VMware virtual machine.
     pub fn new(config: &Config, now: Moment, log: &mut Log) -> Option<Self> {
         let detection = detect(&config.host.sys);
-        let not = if detection.is_vmware { "" } else { "not " };
-        log.info(
-            NAME,
-            format_args!("{not}a VMware virtual machine ({})", detection.evidence),
-            &[],
-        );
+        let result = match detection.is_vmware {
+            true => "VMware virtual machine detected",
+            false => "not a VMware virtual machine",
+        };
+        log.info(NAME, format_args!("{result} ({})", detection.evidence), &[]);
         detection.is_vmware.then(|| Self {
             collector: Vmware::new(&config.vmware, &config.host, &detection),
             helper: HelperClient::new(&config.vmware.libraries),
@@ -49,18 +47,18 @@ impl VmwareTask {
     }
 
     fn answered(&mut self, outcome: &helper_client::Outcome, now: Moment, log: &mut Log) -> Outcome {
-        log.debug(NAME, format_args!("the guest library: {outcome:?}"), &[]);
+        log.debug(NAME, format_args!("guest library result: {outcome:?}"), &[]);
         let at = now.monotonic;
         let report = match self.collector.take(outcome, now) {
             Sample::Value(report) => {
-                // One state whatever the value is.
+                // All values are one state.
                 self.state
                     .changed("measured", Level::Info, &report.details(), at, log);
                 report
             }
             Sample::Restarted(report, restart) => {
                 if matches!(restart, Restart::First | Restart::Session) {
-                    // Its counters advance as a rule: the next sample makes a value.
+                    // The counters usually advance: the next sample gives a value.
                     self.deadlines.soon(at);
                 }
                 self.log_unavailable(&report, Level::Info, at, log);
