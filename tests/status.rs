@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
+mod common;
 mod readers;
 
 use std::fs;

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 pub mod clocks;
+pub mod outputs;
 pub mod snapshot;
 pub mod tree;
 pub mod watch;
@@ -78,7 +79,11 @@ impl Place {
              [disks]\noutput = \"{root}/disks.tmp\"\n{disks}\n\
              [vmware]\noutput = \"{root}/vmware.dat\"\n{more}\n"
         );
-        fs::write(self.path("gatherer.toml"), text).unwrap();
+        fs::write(
+            self.path("gatherer.toml"),
+            outputs::publish_in(self.dir.path(), &text),
+        )
+        .unwrap();
     }
 
     pub fn configure(&self, graphite: &str) {

@@ -6,6 +6,7 @@ mod cases;
 mod common;
 mod documented;
 mod files;
+mod outputs;
 mod owner;
 mod reload;
 mod values;

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use shinken_gatherer::config::Config;
 
+use crate::common::outputs::publish_in;
 use crate::common::{Place, copy_of_binary};
 
 /// Which of the outputs is which.
@@ -86,6 +88,13 @@ impl Machine {
             common(DISKS),
             common(READY),
         );
+        let is_other = |name: &&str| !COLLECTORS.contains(name);
+        let names = Config::default().collectors().map(|collector| collector.name);
+        let others = names.into_iter().filter(is_other);
+        let disabled: String = others
+            .map(|name| format!("[{name}]\nenabled = false\n"))
+            .collect();
+        let config = publish_in(&self.place.path(""), &(config + &disabled));
         fs::write(self.place.path("gatherer.toml"), config).unwrap();
     }
 
