@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
 
-use readers::{Site, count, disk, disks, now, ready};
+use readers::{CheckFixture, count, disk, disks, now, ready};
 
 /// The line without the age of the figures, which depends on when the test ran.
 fn without_age(line: &str) -> String {
@@ -20,7 +20,7 @@ fn without_age(line: &str) -> String {
 
 #[test]
 fn graphite_judges_metrics_or_hosts() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     site.publish("whisper.nb_metrics", &count(120));
     let (code, line) = site.check(&["graphite"]);
     assert_eq!(code, 0, "{line}");
@@ -53,7 +53,7 @@ fn graphite_judges_metrics_or_hosts() {
 
 #[test]
 fn graphite_counts_by_itself_without_the_file() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     let (code, line) = site.check(&["graphite"]);
     assert_eq!(code, 3, "{line}");
     assert!(
@@ -80,7 +80,7 @@ fn graphite_counts_by_itself_without_the_file() {
 
 #[test]
 fn graphite_returns_an_outdated_count_and_says_so() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     site.publish("whisper.nb_metrics", &count(2 * 3600));
     let (code, line) = site.check(&["graphite"]);
     assert_eq!(code, 0, "{line}");
@@ -96,7 +96,7 @@ fn graphite_returns_an_outdated_count_and_says_so() {
 
 #[test]
 fn disks_judges_all_or_those_named_or_under_the_tree() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     let three = [
         disk("sda", 12.3, 80.2),
         disk("cciss/c0d0", 95.0, 1.0),
@@ -137,7 +137,7 @@ fn disks_judges_all_or_those_named_or_under_the_tree() {
 
 #[test]
 fn disks_says_that_one_hangs() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     let two = [disk("sda", 100.0, 0.0), disk("sdb", 100.0, 0.1)].join(",");
     site.publish("disks", &disks(3, &two, ""));
     let (code, line) = site.check(&["disks"]);
@@ -155,7 +155,7 @@ fn disks_says_that_one_hangs() {
 
 #[test]
 fn disks_of_a_stopped_gatherer_are_unknown() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     let (code, line) = site.check(&["disks"]);
     assert_eq!(code, 3, "{line}");
     assert!(
@@ -183,7 +183,7 @@ fn disks_of_a_stopped_gatherer_are_unknown() {
 
 #[test]
 fn many_disks_stay_within_what_a_checker_keeps() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     let many: Vec<_> = (0..200)
         .map(|n| disk(&format!("sd{n:03}"), f64::from(n % 90), 1.0))
         .collect();
@@ -197,7 +197,7 @@ fn many_disks_stay_within_what_a_checker_keeps() {
 
 #[test]
 fn vmware_judges_each_vcpu_and_tells_the_whole() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     let (code, line) = site.check(&["vmware", "-w", "5", "-c", "10"]);
     assert_eq!((code, line.as_str()), (0, "VMWARE OK: not a VMware VM"));
     site.publish("vmware", &ready(3, 24.0));
@@ -216,7 +216,7 @@ fn vmware_judges_each_vcpu_and_tells_the_whole() {
 
 #[test]
 fn vmware_without_a_value_is_unknown_and_says_why() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     let document = |error: &str| {
         format!(
             "{{\"schema\":1,\"updated_at\":{},\"interval_seconds\":10,\"window_seconds\":0,\"is_vmware\":true,\
@@ -239,7 +239,7 @@ fn vmware_without_a_value_is_unknown_and_says_why() {
         line.contains("%ready unknown yet: the first values take two samples"),
         "{line}"
     );
-    let off = Site::with("enabled = false\n");
+    let off = CheckFixture::with("enabled = false\n");
     let (code, line) = off.check(&["vmware"]);
     assert_eq!(code, 3, "{line}");
     assert!(
@@ -250,7 +250,7 @@ fn vmware_without_a_value_is_unknown_and_says_why() {
 
 #[test]
 fn what_is_planted_at_the_path_is_not_read() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     let good = disks(3, &disk("sda", 1.0, 1.0), "");
     let refused = |reason: &str| {
         let (code, line) = site.check(&["disks"]);
@@ -294,7 +294,7 @@ fn foreign_and_unreadable_files_are_not_believed() {
         eprintln!("SKIPPED foreign_and_unreadable_files_are_not_believed: only root can give files away");
         return;
     }
-    let site = Site::new();
+    let site = CheckFixture::new();
     site.publish("disks", &disks(3, &disk("sda", 1.0, 1.0), ""));
     assert_eq!(site.check(&["disks"]).0, 0, "root's file");
     std::os::unix::fs::chown(site.path("disks"), Some(65534), None).unwrap();
@@ -337,7 +337,7 @@ fn foreign_and_unreadable_files_are_not_believed() {
 
 #[test]
 fn files_of_the_packaged_services_user_are_believed() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     site.publish("disks", &disks(3, &disk("sda", 1.0, 1.0), ""));
     fs::write(
         site.path("passwd"),
@@ -366,7 +366,7 @@ fn files_of_the_packaged_services_user_are_believed() {
 
 #[test]
 fn whatever_is_asked_the_exit_code_is_a_state() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     for args in [
         &["check"][..],
         &["check", "everything"],
@@ -406,7 +406,7 @@ fn whatever_is_asked_the_exit_code_is_a_state() {
 
 #[test]
 fn a_bad_configuration_is_unknown() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     fs::write(site.path("gatherer.toml"), "[disks]\nintervall = \"1s\"\n").unwrap();
     let (code, line) = site.check(&["disks"]);
     assert_eq!(code, 3, "{line}");
@@ -421,7 +421,7 @@ fn a_bad_configuration_is_unknown() {
 
 #[test]
 fn a_reader_that_has_gone_changes_nothing() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     site.publish("vmware", &ready(3, 400.0));
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut command = site.command(&["check", "vmware", "-c", "10"]);

@@ -9,12 +9,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
-use readers::{Site, count, disk, disks, now, ready};
+use readers::{CheckFixture, count, disk, disks, now, ready};
 use serde_json::Value;
 
 /// A site whose files are fresh, on a machine that passes for a VMware VM by its firmware.
-fn fresh() -> Site {
-    let site = Site::new();
+fn fresh() -> CheckFixture {
+    let site = CheckFixture::new();
     fs::create_dir_all(site.path("sys/class/dmi/id")).unwrap();
     fs::write(site.path("sys/class/dmi/id/sys_vendor"), "VMware, Inc.\n").unwrap();
     site.publish("whisper.nb_metrics", &count(200));
@@ -24,7 +24,7 @@ fn fresh() -> Site {
     site
 }
 
-fn text(site: &Site, args: &[&str]) -> (i32, String) {
+fn text(site: &CheckFixture, args: &[&str]) -> (i32, String) {
     let output = site.run(&[&["status"], args].concat());
     assert!(output.stderr.is_empty(), "{output:?}");
     (
@@ -34,7 +34,7 @@ fn text(site: &Site, args: &[&str]) -> (i32, String) {
 }
 
 /// What the program writes to a terminal of this size, made by script(1).
-fn on_terminal(site: &Site, columns: u32, environment: &str, args: &str) -> Option<String> {
+fn on_terminal(site: &CheckFixture, columns: u32, environment: &str, args: &str) -> Option<String> {
     let program = readers::program().display();
     let config = site.path("gatherer.toml");
     let inside = format!(
@@ -102,7 +102,7 @@ fn what_is_outdated_absent_or_unreadable_is_said_and_fails() {
         "{table}"
     );
     assert!(table.contains("vmware     absent      -        /"), "{table}");
-    let site = Site::with("enabled = false\n");
+    let site = CheckFixture::with("enabled = false\n");
     let (_, table) = text(&site, &[]);
     assert!(
         table.contains("vmware     disabled    -        not enabled in the configuration"),

@@ -9,7 +9,7 @@ use std::process::Command;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
-use crate::common::{Daemon, Place, copy_of_binary, gatherer, skip, stderr_of, wait_for};
+use crate::common::{Daemon, TestDir, copy_of_binary, gatherer, skip, stderr_of, wait_for};
 use crate::{refusal, refusal_of};
 
 /// What can stand where the configuration should be, made at the path, with what is said about it.
@@ -85,7 +85,7 @@ fn clear(path: &PathBuf) {
 
 #[test]
 fn a_file_that_is_no_configuration_is_refused() {
-    let place = Place::new();
+    let place = TestDir::new();
     let file = place.path("gatherer.toml");
     for (what, make, reason) in FILES {
         clear(&file);
@@ -100,7 +100,7 @@ fn a_file_that_is_no_configuration_is_refused() {
 
 #[test]
 fn a_reload_from_a_file_that_is_no_configuration_is_refused_and_never_waits() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.configure_with("", "", "interval = \"20ms\"\nwindow = \"1s\"", "");
     let good = fs::read(place.path("gatherer.toml")).unwrap();
     let daemon = Daemon::start(&place);
@@ -138,7 +138,7 @@ fn a_reload_from_a_file_that_is_no_configuration_is_refused_and_never_waits() {
 
 #[test]
 fn a_file_that_may_not_be_read_is_refused() {
-    let place = Place::new();
+    let place = TestDir::new();
     if !rustix::process::geteuid().is_root() {
         let name = "files::a_file_that_may_not_be_read_is_refused";
         return skip(name, "another user needs root");
@@ -164,7 +164,7 @@ fn a_file_that_may_not_be_read_is_refused() {
 
 #[test]
 fn a_reload_from_a_file_that_may_not_be_read_is_refused() {
-    let place = Place::new();
+    let place = TestDir::new();
     let name = "files::a_reload_from_a_file_that_may_not_be_read_is_refused";
     let Some(daemon) = Daemon::start_as_nobody(&place) else {
         return skip(name, "another user needs root");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use shinken_gatherer::config::Config;
 
-use crate::common::Place;
+use crate::common::TestDir;
 use crate::common::outputs::publish_in;
 
 fn assert_all_in(dir: &Path, text: &str) {
@@ -27,7 +27,7 @@ fn collectors_that_a_test_omits_publish_in_its_directory() {
     ] {
         assert_all_in(dir, &publish_in(dir, text));
     }
-    let place = Place::new();
+    let place = TestDir::new();
     let text = fs::read_to_string(place.path("gatherer.toml")).unwrap();
     assert_all_in(&place.path(""), &text);
 }

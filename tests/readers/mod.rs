@@ -10,11 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::common::outputs::publish_in;
 
 /// A temporary directory with a configuration whose three files are in it.
-pub struct Site {
+pub struct CheckFixture {
     pub directory: tempfile::TempDir,
 }
 
-impl Site {
+impl CheckFixture {
     pub fn new() -> Self {
         Self::with("")
     }

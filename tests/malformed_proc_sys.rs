@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use common::watch::{Watch, status};
-use common::{Daemon, Place, document, wait_for};
+use common::{Daemon, TestDir, document, wait_for};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ const MAX_MEMORY_KIB: u64 = 32 << 10;
 /// A daemon over kernel files of the test's own, with disks whose figures are in fixed proportions: whatever the
 /// times of two samples are, a value that is not of both can be told.
 struct Host {
-    place: Place,
+    place: TestDir,
     daemon: Daemon,
     reads: Watch,
     turn: u64,
@@ -27,7 +27,7 @@ struct Host {
 
 impl Host {
     fn new(disks: &[&str], more: &str) -> Self {
-        let place = Place::in_memory();
+        let place = TestDir::in_memory();
         let (proc, sys) = (place.path("proc"), place.path("sys"));
         fs::create_dir(&proc).unwrap();
         for disk in disks {
@@ -509,7 +509,7 @@ fn devices_that_are_made_of_each_other_end() {
 
 #[test]
 fn garbage_about_the_machine_is_no_vmware_and_garbage_about_its_cpus_no_number() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     let sys = place.path("sys");
     let vendor = sys.join("class/dmi/id/sys_vendor");
     let online = sys.join("devices/system/cpu/online");
