@@ -209,8 +209,8 @@ fn unrest(place: &TestDir, daemon: &mut Daemon, round: u64) -> usize {
 }
 
 #[test]
-fn a_tree_that_moves_in_every_way_is_counted_right_once_it_is_still() {
-    if !can_mount("a_tree_that_moves_in_every_way_is_counted_right_once_it_is_still") {
+fn changing_tree_is_counted_right_once_it_is_still() {
+    if !can_mount("changing_tree_is_counted_right_once_it_is_still") {
         return;
     }
     let place = TestDir::new();
@@ -288,8 +288,8 @@ fn a_tree_that_moves_in_every_way_is_counted_right_once_it_is_still() {
 }
 
 #[test]
-fn a_whisper_directory_that_itself_comes_and_goes_is_counted_right_once_it_is_still() {
-    if !can_mount("a_whisper_directory_that_itself_comes_and_goes_is_counted_right_once_it_is_still") {
+fn replaced_whisper_directory_is_counted_right_once_it_is_still() {
+    if !can_mount("replaced_whisper_directory_is_counted_right_once_it_is_still") {
         return;
     }
     let place = TestDir::new();

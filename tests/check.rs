@@ -52,7 +52,7 @@ fn graphite_judges_metrics_or_hosts() {
 }
 
 #[test]
-fn graphite_counts_by_itself_without_the_file() {
+fn graphite_counts_the_tree_if_the_file_is_missing() {
     let site = CheckFixture::new();
     let (code, line) = site.check(&["graphite"]);
     assert_eq!(code, 3, "{line}");
@@ -79,7 +79,7 @@ fn graphite_counts_by_itself_without_the_file() {
 }
 
 #[test]
-fn graphite_returns_an_outdated_count_and_says_so() {
+fn graphite_reports_an_outdated_count_as_such() {
     let site = CheckFixture::new();
     site.publish("whisper.nb_metrics", &count(2 * 3600));
     let (code, line) = site.check(&["graphite"]);
@@ -136,7 +136,7 @@ fn disks_judges_all_or_those_named_or_under_the_tree() {
 }
 
 #[test]
-fn disks_says_that_one_hangs() {
+fn disks_reports_a_hung_disk() {
     let site = CheckFixture::new();
     let two = [disk("sda", 100.0, 0.0), disk("sdb", 100.0, 0.1)].join(",");
     site.publish("disks", &disks(3, &two, ""));
@@ -182,7 +182,7 @@ fn disks_of_a_stopped_gatherer_are_unknown() {
 }
 
 #[test]
-fn many_disks_stay_within_what_a_checker_keeps() {
+fn many_disks_fit_into_the_line_that_a_checker_keeps() {
     let site = CheckFixture::new();
     let many: Vec<_> = (0..200)
         .map(|n| disk(&format!("sd{n:03}"), f64::from(n % 90), 1.0))
@@ -196,7 +196,7 @@ fn many_disks_stay_within_what_a_checker_keeps() {
 }
 
 #[test]
-fn vmware_judges_each_vcpu_and_tells_the_whole() {
+fn vmware_judges_each_vcpu_and_reports_the_total() {
     let site = CheckFixture::new();
     let (code, line) = site.check(&["vmware", "-w", "5", "-c", "10"]);
     assert_eq!((code, line.as_str()), (0, "VMWARE OK: not a VMware VM"));
@@ -215,7 +215,7 @@ fn vmware_judges_each_vcpu_and_tells_the_whole() {
 }
 
 #[test]
-fn vmware_without_a_value_is_unknown_and_says_why() {
+fn vmware_without_a_value_is_unknown_with_its_reason() {
     let site = CheckFixture::new();
     let document = |error: &str| {
         format!(
@@ -249,7 +249,7 @@ fn vmware_without_a_value_is_unknown_and_says_why() {
 }
 
 #[test]
-fn what_is_planted_at_the_path_is_not_read() {
+fn unusual_file_at_the_path_is_not_read() {
     let site = CheckFixture::new();
     let good = disks(3, &disk("sda", 1.0, 1.0), "");
     let refused = |reason: &str| {
@@ -289,9 +289,9 @@ fn what_is_planted_at_the_path_is_not_read() {
 }
 
 #[test]
-fn foreign_and_unreadable_files_are_not_believed() {
+fn other_users_and_unreadable_files_are_not_trusted() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED foreign_and_unreadable_files_are_not_believed: only root can give files away");
+        eprintln!("SKIPPED other_users_and_unreadable_files_are_not_trusted: only root can give files away");
         return;
     }
     let site = CheckFixture::new();
@@ -336,7 +336,7 @@ fn foreign_and_unreadable_files_are_not_believed() {
 }
 
 #[test]
-fn files_of_the_packaged_services_user_are_believed() {
+fn files_of_the_packaged_services_user_are_trusted() {
     let site = CheckFixture::new();
     site.publish("disks", &disks(3, &disk("sda", 1.0, 1.0), ""));
     fs::write(
@@ -359,13 +359,13 @@ fn files_of_the_packaged_services_user_are_believed() {
             assert_eq!(output.status.code(), Some(0), "{output:?}");
         }
         _ => {
-            eprintln!("SKIPPED files_of_the_packaged_services_user_are_believed: no mounts of one's own here")
+            eprintln!("SKIPPED files_of_the_packaged_services_user_are_trusted: no mounts of one's own here")
         }
     }
 }
 
 #[test]
-fn whatever_is_asked_the_exit_code_is_a_state() {
+fn every_answer_of_check_has_a_state_as_exit_code() {
     let site = CheckFixture::new();
     for args in [
         &["check"][..],
@@ -420,7 +420,7 @@ fn a_bad_configuration_is_unknown() {
 }
 
 #[test]
-fn a_reader_that_has_gone_changes_nothing() {
+fn closed_stdout_does_not_change_the_exit_code() {
     let site = CheckFixture::new();
     site.publish("vmware", &ready(3, 400.0));
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();

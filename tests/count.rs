@@ -20,7 +20,7 @@ fn figures(document: &serde_json::Value) -> (u64, u64) {
 }
 
 #[test]
-fn every_awkward_entry_counts_as_lstat_says() {
+fn every_unusual_entry_counts_by_its_lstat_type() {
     let place = TestDir::new();
     let names: [&[u8]; 12] = [
         b"host-1/check/a.wsp",
@@ -285,7 +285,7 @@ fn a_file_system_without_entry_types_counts_right() {
 }
 
 #[test]
-fn a_missing_whisper_directory_is_an_error_and_nothing_is_published() {
+fn missing_whisper_directory_is_an_error_without_publication() {
     let place = TestDir::new();
     fs::remove_dir(place.path("whisper")).unwrap();
     let output = place
@@ -327,7 +327,7 @@ fn nothing_is_published_without_write() {
 }
 
 #[test]
-fn a_hundred_thousand_metrics_count_within_64_mb_of_address_space() {
+fn hundred_thousand_metrics_count_in_64_mb_of_address_space() {
     let place = TestDir::new();
     make_large(&place.path("whisper"));
     let command = format!(
@@ -341,7 +341,7 @@ fn a_hundred_thousand_metrics_count_within_64_mb_of_address_space() {
 }
 
 #[test]
-fn the_committed_tree_is_what_readme_says() {
+fn committed_tree_has_the_count_that_readme_states() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = gatherer()
         .current_dir(root)

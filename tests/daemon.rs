@@ -106,7 +106,7 @@ fn published_files_are_readable_by_all_whatever_the_umask() {
 }
 
 #[test]
-fn samples_do_not_drift_and_come_on_time_amid_a_count() {
+fn samples_do_not_drift_and_are_on_time_during_a_count() {
     let place = TestDir::new();
     place.metrics((0..300).flat_map(|host| (0..10).map(move |metric| format!("h{host}/c{metric}/m.wsp"))));
     // Counts follow each other at once, each reading everything.
@@ -164,7 +164,7 @@ fn sigterm_ends_a_count_that_is_under_way() {
 }
 
 #[test]
-fn start_removes_the_stale_disks_file_and_reuses_leftover_names() {
+fn start_removes_stale_disk_file_and_reuses_temporary_names() {
     let place = TestDir::new();
     fs::write(place.path("disks.tmp"), "{}\n").unwrap();
     // Left by a killed run.
@@ -180,7 +180,7 @@ fn start_removes_the_stale_disks_file_and_reuses_leftover_names() {
 }
 
 #[test]
-fn no_whisper_directory_is_one_warning_and_is_found_when_it_appears() {
+fn missing_whisper_directory_is_one_warning_until_it_appears() {
     let place = TestDir::new();
     place.configure("interval = \"10ms\"");
     fs::remove_dir(place.path("whisper")).unwrap();
@@ -208,7 +208,7 @@ fn no_whisper_directory_is_one_warning_and_is_found_when_it_appears() {
 }
 
 #[test]
-fn a_publishing_error_is_said_once_and_ends_by_itself() {
+fn publishing_error_is_logged_once_until_it_works() {
     let place = TestDir::new();
     place.configure_with(
         "",
@@ -246,8 +246,8 @@ fn a_log_that_cannot_be_written_stops_nothing() {
 }
 
 #[test]
-fn a_strangers_log_is_not_written_to_where_others_may_have_put_it() {
-    let name = "a_strangers_log_is_not_written_to_where_others_may_have_put_it";
+fn log_of_another_user_in_a_shared_folder_is_not_written() {
+    let name = "log_of_another_user_in_a_shared_folder_is_not_written";
     if !rustix::process::geteuid().is_root() {
         return skip(name, "only root can give files away");
     }
@@ -278,7 +278,7 @@ fn a_strangers_log_is_not_written_to_where_others_may_have_put_it() {
 }
 
 #[test]
-fn a_reload_takes_up_new_settings_and_removes_what_is_no_longer_published() {
+fn reload_applies_settings_and_removes_unpublished_files() {
     let place = TestDir::new();
     place.metrics(["host/a.wsp", "other/b.wsp"]);
     let daemon = Daemon::start(&place);
@@ -338,7 +338,7 @@ fn the_vmware_file_is_there_only_on_vmware() {
 }
 
 #[test]
-fn a_reload_that_moves_an_output_removes_what_was_published_and_one_that_disables_it_does_not() {
+fn reload_removes_old_output_if_moved_but_keeps_it_if_disabled() {
     let place = TestDir::new();
     let sys = place.path("sys/class/dmi/id");
     fs::create_dir_all(&sys).unwrap();
@@ -396,7 +396,7 @@ fn a_reload_that_moves_an_output_removes_what_was_published_and_one_that_disable
 }
 
 #[test]
-fn once_that_writes_removes_what_passes_for_a_vmware_machine() {
+fn once_write_removes_the_vmware_file_on_another_machine() {
     let place = TestDir::new();
     fs::create_dir_all(place.path("sys/block")).unwrap();
     let host = format!("[host]\nsys = \"{}\"", place.path("sys").display());

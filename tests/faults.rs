@@ -34,7 +34,7 @@ fn version_of(metadata: &fs::Metadata) -> (u64, i64) {
 }
 
 #[test]
-fn a_service_manager_that_does_not_read_holds_nothing_up() {
+fn service_manager_that_does_not_read_delays_nothing() {
     let place = TestDir::new();
     place.configure_with("", "interval = \"10ms\"", FAST, "");
     let socket = place.path("notify");
@@ -57,8 +57,8 @@ fn a_service_manager_that_does_not_read_holds_nothing_up() {
 }
 
 #[test]
-fn a_journal_that_does_not_read_holds_nothing_up() {
-    let name = "a_journal_that_does_not_read_holds_nothing_up";
+fn journal_that_does_not_read_delays_nothing() {
+    let name = "journal_that_does_not_read_delays_nothing";
     let place = TestDir::new();
     place.configure_with("log_level = \"debug\"", "", FAST, "");
     let server = "import os, socket, time\n\
@@ -88,7 +88,7 @@ fn a_journal_that_does_not_read_holds_nothing_up() {
 }
 
 #[test]
-fn a_full_disk_is_said_once_and_ends_by_itself() {
+fn full_disk_is_logged_once_until_space_is_available() {
     let place = TestDir::new();
     let small = place.path("small");
     fs::create_dir(&small).unwrap();
@@ -98,7 +98,7 @@ fn a_full_disk_is_said_once_and_ends_by_itself() {
         .status();
     if !mounted.is_ok_and(|status| status.success()) {
         return skip(
-            "a_full_disk_is_said_once_and_ends_by_itself",
+            "full_disk_is_logged_once_until_space_is_available",
             "a small file system needs root",
         );
     }
@@ -143,7 +143,7 @@ fn a_full_disk_is_said_once_and_ends_by_itself() {
 }
 
 #[test]
-fn noise_for_kernel_text_is_said_once() {
+fn invalid_kernel_text_is_logged_once() {
     let place = TestDir::new();
     let (proc, sys) = (place.path("proc"), place.path("sys"));
     fs::create_dir_all(&proc).unwrap();
@@ -207,7 +207,7 @@ fn an_answer_that_cannot_be_written_is_a_failure() {
 }
 
 #[test]
-fn a_line_torn_by_an_earlier_run_does_not_swallow_the_next() {
+fn partial_line_of_an_earlier_run_is_separate_from_the_next() {
     let place = TestDir::new();
     fs::write(place.path("gatherer.log"), "2026-11-22T13:05:00Z INFO disks: %ut").unwrap();
     let daemon = Daemon::start(&place);
@@ -219,7 +219,7 @@ fn a_line_torn_by_an_earlier_run_does_not_swallow_the_next() {
 }
 
 #[test]
-fn patterns_too_large_together_are_refused_and_a_reload_with_them_too() {
+fn patterns_too_large_in_total_are_rejected_at_start_and_reload() {
     let place = TestDir::new();
     let daemon = Daemon::start(&place);
     place.wait_for_log("started");

@@ -66,7 +66,7 @@ fn all_published(machine: &Fixture) {
     }
 }
 
-fn planted_at_the_log(user: User) {
+fn attack_at_the_log(user: User) {
     for plant in PLANTS {
         let machine = log_machine();
         let victims = victims(&machine);
@@ -115,11 +115,11 @@ fn linked_to_the_log(user: User) {
 }
 
 needs_other_users! {
-    what_is_planted_at_roots_log_is_not_written_to: planted_at_the_log(User::Root);
-    what_is_planted_at_the_services_log_is_not_written_to: planted_at_the_log(User::Service);
-    what_is_planted_at_an_ordinary_users_log_is_not_written_to: planted_at_the_log(User::Ordinary);
-    what_is_planted_for_readers_is_unknown_at_once: planted_for_readers();
-    a_lease_held_by_another_holds_nothing_up: leased();
+    hostile_file_at_roots_log_is_not_written: attack_at_the_log(User::Root);
+    hostile_file_at_the_services_log_is_not_written: attack_at_the_log(User::Service);
+    hostile_file_at_an_ordinary_users_log_is_not_written: attack_at_the_log(User::Ordinary);
+    hostile_document_is_unknown_without_delay: attack_on_readers();
+    lease_held_by_another_user_delays_nothing: leased();
 }
 
 /// Runs a command that is to end by itself, whatever is planted.
@@ -152,7 +152,7 @@ fn assert_refused(site: &CheckFixture, what: &str) {
     }
 }
 
-fn planted_for_readers() {
+fn attack_on_readers() {
     let machine = log_machine();
     let victims = victims(&machine);
     let before = state_of(&victims);
@@ -252,7 +252,7 @@ fn leased() {
 
 /// A directory is no document: it says nothing that no longer holds, so there is one thing to say about it.
 #[test]
-fn a_directory_in_the_disks_place_is_one_line_from_start_to_stop() {
+fn directory_at_the_disk_output_is_logged_once() {
     let machine = Fixture::new(["open"; 3]);
     EmptyDirectory
         .plant(&machine.outputs[DISKS], Path::new("/"))

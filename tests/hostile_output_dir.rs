@@ -62,7 +62,7 @@ fn said(machine: &Fixture, which: usize) -> (usize, usize) {
     (of_it("WARN", ""), of_it("INFO", "works again"))
 }
 
-fn planted_before_the_start(user: User) {
+fn attack_before_the_start(user: User) {
     for plant in PLANTS {
         let machine = Fixture::new(["open"; 3]);
         make_sticky(&machine.place.path("open"));
@@ -112,7 +112,7 @@ fn planted_before_the_start(user: User) {
     }
 }
 
-fn planted_while_running(user: User) {
+fn attack_while_running(user: User) {
     for plant in PLANTS {
         let machine = Fixture::new(["open"; 3]);
         make_sticky(&machine.place.path("open"));
@@ -160,14 +160,14 @@ fn planted_while_running(user: User) {
 }
 
 needs_other_users! {
-    what_is_planted_before_roots_start_is_not_followed: planted_before_the_start(User::Root);
-    what_is_planted_before_the_services_start_is_not_followed: planted_before_the_start(User::Service);
-    what_is_planted_before_an_ordinary_users_start_is_not_followed: planted_before_the_start(User::Ordinary);
-    what_is_planted_while_root_runs_is_not_followed: planted_while_running(User::Root);
-    what_is_planted_while_the_service_runs_is_not_followed: planted_while_running(User::Service);
-    what_is_planted_while_an_ordinary_user_runs_is_not_followed: planted_while_running(User::Ordinary);
-    planting_without_end_against_root_touches_nothing: planted_without_end(User::Root);
-    planting_without_end_against_an_ordinary_user_touches_nothing: planted_without_end(User::Ordinary);
+    hostile_files_before_roots_start_are_not_followed: attack_before_the_start(User::Root);
+    hostile_files_before_the_services_start_are_not_followed: attack_before_the_start(User::Service);
+    hostile_files_before_an_ordinary_start_are_not_followed: attack_before_the_start(User::Ordinary);
+    hostile_files_while_root_runs_are_not_followed: attack_while_running(User::Root);
+    hostile_files_while_the_service_runs_are_not_followed: attack_while_running(User::Service);
+    hostile_files_while_a_user_runs_are_not_followed: attack_while_running(User::Ordinary);
+    endless_attack_on_root_changes_no_other_file: attack_without_end(User::Root);
+    endless_attack_on_an_ordinary_user_changes_no_other_file: attack_without_end(User::Ordinary);
 }
 
 /// How long someone plants as fast as they can.
@@ -176,7 +176,7 @@ const SIEGE: Duration = Duration::from_secs(30);
 /// In a sticky directory, where a third user takes the documents away so that there is room, and in one where everyone
 /// may remove and rename everything, temporary files too.
 #[allow(clippy::print_stderr, reason = "tells how much was tried")]
-fn planted_without_end(user: User) {
+fn attack_without_end(user: User) {
     let machine = Fixture::new(["free-for-all", "open", "open"]);
     make_sticky(&machine.place.path("open"));
     let everyone = fs::Permissions::from_mode(0o777);

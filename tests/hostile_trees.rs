@@ -97,8 +97,8 @@ while True:
 "#;
 
 #[test]
-fn hostile_names_stay_on_one_plain_line_in_the_log_the_journal_and_on_terminals() {
-    let name = "hostile_names_stay_on_one_plain_line_in_the_log_the_journal_and_on_terminals";
+fn hostile_names_are_escaped_in_log_journal_and_terminal() {
+    let name = "hostile_names_are_escaped_in_log_journal_and_terminal";
     if !is_root(name) {
         return;
     }
@@ -258,7 +258,7 @@ fn hostile_names_stay_on_one_plain_line_in_the_log_the_journal_and_on_terminals(
 }
 
 #[test]
-fn what_the_configuration_and_the_kernel_call_things_is_plain_too() {
+fn names_in_configuration_and_devices_are_escaped() {
     let place = TestDir::new();
     let (proc, sys) = (place.path("proc"), place.path("sys"));
     let disk = "sd\u{1b}[31m\u{202e}a";
@@ -315,7 +315,7 @@ fn what_the_configuration_and_the_kernel_call_things_is_plain_too() {
 }
 
 #[test]
-fn a_thousand_disks_are_published_and_do_not_crowd_out_the_heartbeat() {
+fn thousand_disks_are_published_without_delaying_the_watchdog() {
     let place = TestDir::in_memory();
     let (proc, sys) = (place.path("proc"), place.path("sys"));
     fs::create_dir_all(&proc).unwrap();
@@ -426,8 +426,8 @@ fn deep_branches_count_to_2047_levels_in_little_memory() {
 }
 
 #[test]
-fn entries_that_are_no_metrics_and_links_in_loops_count_as_lstat_says() {
-    let test = "entries_that_are_no_metrics_and_links_in_loops_count_as_lstat_says";
+fn other_entries_and_link_loops_count_by_their_lstat_type() {
+    let test = "other_entries_and_link_loops_count_by_their_lstat_type";
     if !is_root(test) {
         return;
     }

@@ -69,7 +69,7 @@ fn place_with_much_to_count() -> (TestDir, u64) {
 }
 
 #[test]
-fn everything_works_with_64_descriptors_and_32_mb_beyond_the_binarys_own() {
+fn daemon_works_with_64_descriptors_and_32_mb_of_own_memory() {
     let (place, own) = place_with_much_to_count();
     let daemon = start_limited(&place, &format!("-n 64 -v {}", own + (32 << 10)));
     let counted = |metrics: u64| place.count().filter(|count| count["metrics"] == metrics);
@@ -105,7 +105,7 @@ fn everything_works_with_64_descriptors_and_32_mb_beyond_the_binarys_own() {
 }
 
 #[test]
-fn too_little_to_live_on_is_an_error_that_says_so_and_not_a_hang() {
+fn too_few_resources_are_reported_as_an_error_without_a_hang() {
     let (place, own) = place_with_much_to_count();
     // From what is less than its libraries to what is enough: it ends with a reason, or it works, or its workers end.
     let mut ended = 0;

@@ -410,7 +410,7 @@ fn clean_up_follows_the_disk_file_through_a_reload() {
 }
 
 #[test]
-fn next_start_removes_what_a_killed_daemon_left_elsewhere() {
+fn next_start_removes_files_of_a_killed_daemon_elsewhere() {
     let place = quiet_place();
     kill(start(&place));
     replace_in_config(&place, "disks.tmp", "elsewhere");

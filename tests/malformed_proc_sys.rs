@@ -162,7 +162,7 @@ fn assert_proportions(name: &str, disk: &Value) {
 }
 
 #[test]
-fn a_file_cut_anywhere_gives_right_values_or_none() {
+fn truncated_diskstats_gives_right_values_or_none() {
     let mut host = Host::new(&["sda", "sdb", "sdc"], "");
     // Lines of 14, 18 and 20 columns: cut behind the 14th, a line still looks whole.
     let text = |turn: u64| {
@@ -283,7 +283,7 @@ fn texts(good: &str) -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
 }
 
 #[test]
-fn text_that_is_not_the_kernels_leaves_out_that_disk_and_no_other() {
+fn malformed_diskstats_line_skips_only_that_disk() {
     let mut host = Host::new(&["sda", "sdb"], "");
     let cases = texts("").len();
     for case in 0..cases {
@@ -336,7 +336,7 @@ fn counters_at_the_end_of_their_range_give_no_wild_values() {
 }
 
 #[test]
-fn what_is_no_file_in_the_place_of_diskstats_is_an_error_and_holds_nothing_up() {
+fn diskstats_that_is_not_a_file_is_an_error_without_delay() {
     let mut host = Host::new(&["sda"], "");
     type Make = fn(&Path);
     let planted: [(&str, Make); 7] = [
@@ -410,7 +410,7 @@ const PLANTED: [&str; 12] = [
 ];
 
 #[test]
-fn sysfs_that_is_gone_or_garbage_changes_nothing_for_the_other_disks() {
+fn missing_or_invalid_sysfs_does_not_affect_other_disks() {
     let mut host = Host::new(&["sda", "sdb"], "");
     let files = [
         "hidden",
@@ -508,7 +508,7 @@ fn devices_that_are_made_of_each_other_end() {
 }
 
 #[test]
-fn garbage_about_the_machine_is_no_vmware_and_garbage_about_its_cpus_no_number() {
+fn invalid_firmware_is_not_vmware_and_invalid_cpus_are_unknown() {
     let place = TestDir::in_memory();
     let sys = place.path("sys");
     let vendor = sys.join("class/dmi/id/sys_vendor");

@@ -47,7 +47,7 @@ fn status_names_what_is_missing_or_hangs() {
 }
 
 #[test]
-fn check_says_that_the_disks_are_not_enabled() {
+fn check_reports_that_disks_are_not_enabled() {
     let site = CheckFixture::new();
     let file = site.path("gatherer.toml");
     let text = fs::read_to_string(&file)
@@ -60,7 +60,7 @@ fn check_says_that_the_disks_are_not_enabled() {
 }
 
 #[test]
-fn check_gives_a_count_up_that_takes_too_long() {
+fn check_stops_a_count_after_its_timeout() {
     let site = CheckFixture::new();
     // In memory: a disk would take long to make so many.
     let tree = tempfile::tempdir_in("/dev/shm").unwrap();
@@ -82,7 +82,7 @@ fn check_gives_a_count_up_that_takes_too_long() {
 }
 
 #[test]
-fn check_tells_one_vcpu_from_several() {
+fn check_distinguishes_one_vcpu_from_several() {
     let site = CheckFixture::new();
     site.publish("vmware", &ready(3, 24.0).replace("\"vcpus\":4", "\"vcpus\":1"));
     let (code, line) = site.check(&["vmware"]);
@@ -125,7 +125,7 @@ fn once_distinguishes_disabled_from_unknown() {
 }
 
 #[test]
-fn the_log_names_disks_that_come_and_go_and_lines_that_are_noise() {
+fn log_names_added_and_removed_disks_and_malformed_lines() {
     let place = TestDir::new();
     let (proc, sys) = (place.path("proc"), place.path("sys"));
     fs::create_dir_all(&proc).unwrap();
@@ -171,7 +171,7 @@ fn the_log_names_disks_that_come_and_go_and_lines_that_are_noise() {
 }
 
 #[test]
-fn an_outdated_document_is_told_from_one_of_now_by_its_seconds() {
+fn document_older_than_max_age_is_outdated_by_seconds() {
     let site = CheckFixture::new();
     site.publish("disks", &disks(now() - 5, "", ""));
     let (code, line) = site.check(&["disks", "--max-age", "500ms"]);
@@ -180,7 +180,7 @@ fn an_outdated_document_is_told_from_one_of_now_by_its_seconds() {
 }
 
 #[test]
-fn many_directories_that_may_not_be_read_are_summed_up() {
+fn many_unreadable_directories_are_logged_as_a_summary() {
     let place = TestDir::new();
     place.metrics((0..25).map(|host| format!("h{host}/a.wsp")));
     for host in 0..25 {
@@ -189,7 +189,7 @@ fn many_directories_that_may_not_be_read_are_summed_up() {
     }
     let Some(daemon) = Daemon::start_as_nobody(&place) else {
         return skip(
-            "many_directories_that_may_not_be_read_are_summed_up",
+            "many_unreadable_directories_are_logged_as_a_summary",
             "another user needs root",
         );
     };
@@ -210,7 +210,7 @@ fn many_directories_that_may_not_be_read_are_summed_up() {
 }
 
 #[test]
-fn once_says_why_ready_is_not_known() {
+fn once_reports_why_ready_is_unknown() {
     let place = TestDir::new();
     let sys = place.path("sys");
     fs::create_dir_all(sys.join("class/dmi/id")).unwrap();

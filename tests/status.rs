@@ -49,7 +49,7 @@ fn on_terminal(site: &CheckFixture, columns: u32, environment: &str, args: &str)
 }
 
 #[test]
-fn all_fresh_is_a_plain_table_when_piped() {
+fn fresh_documents_are_a_table_without_colours_in_a_pipe() {
     let site = fresh();
     let (code, table) = text(&site, &[]);
     assert_eq!(code, 0, "{table}");
@@ -81,7 +81,7 @@ fn all_fresh_is_a_plain_table_when_piped() {
 }
 
 #[test]
-fn what_is_outdated_absent_or_unreadable_is_said_and_fails() {
+fn outdated_missing_or_unreadable_document_fails_status() {
     let site = fresh();
     site.publish("whisper.nb_metrics", &count(7200));
     fs::remove_file(site.path("vmware")).unwrap();

@@ -207,7 +207,7 @@ fn published_within_a_second(watch: &Watch) -> usize {
 const MAX_A_SECOND: usize = 53;
 
 #[test]
-fn a_frozen_daemon_thaws_into_right_values_and_makes_up_for_nothing() {
+fn frozen_daemon_continues_with_right_values_and_no_catch_up() {
     let place = place();
     place.metrics(["host/first.wsp"]);
     let watchdog = Duration::from_millis(800);
@@ -275,7 +275,7 @@ fn a_frozen_daemon_thaws_into_right_values_and_makes_up_for_nothing() {
 }
 
 #[test]
-fn minutes_that_the_monotonic_clock_skips_are_part_of_the_window_until_it_is_over() {
+fn minutes_skipped_by_monotonic_clock_stay_in_the_window() {
     let place = place();
     place.metrics(["host/first.wsp"]);
     let clocks = Clocks::new(&place);

@@ -29,24 +29,24 @@ fn all_are_refused(place: &TestDir, bad: &[Bad]) {
 }
 
 #[test]
-fn every_key_with_every_wrong_value_is_refused_with_its_place() {
+fn every_wrong_value_is_rejected_with_its_location() {
     let bad = cases::of_values();
     assert!(bad.len() > 500, "{} cases", bad.len());
     all_are_refused(&TestDir::new(), &bad);
 }
 
 #[test]
-fn every_mistake_with_tables_is_refused_with_its_place() {
+fn every_table_mistake_is_rejected_with_its_location() {
     all_are_refused(&TestDir::new(), &cases::of_tables());
 }
 
 #[test]
-fn what_is_no_toml_is_refused_with_its_place() {
+fn invalid_toml_is_rejected_with_its_location() {
     all_are_refused(&TestDir::new(), &cases::of_syntax());
 }
 
 #[test]
-fn values_that_do_not_go_together_are_refused_with_their_place() {
+fn conflicting_values_are_rejected_with_their_location() {
     let place = TestDir::new();
     let bad = cases::of_values_together(&place);
     all_are_refused(&place, &bad);
@@ -124,7 +124,7 @@ fn every_key_that_is_missing_has_its_default() {
 }
 
 #[test]
-fn what_is_unusual_and_right_is_taken() {
+fn unusual_valid_values_are_accepted() {
     let place = TestDir::new();
     let fine = [
         "",
