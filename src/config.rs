@@ -21,7 +21,7 @@ pub use collectors::CollectorSettings;
 use document::Document;
 pub use error::ConfigError;
 pub use paths::protected_folder;
-pub use schema::{CarbonConfig, Config, DisksConfig, GraphiteConfig, HostConfig, VmwareConfig};
+pub use schema::*;
 pub use whisper::WhisperPaths;
 
 /// Path of the configuration if the command line names none. The file need not exist.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use common::tree::{Numbers, naive};
 use common::watch::{descriptors, status};
-use common::{Daemon, Place, copy_of_binary, skip, wait_for};
+use common::{Daemon, TestDir, copy_of_binary, skip, wait_for};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// How long everything moves.
@@ -30,18 +30,18 @@ fn truth_of(whisper: &Path) -> (u64, u64, u64) {
     (found.hosts, found.metrics, found.closed)
 }
 
-fn published(place: &Place) -> Option<(u64, u64, u64)> {
+fn published(place: &TestDir) -> Option<(u64, u64, u64)> {
     let count = place.count()?;
     let number = |key: &str| count.get(key).map_or(0, |number| number.as_u64().unwrap());
     Some((number("hosts"), number("metrics"), number("unreadable")))
 }
 
-fn counts(place: &Place) -> usize {
+fn counts(place: &TestDir) -> usize {
     place.log().matches(" INFO graphite: ").count()
 }
 
 /// Waits until the published count is the truth, and sees it stay that for some counts more.
-fn settles(place: &Place) {
+fn settles(place: &TestDir) {
     let truth = truth_of(&place.path("whisper"));
     wait_for(&format!("the truth, {truth:?}"), || {
         published(place).filter(|found| *found == truth)
@@ -61,7 +61,7 @@ impl Drop for Still<'_> {
 }
 
 /// A daemon as nobody, to whom permissions mean something, in mount namespaces of its own where `script` runs beside.
-fn start(place: &Place, script: &str) -> Daemon {
+fn start(place: &TestDir, script: &str) -> Daemon {
     for (path, mode) in [("", 0o777), ("gatherer.toml", 0o644)] {
         fs::set_permissions(place.path(path), Permissions::from_mode(mode)).unwrap();
     }
@@ -105,7 +105,7 @@ fn make_and_remove(whisper: &Path, numbers: &mut Numbers) {
 }
 
 /// Moves branches: from host to host, into each other, out of the tree and back, and in exchange for one another.
-fn rename(place: &Place, numbers: &mut Numbers) {
+fn rename(place: &TestDir, numbers: &mut Numbers) {
     let whisper = place.path("whisper");
     let mut path = |prefix: &str| {
         let mut path = whisper.join(format!("{prefix}-{}", numbers.below(4)));
@@ -146,7 +146,7 @@ fn close(path: &Path, mode: u32) -> std::io::Result<()> {
 }
 
 /// Moves everything in every way for a while; returns how often directories were closed.
-fn unrest(place: &Place, daemon: &mut Daemon, round: u64) -> usize {
+fn unrest(place: &TestDir, daemon: &mut Daemon, round: u64) -> usize {
     // First as fast as it can, then so gently that most of what is changed is still what it was before.
     let pause = Duration::from_millis(15 * round);
     let still = AtomicBool::new(false);
@@ -209,11 +209,11 @@ fn unrest(place: &Place, daemon: &mut Daemon, round: u64) -> usize {
 }
 
 #[test]
-fn a_tree_that_moves_in_every_way_is_counted_right_once_it_is_still() {
-    if !can_mount("a_tree_that_moves_in_every_way_is_counted_right_once_it_is_still") {
+fn changing_tree_is_counted_right_once_it_is_still() {
+    if !can_mount("changing_tree_is_counted_right_once_it_is_still") {
         return;
     }
-    let place = Place::new();
+    let place = TestDir::new();
     let whisper = place.path("whisper");
     for host in 0..12 {
         place.metrics((0..60).map(|number| format!("host-{host}/check-{}/m{number}.wsp", number % 6)));
@@ -288,11 +288,11 @@ fn a_tree_that_moves_in_every_way_is_counted_right_once_it_is_still() {
 }
 
 #[test]
-fn a_whisper_directory_that_itself_comes_and_goes_is_counted_right_once_it_is_still() {
-    if !can_mount("a_whisper_directory_that_itself_comes_and_goes_is_counted_right_once_it_is_still") {
+fn replaced_whisper_directory_is_counted_right_once_it_is_still() {
+    if !can_mount("replaced_whisper_directory_is_counted_right_once_it_is_still") {
         return;
     }
-    let place = Place::new();
+    let place = TestDir::new();
     let whisper = place.path("whisper");
     let away = place.path("away");
     place.metrics((0..400).map(|number| format!("host-{}/check-{number}/m.wsp", number % 20)));

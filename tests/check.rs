@@ -2,13 +2,14 @@
 
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
+mod common;
 mod readers;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
 
-use readers::{Site, count, disk, disks, now, ready};
+use readers::{CheckFixture, count, disk, disks, now, ready};
 
 /// The line without the age of the figures, which depends on when the test ran.
 fn without_age(line: &str) -> String {
@@ -19,7 +20,7 @@ fn without_age(line: &str) -> String {
 
 #[test]
 fn graphite_judges_metrics_or_hosts() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     site.publish("whisper.nb_metrics", &count(120));
     let (code, line) = site.check(&["graphite"]);
     assert_eq!(code, 0, "{line}");
@@ -51,8 +52,8 @@ fn graphite_judges_metrics_or_hosts() {
 }
 
 #[test]
-fn graphite_counts_by_itself_without_the_file() {
-    let site = Site::new();
+fn graphite_counts_the_tree_if_the_file_is_missing() {
+    let site = CheckFixture::new();
     let (code, line) = site.check(&["graphite"]);
     assert_eq!(code, 3, "{line}");
     assert!(
@@ -78,8 +79,8 @@ fn graphite_counts_by_itself_without_the_file() {
 }
 
 #[test]
-fn graphite_returns_an_outdated_count_and_says_so() {
-    let site = Site::new();
+fn graphite_reports_an_outdated_count_as_such() {
+    let site = CheckFixture::new();
     site.publish("whisper.nb_metrics", &count(2 * 3600));
     let (code, line) = site.check(&["graphite"]);
     assert_eq!(code, 0, "{line}");
@@ -95,7 +96,7 @@ fn graphite_returns_an_outdated_count_and_says_so() {
 
 #[test]
 fn disks_judges_all_or_those_named_or_under_the_tree() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     let three = [
         disk("sda", 12.3, 80.2),
         disk("cciss/c0d0", 95.0, 1.0),
@@ -135,8 +136,8 @@ fn disks_judges_all_or_those_named_or_under_the_tree() {
 }
 
 #[test]
-fn disks_says_that_one_hangs() {
-    let site = Site::new();
+fn disks_reports_a_hung_disk() {
+    let site = CheckFixture::new();
     let two = [disk("sda", 100.0, 0.0), disk("sdb", 100.0, 0.1)].join(",");
     site.publish("disks", &disks(3, &two, ""));
     let (code, line) = site.check(&["disks"]);
@@ -154,7 +155,7 @@ fn disks_says_that_one_hangs() {
 
 #[test]
 fn disks_of_a_stopped_gatherer_are_unknown() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     let (code, line) = site.check(&["disks"]);
     assert_eq!(code, 3, "{line}");
     assert!(
@@ -181,8 +182,8 @@ fn disks_of_a_stopped_gatherer_are_unknown() {
 }
 
 #[test]
-fn many_disks_stay_within_what_a_checker_keeps() {
-    let site = Site::new();
+fn many_disks_fit_into_the_line_that_a_checker_keeps() {
+    let site = CheckFixture::new();
     let many: Vec<_> = (0..200)
         .map(|n| disk(&format!("sd{n:03}"), f64::from(n % 90), 1.0))
         .collect();
@@ -196,7 +197,7 @@ fn many_disks_stay_within_what_a_checker_keeps() {
 
 #[test]
 fn disks_below_their_range_come_before_busier_ones() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     let names = ["sda", "sdb", "sdc"].into_iter().zip([10.0, 90.0, 30.0]);
     let three: Vec<_> = names.map(|(name, util)| disk(name, util, 1.0)).collect();
     site.publish("disks", &disks(3, &three.join(","), ""));
@@ -211,8 +212,8 @@ fn disks_below_their_range_come_before_busier_ones() {
 }
 
 #[test]
-fn vmware_judges_each_vcpu_and_tells_the_whole() {
-    let site = Site::new();
+fn vmware_judges_each_vcpu_and_reports_the_total() {
+    let site = CheckFixture::new();
     let (code, line) = site.check(&["vmware", "-w", "5", "-c", "10"]);
     assert_eq!((code, line.as_str()), (0, "VMWARE OK: not a VMware VM"));
     site.publish("vmware", &ready(3, 24.0));
@@ -230,8 +231,8 @@ fn vmware_judges_each_vcpu_and_tells_the_whole() {
 }
 
 #[test]
-fn vmware_without_a_value_is_unknown_and_says_why() {
-    let site = Site::new();
+fn vmware_without_a_value_is_unknown_with_its_reason() {
+    let site = CheckFixture::new();
     let document = |error: &str| {
         format!(
             "{{\"schema\":1,\"updated_at\":{},\"interval_seconds\":10,\"window_seconds\":0,\"is_vmware\":true,\
@@ -254,7 +255,7 @@ fn vmware_without_a_value_is_unknown_and_says_why() {
         line.contains("%ready unknown yet: two samples are needed"),
         "{line}"
     );
-    let off = Site::with("enabled = false\n");
+    let off = CheckFixture::with("enabled = false\n");
     let (code, line) = off.check(&["vmware"]);
     assert_eq!(code, 3, "{line}");
     assert!(
@@ -264,8 +265,8 @@ fn vmware_without_a_value_is_unknown_and_says_why() {
 }
 
 #[test]
-fn what_is_planted_at_the_path_is_not_read() {
-    let site = Site::new();
+fn unusual_file_at_the_path_is_not_read() {
+    let site = CheckFixture::new();
     let good = disks(3, &disk("sda", 1.0, 1.0), "");
     let refused = |reason: &str| {
         let (code, line) = site.check(&["disks"]);
@@ -304,12 +305,12 @@ fn what_is_planted_at_the_path_is_not_read() {
 }
 
 #[test]
-fn foreign_and_unreadable_files_are_not_believed() {
+fn other_users_and_unreadable_files_are_not_trusted() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED foreign_and_unreadable_files_are_not_believed: only root can give files away");
+        eprintln!("SKIPPED other_users_and_unreadable_files_are_not_trusted: only root can give files away");
         return;
     }
-    let site = Site::new();
+    let site = CheckFixture::new();
     site.publish("disks", &disks(3, &disk("sda", 1.0, 1.0), ""));
     assert_eq!(site.check(&["disks"]).0, 0, "root's file");
     std::os::unix::fs::chown(site.path("disks"), Some(65534), None).unwrap();
@@ -351,8 +352,8 @@ fn foreign_and_unreadable_files_are_not_believed() {
 }
 
 #[test]
-fn files_of_the_packaged_services_user_are_believed() {
-    let site = Site::new();
+fn files_of_the_packaged_services_user_are_trusted() {
+    let site = CheckFixture::new();
     site.publish("disks", &disks(3, &disk("sda", 1.0, 1.0), ""));
     fs::write(
         site.path("passwd"),
@@ -374,14 +375,14 @@ fn files_of_the_packaged_services_user_are_believed() {
             assert_eq!(output.status.code(), Some(0), "{output:?}");
         }
         _ => {
-            eprintln!("SKIPPED files_of_the_packaged_services_user_are_believed: no mounts of one's own here")
+            eprintln!("SKIPPED files_of_the_packaged_services_user_are_trusted: no mounts of one's own here")
         }
     }
 }
 
 #[test]
-fn whatever_is_asked_the_exit_code_is_a_state() {
-    let site = Site::new();
+fn every_answer_of_check_has_a_state_as_exit_code() {
+    let site = CheckFixture::new();
     for args in [
         &["check"][..],
         &["check", "everything"],
@@ -421,7 +422,7 @@ fn whatever_is_asked_the_exit_code_is_a_state() {
 
 #[test]
 fn a_bad_configuration_is_unknown() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     fs::write(site.path("gatherer.toml"), "[disks]\nintervall = \"1s\"\n").unwrap();
     let (code, line) = site.check(&["disks"]);
     assert_eq!(code, 3, "{line}");
@@ -435,8 +436,8 @@ fn a_bad_configuration_is_unknown() {
 }
 
 #[test]
-fn a_reader_that_has_gone_changes_nothing() {
-    let site = Site::new();
+fn closed_stdout_does_not_change_the_exit_code() {
+    let site = CheckFixture::new();
     site.publish("vmware", &ready(3, 400.0));
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut command = site.command(&["check", "vmware", "-c", "10"]);

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::tree::{make_large, naive};
-use common::{Place, gatherer, json_of, skip, stderr_of};
+use common::{TestDir, gatherer, json_of, skip, stderr_of};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, mknodat, openat};
 
 fn figures(document: &serde_json::Value) -> (u64, u64) {
@@ -20,8 +20,8 @@ fn figures(document: &serde_json::Value) -> (u64, u64) {
 }
 
 #[test]
-fn every_awkward_entry_counts_as_lstat_says() {
-    let place = Place::new();
+fn every_unusual_entry_counts_by_its_lstat_type() {
+    let place = TestDir::new();
     let names: [&[u8]; 12] = [
         b"host-1/check/a.wsp",
         b"host-1/check/b.wsp",
@@ -66,7 +66,7 @@ fn every_awkward_entry_counts_as_lstat_says() {
 
 #[test]
 fn the_whisper_directory_may_be_a_link() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.metrics(["host/a.wsp"]);
     symlink(place.path("whisper"), place.path("link")).unwrap();
     let output = place
@@ -80,7 +80,7 @@ fn the_whisper_directory_may_be_a_link() {
 
 #[test]
 fn pseudo_file_systems_below_the_tree_are_not_counted() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.metrics(["host-1/a.wsp", "mounted/b.wsp"]);
     for folder in ["proc", "sys", "host-1/proc"] {
         fs::create_dir(place.path("whisper").join(folder)).unwrap();
@@ -110,7 +110,7 @@ fn pseudo_file_systems_below_the_tree_are_not_counted() {
 
 #[test]
 fn hosts_are_at_their_configured_depth() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.metrics([
         "_pre/host-1/a.wsp",
         "_pre/host-2/b.wsp",
@@ -123,7 +123,7 @@ fn hosts_are_at_their_configured_depth() {
 
 #[test]
 fn excluded_entries_are_in_neither_count() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.metrics([
         "lost+found/x.wsp",
         "host/lost+found/y.wsp",
@@ -153,7 +153,7 @@ fn deep_tree(top: &Path, levels: usize) {
 
 #[test]
 fn tree_of_2100_levels_counts_to_2047_with_little_stack() {
-    let place = Place::new();
+    let place = TestDir::new();
     deep_tree(&place.path("whisper"), 2100);
     let once = |limits: &str| {
         let command = format!(
@@ -188,7 +188,7 @@ fn unreadable_directories_are_counted_apart_and_named() {
         );
         return;
     }
-    let place = Place::new();
+    let place = TestDir::new();
     place.metrics([
         "open/a.wsp",
         "closed/b.wsp",
@@ -234,7 +234,7 @@ fn unreadable_directories_are_counted_apart_and_named() {
 
 #[test]
 fn a_file_system_without_entry_types_counts_right() {
-    let place = Place::new();
+    let place = TestDir::new();
     let (image, mount) = (place.path("image"), place.path("mounted"));
     fs::create_dir(&mount).unwrap();
     fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
@@ -285,8 +285,8 @@ fn a_file_system_without_entry_types_counts_right() {
 }
 
 #[test]
-fn a_missing_whisper_directory_is_an_error_and_nothing_is_published() {
-    let place = Place::new();
+fn missing_whisper_directory_is_an_error_without_publication() {
+    let place = TestDir::new();
     fs::remove_dir(place.path("whisper")).unwrap();
     let output = place
         .command()
@@ -307,7 +307,7 @@ fn a_missing_whisper_directory_is_an_error_and_nothing_is_published() {
 
 #[test]
 fn nothing_is_published_without_write() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.metrics(["host/a.wsp"]);
     place.once_json();
     assert!(place.count().is_none() && place.disks().is_none());
@@ -327,8 +327,8 @@ fn nothing_is_published_without_write() {
 }
 
 #[test]
-fn a_hundred_thousand_metrics_count_within_64_mb_of_address_space() {
-    let place = Place::new();
+fn hundred_thousand_metrics_count_in_64_mb_of_address_space() {
+    let place = TestDir::new();
     make_large(&place.path("whisper"));
     let command = format!(
         "ulimit -v 65536; exec {} --config {} once --json --window 10ms",
@@ -341,7 +341,7 @@ fn a_hundred_thousand_metrics_count_within_64_mb_of_address_space() {
 }
 
 #[test]
-fn the_committed_tree_is_what_readme_says() {
+fn committed_tree_has_the_count_that_readme_states() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = gatherer()
         .current_dir(root)

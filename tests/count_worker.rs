@@ -12,15 +12,15 @@ use std::time::Duration;
 use common::clocks::Clocks;
 use common::tree::{Numbers, make_large, naive};
 use common::watch::{Watch, status};
-use common::{Daemon, Place, skip, text, wait_for};
+use common::{Daemon, TestDir, skip, text, wait_for};
 use hang::workers_of;
-use machine::{COUNT, Machine, READY, User, assert_published, can_be_others};
+use machine::{COUNT, Fixture, READY, User, assert_published, can_be_others};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Kills of the worker at random moments.
 const KILLS: usize = 60;
 
-fn lines(place: &Place, part: &str) -> usize {
+fn lines(place: &TestDir, part: &str) -> usize {
     place.log().lines().filter(|line| line.contains(part)).count()
 }
 
@@ -31,7 +31,7 @@ fn wait_for_worker(daemon: &Daemon) -> Pid {
     Pid::from_raw(pid.cast_signed()).unwrap()
 }
 
-fn wait_for_right_count(place: &Place) {
+fn wait_for_right_count(place: &TestDir) {
     let expected = naive(&place.path("whisper")).figures();
     wait_for("the right count", || {
         let count = place.count()?;
@@ -41,7 +41,7 @@ fn wait_for_right_count(place: &Place) {
 
 #[test]
 fn frozen_worker_is_reported_once_and_not_replaced() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     make_large(&place.path("whisper"));
     place.configure_with(
         "",
@@ -83,7 +83,7 @@ fn frozen_worker_is_reported_once_and_not_replaced() {
 
 #[test]
 fn frozen_worker_ends_with_its_daemon() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     make_large(&place.path("whisper"));
     place.configure("max_busy_percent = 1");
     let daemon = Daemon::start_notifying(&place, None);
@@ -97,7 +97,7 @@ fn frozen_worker_ends_with_its_daemon() {
 
 #[test]
 fn killed_worker_is_replaced_and_counts_right() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     place.metrics((0..200).flat_map(|host| (0..5).map(move |check| format!("h{host}/c{check}/m.wsp"))));
     place.configure("interval = \"5ms\"\nmax_busy_percent = 30");
     let mut random = Numbers::seeded();
@@ -132,7 +132,7 @@ fn killed_worker_is_replaced_and_counts_right() {
 
 #[test]
 fn worker_after_two_deaths_ignores_the_snapshot() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     place.metrics((0..200).flat_map(|host| (0..5).map(move |check| format!("h{host}/c{check}/m.wsp"))));
     place.configure_with(
         "log_level = \"debug\"",
@@ -158,7 +158,7 @@ fn worker_after_two_deaths_ignores_the_snapshot() {
 
 #[test]
 fn changed_settings_end_a_running_count() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     make_large(&place.path("whisper"));
     place.configure("max_busy_percent = 1");
     let daemon = Daemon::start_notifying(&place, None);
@@ -179,7 +179,7 @@ fn changed_settings_end_a_running_count() {
 
 #[test]
 fn restart_does_not_read_unchanged_directories() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     place.metrics((0..50).map(|host| format!("h{host}/c/m.wsp")));
     place.configure_with("log_level = \"debug\"", "interval = \"100ms\"", "", "");
     let daemon = Daemon::start(&place);
@@ -197,7 +197,7 @@ fn restart_does_not_read_unchanged_directories() {
 
 #[test]
 fn count_without_state_folder_reads_everything() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     place.metrics(["h/a.wsp"]);
     let config = fs::read_to_string(place.path("gatherer.toml")).unwrap();
     let state = format!("{:?}", place.path("state"));
@@ -231,7 +231,7 @@ fn count_without_state_folder_reads_everything() {
 
 #[test]
 fn dangling_link_as_whisper_dir_is_logged_with_its_target() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     let link = std::os::unix::fs::symlink::<std::path::PathBuf, _>;
     link(place.path("hidden"), place.path("link")).unwrap();
     let config = fs::read_to_string(place.path("gatherer.toml")).unwrap();
@@ -269,7 +269,7 @@ fn tree_that_is_no_longer_read_only_is_one_warning() {
     }
     let warning = "/whisper\" is no longer read-only; if it was replaced or mounted over, restart";
     for is_mounted_over in [false, true] {
-        let place = Place::in_memory();
+        let place = TestDir::in_memory();
         place.metrics(["h/a.wsp"]);
         place.configure("interval = \"20ms\"");
         let mut command = Command::new("unshare");
@@ -309,7 +309,7 @@ fn tree_that_is_no_longer_read_only_is_one_warning() {
         assert_eq!(lines(&place, "no longer read-only"), 1, "{}", place.log());
         daemon.stop();
     }
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     place.configure("interval = \"20ms\"");
     let daemon = Daemon::start(&place);
     wait_for("some counts", || (lines(&place, " 0 hosts, ") > 3).then_some(()));
@@ -319,7 +319,7 @@ fn tree_that_is_no_longer_read_only_is_one_warning() {
 
 #[test]
 fn output_that_is_another_output_through_links_is_not_written() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     place.metrics(["h/a.wsp"]);
     std::os::unix::fs::symlink(place.path(""), place.path("link")).unwrap();
     place.configure(&format!("output = {:?}", place.path("link/disks.tmp")));
@@ -332,7 +332,7 @@ fn output_that_is_another_output_through_links_is_not_written() {
 
 #[test]
 fn disabled_count_still_finds_the_disks_of_the_tree() {
-    let place = Place::new();
+    let place = TestDir::new();
     let (major, minor) = {
         let device = std::os::unix::fs::MetadataExt::dev(&fs::metadata(place.path("whisper")).unwrap());
         (rustix::fs::major(device), rustix::fs::minor(device))
@@ -366,7 +366,7 @@ fn disabled_count_still_finds_the_disks_of_the_tree() {
 #[test]
 fn daemon_itself_never_touches_the_tree() {
     let name = "daemon_itself_never_touches_the_tree";
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     let trace = place.path("trace");
     let mut command = Command::new("strace");
     command
@@ -436,7 +436,7 @@ fn daemon_itself_never_touches_the_tree() {
 #[test]
 fn clock_set_back_asks_for_a_full_scan() {
     // The daemon watches its clocks: here the worker's snapshot is not from the future, yet cannot be trusted.
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     place.metrics(["h/a.wsp"]);
     place.configure_with("log_level = \"debug\"", "interval = \"100ms\"", "", "");
     let clock = Clocks::new(&place);
@@ -464,7 +464,7 @@ fn worker_keeps_capabilities_after_the_vmware_helper_started() {
     if !can_be_others() {
         return skip(name, "only root can start processes of other users");
     }
-    let machine = Machine::new(["count", "disks", "ready"]);
+    let machine = Fixture::new(["count", "disks", "ready"]);
     let whisper = machine.place.path("whisper");
     chown(&whisper, Some(0), None).unwrap();
     fs::set_permissions(&whisper, fs::Permissions::from_mode(0o700)).unwrap();

@@ -6,13 +6,13 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use common::{Daemon, Place, skip, wait_for};
+use common::{Daemon, TestDir, skip, wait_for};
 use rustix::process::Signal;
 use serde_json::json;
 
 #[test]
 fn a_full_life() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.metrics(["host-1/a.wsp", "host-2/b.wsp", "host-2/c.wsp"]);
     let watchdog = Duration::from_millis(400);
     let started = Instant::now();
@@ -91,7 +91,7 @@ fn a_full_life() {
 
 #[test]
 fn published_files_are_readable_by_all_whatever_the_umask() {
-    let place = Place::new();
+    let place = TestDir::new();
     let command = format!(
         "umask 077; exec {} --config {} run",
         env!("CARGO_BIN_EXE_shinken-gatherer"),
@@ -106,8 +106,8 @@ fn published_files_are_readable_by_all_whatever_the_umask() {
 }
 
 #[test]
-fn samples_do_not_drift_and_come_on_time_amid_a_count() {
-    let place = Place::new();
+fn samples_do_not_drift_and_are_on_time_during_a_count() {
+    let place = TestDir::new();
     place.metrics((0..300).flat_map(|host| (0..10).map(move |metric| format!("h{host}/c{metric}/m.wsp"))));
     // Counts follow each other at once, each reading everything.
     place.configure_with(
@@ -148,7 +148,7 @@ fn samples_do_not_drift_and_come_on_time_amid_a_count() {
 
 #[test]
 fn sigterm_ends_a_count_that_is_under_way() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.metrics((0..400).flat_map(|host| (0..25).map(move |metric| format!("h{host}/c{metric}/m.wsp"))));
     place.configure("max_busy_percent = 1");
     let daemon = Daemon::start_notifying(&place, None);
@@ -164,8 +164,8 @@ fn sigterm_ends_a_count_that_is_under_way() {
 }
 
 #[test]
-fn start_removes_the_stale_disks_file_and_reuses_leftover_names() {
-    let place = Place::new();
+fn start_removes_stale_disk_file_and_reuses_temporary_names() {
+    let place = TestDir::new();
     fs::write(place.path("disks.tmp"), "{}\n").unwrap();
     // Left by a killed run.
     fs::write(place.path(".disks.tmp.tmp"), "{").unwrap();
@@ -180,8 +180,8 @@ fn start_removes_the_stale_disks_file_and_reuses_leftover_names() {
 }
 
 #[test]
-fn no_whisper_directory_is_one_warning_and_is_found_when_it_appears() {
-    let place = Place::new();
+fn missing_whisper_directory_is_one_warning_until_it_appears() {
+    let place = TestDir::new();
     place.configure("interval = \"10ms\"");
     fs::remove_dir(place.path("whisper")).unwrap();
     fs::write(place.path("whisper.nb_metrics"), "{}\n").unwrap();
@@ -208,8 +208,8 @@ fn no_whisper_directory_is_one_warning_and_is_found_when_it_appears() {
 }
 
 #[test]
-fn a_publishing_error_is_said_once_and_ends_by_itself() {
-    let place = Place::new();
+fn publishing_error_is_logged_once_until_it_works() {
+    let place = TestDir::new();
     place.configure_with(
         "",
         "interval = \"10ms\"",
@@ -237,7 +237,7 @@ fn a_publishing_error_is_said_once_and_ends_by_itself() {
 
 #[test]
 fn a_log_that_cannot_be_written_stops_nothing() {
-    let place = Place::new();
+    let place = TestDir::new();
     fs::create_dir(place.path("gatherer.log")).unwrap();
     let daemon = Daemon::start(&place);
     wait_for("the count", || place.count());
@@ -246,8 +246,8 @@ fn a_log_that_cannot_be_written_stops_nothing() {
 }
 
 #[test]
-fn a_strangers_log_is_not_written_to_where_others_may_have_put_it() {
-    let name = "a_strangers_log_is_not_written_to_where_others_may_have_put_it";
+fn log_of_another_user_in_a_shared_folder_is_not_written() {
+    let name = "log_of_another_user_in_a_shared_folder_is_not_written";
     if !rustix::process::geteuid().is_root() {
         return skip(name, "only root can give files away");
     }
@@ -260,7 +260,7 @@ fn a_strangers_log_is_not_written_to_where_others_may_have_put_it() {
         (root, 0o775, stranger, false),
         (root, 0o1777, stranger, false),
     ] {
-        let place = Place::new();
+        let place = TestDir::new();
         fs::write(place.path("gatherer.log"), "").unwrap();
         chown(place.path(""), folder, folder).unwrap();
         fs::set_permissions(place.path(""), Permissions::from_mode(mode)).unwrap();
@@ -278,8 +278,8 @@ fn a_strangers_log_is_not_written_to_where_others_may_have_put_it() {
 }
 
 #[test]
-fn a_reload_takes_up_new_settings_and_removes_what_is_no_longer_published() {
-    let place = Place::new();
+fn reload_applies_settings_and_removes_unpublished_files() {
+    let place = TestDir::new();
     place.metrics(["host/a.wsp", "other/b.wsp"]);
     let daemon = Daemon::start(&place);
     wait_for("the count", || place.count().filter(|count| count["hosts"] == 2));
@@ -295,7 +295,7 @@ fn a_reload_takes_up_new_settings_and_removes_what_is_no_longer_published() {
 
 #[test]
 fn debug_is_asked_for_by_the_environment() {
-    let place = Place::new();
+    let place = TestDir::new();
     let daemon = Daemon::spawn(place.command().arg("run").env("GATHERER_DEBUG", "1"), None);
     place.wait_for_log("DEBUG disks: ");
     daemon.stop();
@@ -308,7 +308,7 @@ fn debug_is_asked_for_by_the_environment() {
 
 #[test]
 fn the_vmware_file_is_there_only_on_vmware() {
-    let place = Place::new();
+    let place = TestDir::new();
     let sys = place.path("sys/class/dmi/id");
     fs::create_dir_all(&sys).unwrap();
     fs::create_dir_all(place.path("sys/devices/system/cpu")).unwrap();
@@ -338,8 +338,8 @@ fn the_vmware_file_is_there_only_on_vmware() {
 }
 
 #[test]
-fn a_reload_that_moves_an_output_removes_what_was_published_and_one_that_disables_it_does_not() {
-    let place = Place::new();
+fn reload_removes_old_output_if_moved_but_keeps_it_if_disabled() {
+    let place = TestDir::new();
     let sys = place.path("sys/class/dmi/id");
     fs::create_dir_all(&sys).unwrap();
     fs::create_dir_all(place.path("sys/block")).unwrap();
@@ -396,8 +396,8 @@ fn a_reload_that_moves_an_output_removes_what_was_published_and_one_that_disable
 }
 
 #[test]
-fn once_that_writes_removes_what_passes_for_a_vmware_machine() {
-    let place = Place::new();
+fn once_write_removes_the_vmware_file_on_another_machine() {
+    let place = TestDir::new();
     fs::create_dir_all(place.path("sys/block")).unwrap();
     let host = format!("[host]\nsys = \"{}\"", place.path("sys").display());
     let once = |more: &[&str]| {

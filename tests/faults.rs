@@ -7,13 +7,13 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use common::{Daemon, Place, skip, stderr_of, wait_for};
+use common::{Daemon, TestDir, skip, stderr_of, wait_for};
 use rustix::process::Signal;
 
 const FAST: &str = "interval = \"20ms\"\nwindow = \"1s\"";
 
 /// Waits until the disks were published this many times more.
-fn wait_for_disks(place: &Place, times: usize) {
+fn wait_for_disks(place: &TestDir, times: usize) {
     let mut last = None;
     let mut seen = 0;
     wait_for("the disks to be published", || {
@@ -34,8 +34,8 @@ fn version_of(metadata: &fs::Metadata) -> (u64, i64) {
 }
 
 #[test]
-fn a_service_manager_that_does_not_read_holds_nothing_up() {
-    let place = Place::new();
+fn service_manager_that_does_not_read_delays_nothing() {
+    let place = TestDir::new();
     place.configure_with("", "interval = \"10ms\"", FAST, "");
     let socket = place.path("notify");
     let unread = UnixDatagram::bind(&socket).unwrap();
@@ -57,9 +57,9 @@ fn a_service_manager_that_does_not_read_holds_nothing_up() {
 }
 
 #[test]
-fn a_journal_that_does_not_read_holds_nothing_up() {
-    let name = "a_journal_that_does_not_read_holds_nothing_up";
-    let place = Place::new();
+fn journal_that_does_not_read_delays_nothing() {
+    let name = "journal_that_does_not_read_delays_nothing";
+    let place = TestDir::new();
     place.configure_with("log_level = \"debug\"", "", FAST, "");
     let server = "import os, socket, time\n\
                   os.makedirs('/run/systemd/journal')\n\
@@ -88,8 +88,8 @@ fn a_journal_that_does_not_read_holds_nothing_up() {
 }
 
 #[test]
-fn a_full_disk_is_said_once_and_ends_by_itself() {
-    let place = Place::new();
+fn full_disk_is_logged_once_until_space_is_available() {
+    let place = TestDir::new();
     let small = place.path("small");
     fs::create_dir(&small).unwrap();
     let mounted = Command::new("mount")
@@ -98,7 +98,7 @@ fn a_full_disk_is_said_once_and_ends_by_itself() {
         .status();
     if !mounted.is_ok_and(|status| status.success()) {
         return skip(
-            "a_full_disk_is_said_once_and_ends_by_itself",
+            "full_disk_is_logged_once_until_space_is_available",
             "a small file system needs root",
         );
     }
@@ -143,8 +143,8 @@ fn a_full_disk_is_said_once_and_ends_by_itself() {
 }
 
 #[test]
-fn noise_for_kernel_text_is_said_once() {
-    let place = Place::new();
+fn invalid_kernel_text_is_logged_once() {
+    let place = TestDir::new();
     let (proc, sys) = (place.path("proc"), place.path("sys"));
     fs::create_dir_all(&proc).unwrap();
     fs::create_dir_all(sys.join("block/sda/device")).unwrap();
@@ -190,7 +190,7 @@ fn noise_for_kernel_text_is_said_once() {
 
 #[test]
 fn an_answer_that_cannot_be_written_is_a_failure() {
-    let place = Place::new();
+    let place = TestDir::new();
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = place
         .command()
@@ -207,8 +207,8 @@ fn an_answer_that_cannot_be_written_is_a_failure() {
 }
 
 #[test]
-fn a_line_torn_by_an_earlier_run_does_not_swallow_the_next() {
-    let place = Place::new();
+fn partial_line_of_an_earlier_run_is_separate_from_the_next() {
+    let place = TestDir::new();
     fs::write(place.path("gatherer.log"), "2026-11-22T13:05:00Z INFO disks: %ut").unwrap();
     let daemon = Daemon::start(&place);
     place.wait_for_log("started");
@@ -219,8 +219,8 @@ fn a_line_torn_by_an_earlier_run_does_not_swallow_the_next() {
 }
 
 #[test]
-fn patterns_too_large_together_are_refused_and_a_reload_with_them_too() {
-    let place = Place::new();
+fn patterns_too_large_in_total_are_rejected_at_start_and_reload() {
+    let place = TestDir::new();
     let daemon = Daemon::start(&place);
     place.wait_for_log("started");
     let patterns = vec![format!("\"{}\"", "?".repeat(40_000)); 10].join(", ");

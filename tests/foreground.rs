@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Daemon, Place, stderr_of, wait_for};
+use common::{Daemon, TestDir, stderr_of, wait_for};
 use rustix::process::Signal;
 
 const FAST: &str = "interval = \"5ms\"\nwindow = \"1s\"";
@@ -23,8 +23,8 @@ fn send(pid: u32, signal: i32) {
 }
 
 /// A machine with so many disks that a log line with all of them has 9.9 kB.
-fn place_with_many_disks(top: &str) -> Place {
-    let place = Place::new();
+fn place_with_many_disks(top: &str) -> TestDir {
+    let place = TestDir::new();
     let mut diskstats = String::new();
     for number in 0..900 {
         fs::create_dir_all(place.path(format!("sys/block/sd{number}/device"))).unwrap();
@@ -42,7 +42,7 @@ fn place_with_many_disks(top: &str) -> Place {
 }
 
 /// Waits for this many more disk documents.
-fn wait_for_disks(place: &Place, documents: usize) {
+fn wait_for_disks(place: &TestDir, documents: usize) {
     use std::os::unix::fs::MetadataExt;
     let version = || {
         let metadata = fs::metadata(place.path("disks.tmp")).ok()?;
@@ -180,7 +180,7 @@ fn pipe_that_nobody_reads_delays_no_sample_and_no_stop() {
 #[test]
 fn every_terminating_signal_removes_the_disks_file() {
     for signal in UNUSUAL.into_iter().chain([2, 15]) {
-        let place = Place::new();
+        let place = TestDir::new();
         place.configure_with("", "", FAST, "");
         let mut daemon = Daemon::start(&place);
         wait_for_disks(&place, 1);
@@ -195,7 +195,7 @@ fn every_terminating_signal_removes_the_disks_file() {
 
 #[test]
 fn sigusr1_reopens_the_log_and_reloads_nothing() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.configure_with("", "", FAST, "");
     let daemon = Daemon::start(&place);
     wait_for_disks(&place, 1);
@@ -223,7 +223,7 @@ fn cpu(pid: u32) -> Duration {
 #[test]
 fn watchdog_timeout_of_no_time_costs_no_cpu() {
     for micros in [0, 1] {
-        let place = Place::new();
+        let place = TestDir::new();
         let daemon = Daemon::start_notifying(&place, Some(Duration::from_micros(micros)));
         place.wait_for_log("metrics in");
         daemon.drain_messages();

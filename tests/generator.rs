@@ -7,13 +7,13 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use common::{Place, gatherer, skip, stderr_of, text};
+use common::{TestDir, gatherer, skip, stderr_of, text};
 
 const GENERATOR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/generator");
 const DROP_IN: &str = "out/shinken-gatherer.service.d/50-configured-paths.conf";
 
 /// Runs the generator as systemd does, on the configuration of `place` and with the built program.
-fn generate(place: &Place) -> Output {
+fn generate(place: &TestDir) -> Output {
     let file = place.path("gatherer.toml").display().to_string();
     let program = format!("{} --config {file}", env!("CARGO_BIN_EXE_shinken-gatherer"));
     let script = fs::read_to_string(GENERATOR)
@@ -88,7 +88,7 @@ fn unsupported_shell_or_file_is_a_usage_error() {
 
 #[test]
 fn generator_writes_a_drop_in_that_runs_nothing() {
-    let place = Place::new();
+    let place = TestDir::new();
     let output = generate(&place);
     assert!(output.status.success(), "{}", stderr_of(&output));
     let root = place.path("").display().to_string();
@@ -112,7 +112,7 @@ fn other_users_configuration_leaves_no_drop_in() {
             "another user needs root",
         );
     }
-    let place = Place::new();
+    let place = TestDir::new();
     chown(place.path("gatherer.toml"), Some(65534), None).unwrap();
     let output = generate(&place);
     assert!(output.status.success());
@@ -123,7 +123,7 @@ fn other_users_configuration_leaves_no_drop_in() {
 #[test]
 fn generate_sandbox_touches_no_configured_path() {
     let name = "generate_sandbox_touches_no_configured_path";
-    let place = Place::new();
+    let place = TestDir::new();
     let trace = place.path("trace");
     let strace = || {
         let mut strace = Command::new("strace");

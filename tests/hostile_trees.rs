@@ -14,13 +14,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::tree::naive;
-use common::{Daemon, Place, copy_of_binary, json_of, skip, text, wait_for};
+use common::{Daemon, TestDir, copy_of_binary, json_of, skip, text, wait_for};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, linkat, mkdirat, mknodat, openat, symlinkat};
 use rustix::process::{Pid, Signal, kill_process};
 
 const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 
-fn figures(place: &Place) -> Option<(u64, u64)> {
+fn figures(place: &TestDir) -> Option<(u64, u64)> {
     let count = place.count()?;
     Some((count["hosts"].as_u64()?, count["metrics"].as_u64()?))
 }
@@ -97,12 +97,12 @@ while True:
 "#;
 
 #[test]
-fn hostile_names_stay_on_one_plain_line_in_the_log_the_journal_and_on_terminals() {
-    let name = "hostile_names_stay_on_one_plain_line_in_the_log_the_journal_and_on_terminals";
+fn hostile_names_are_escaped_in_log_journal_and_terminal() {
+    let name = "hostile_names_are_escaped_in_log_journal_and_terminal";
     if !is_root(name) {
         return;
     }
-    let place = Place::new();
+    let place = TestDir::new();
     let (proc, sys) = (place.path("proc"), place.path("sys"));
     fs::create_dir(&proc).unwrap();
     fs::write(proc.join("diskstats"), "").unwrap();
@@ -258,8 +258,8 @@ fn hostile_names_stay_on_one_plain_line_in_the_log_the_journal_and_on_terminals(
 }
 
 #[test]
-fn what_the_configuration_and_the_kernel_call_things_is_plain_too() {
-    let place = Place::new();
+fn names_in_configuration_and_devices_are_escaped() {
+    let place = TestDir::new();
     let (proc, sys) = (place.path("proc"), place.path("sys"));
     let disk = "sd\u{1b}[31m\u{202e}a";
     fs::create_dir_all(&proc).unwrap();
@@ -315,8 +315,8 @@ fn what_the_configuration_and_the_kernel_call_things_is_plain_too() {
 }
 
 #[test]
-fn a_thousand_disks_are_published_and_do_not_crowd_out_the_heartbeat() {
-    let place = Place::in_memory();
+fn thousand_disks_are_published_without_delaying_the_watchdog() {
+    let place = TestDir::in_memory();
     let (proc, sys) = (place.path("proc"), place.path("sys"));
     fs::create_dir_all(&proc).unwrap();
     let name = |number: u32| format!("a-disk-{number}");
@@ -376,7 +376,7 @@ fn wide_tree(whisper: &Path) {
 }
 
 /// What `once` finds under limits of the shell's `ulimit`.
-fn once_limited(place: &Place, limits: &str) -> serde_json::Value {
+fn once_limited(place: &TestDir, limits: &str) -> serde_json::Value {
     let command = format!(
         "ulimit {limits}; exec {} --config {} once --json --window 10ms",
         env!("CARGO_BIN_EXE_shinken-gatherer"),
@@ -389,7 +389,7 @@ fn once_limited(place: &Place, limits: &str) -> serde_json::Value {
 
 #[test]
 fn directories_of_a_million_entries_count_in_24_mb() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     let whisper = place.path("whisper");
     wide_tree(&whisper);
     // The limit of the packaged unit is on the same memory: what a process allocates, without its stack.
@@ -399,7 +399,7 @@ fn directories_of_a_million_entries_count_in_24_mb() {
 
 #[test]
 fn deep_branches_count_to_2047_levels_in_little_memory() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     for host in 0..4 {
         let mut directory = openat(CWD, place.path("whisper"), READ, Mode::empty()).unwrap();
         let mut name = format!("host-{host}").into_bytes();
@@ -426,12 +426,12 @@ fn deep_branches_count_to_2047_levels_in_little_memory() {
 }
 
 #[test]
-fn entries_that_are_no_metrics_and_links_in_loops_count_as_lstat_says() {
-    let test = "entries_that_are_no_metrics_and_links_in_loops_count_as_lstat_says";
+fn other_entries_and_link_loops_count_by_their_lstat_type() {
+    let test = "other_entries_and_link_loops_count_by_their_lstat_type";
     if !is_root(test) {
         return;
     }
-    let place = Place::new();
+    let place = TestDir::new();
     let whisper = place.path("whisper");
     place.metrics((0..20).map(|number| format!("host-{}/check/m{number}.wsp", number % 5)));
     let host = whisper.join("host-0");

@@ -8,7 +8,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use common::watch::Watch;
-use common::{Daemon, Place, skip, stderr_of, text, wait_for};
+use common::{Daemon, TestDir, skip, stderr_of, text, wait_for};
 use hang::{Storage, workers_of};
 use rustix::process::Signal;
 
@@ -20,8 +20,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// How long `status` and `check` wait for the storage of the tree.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-fn place() -> Place {
-    let place = Place::in_memory();
+fn place() -> TestDir {
+    let place = TestDir::in_memory();
     fs::create_dir(place.path("out")).unwrap();
     place.configure_with(
         "",
@@ -32,11 +32,11 @@ fn place() -> Place {
     place
 }
 
-fn fill(place: &Place) {
+fn fill(place: &TestDir) {
     place.metrics((0..HOSTS).map(|host| format!("host-{host}/a.wsp")));
 }
 
-fn wait_for_count(place: &Place, metrics: u64) {
+fn wait_for_count(place: &TestDir, metrics: u64) {
     wait_for("the count", || {
         let count = common::document(&place.path("out/count"))?;
         (count["hosts"] == HOSTS && count["metrics"] == metrics).then_some(())
@@ -45,7 +45,11 @@ fn wait_for_count(place: &Place, metrics: u64) {
 
 /// Watches a daemon until the condition holds. Returns the longest gaps between two documents of the disks and between
 /// two heartbeats.
-fn longest_gaps(place: &Place, daemon: &Daemon, mut condition: impl FnMut() -> bool) -> (Duration, Duration) {
+fn longest_gaps(
+    place: &TestDir,
+    daemon: &Daemon,
+    mut condition: impl FnMut() -> bool,
+) -> (Duration, Duration) {
     let watch = Watch::replaced(&place.path(""));
     let (mut last, mut longest) = ([Instant::now(); 2], [Duration::ZERO; 2]);
     let end = Instant::now() + 3 * common::PATIENCE;
@@ -69,12 +73,12 @@ fn longest_gaps(place: &Place, daemon: &Daemon, mut condition: impl FnMut() -> b
     }
 }
 
-fn lines(place: &Place, part: &str) -> usize {
+fn lines(place: &TestDir, part: &str) -> usize {
     place.log().lines().filter(|line| line.contains(part)).count()
 }
 
 /// `status` and `check graphite` answer in time. Returns what they print.
-fn answers(place: &Place) -> (String, String) {
+fn answers(place: &TestDir) -> (String, String) {
     let run = |args: &[&str], limit: Duration| {
         let asked = Instant::now();
         let output = place.command().args(args).output().unwrap();
@@ -179,7 +183,7 @@ impl Scenario {
     }
 
     /// Stops the daemon while the storage hangs, and runs another one for a while.
-    fn restart(&self, place: &Place, daemon: Daemon) {
+    fn restart(&self, place: &TestDir, daemon: Daemon) {
         let old = daemon.child.id();
         let stopped = daemon.stop();
         assert!(stopped < Duration::from_secs(1), "stopped in {stopped:?}");

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use common::snapshot::{HOUR, Tree, change, directories, figures, settings};
 use common::tree::{Numbers, naive};
-use common::{Daemon, Place, skip, wait_for};
+use common::{Daemon, TestDir, skip, wait_for};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use shinken_gatherer::graphite::{FullScan, Totals, count};
 
@@ -225,7 +225,7 @@ fn directory_replaced_by_another_of_its_name_is_read() {
 
 #[test]
 fn permissions_removed_and_restored_are_followed() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.metrics(["host/a.wsp", "host/below/b.wsp"]);
     place.configure("interval = \"10ms\"");
     let Some(daemon) = Daemon::start_as_nobody(&place) else {

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use common::tree::make_large;
 use common::watch::{Usage, Watch, status};
-use common::{Daemon, Place, document, wait_for};
+use common::{Daemon, TestDir, document, wait_for};
 use rustix::process::Signal;
 
 const FAST: &str = "interval = \"20ms\"\nwindow = \"1s\"";
 
 /// A machine for the daemon: one busy disk, and firmware that says VMware; its guest library is missing.
-fn machine(place: &Place, graphite: &str, disks: &str, vmware: &str) {
+fn machine(place: &TestDir, graphite: &str, disks: &str, vmware: &str) {
     let (proc, sys) = (place.path("proc"), place.path("sys"));
     let folders = ["block/sda/device", "class/dmi/id", "devices/system/cpu"];
     for folder in folders {
@@ -31,7 +31,7 @@ fn machine(place: &Place, graphite: &str, disks: &str, vmware: &str) {
 }
 
 /// The daemon under limits of the shell's `ulimit`.
-fn start_limited(place: &Place, limits: &str) -> Daemon {
+fn start_limited(place: &TestDir, limits: &str) -> Daemon {
     let command = format!(
         "exec 2>{}; ulimit {limits}; exec {} --config {} run",
         place.path("stderr").display(),
@@ -42,13 +42,13 @@ fn start_limited(place: &Place, limits: &str) -> Daemon {
 }
 
 /// Everything that the limited daemon has written to stderr and to the log.
-fn messages(place: &Place) -> String {
+fn messages(place: &TestDir) -> String {
     // The shell may not have created the file yet.
     fs::read_to_string(place.path("stderr")).unwrap_or_default() + &place.log()
 }
 
 /// Address space of the daemon when it waits, before it has counted anything, in KiB.
-fn address_space_kib(place: &Place) -> u64 {
+fn address_space_kib(place: &TestDir) -> u64 {
     let daemon = start_limited(place, "-n 64");
     place.wait_for_log("vmware: VMware guest library not found");
     wait_for("the disks", || place.disks());
@@ -59,8 +59,8 @@ fn address_space_kib(place: &Place) -> u64 {
 }
 
 /// A place with 100,000 metrics and everything fast, and the daemon's address space before it counts, in KiB.
-fn place_with_much_to_count() -> (Place, u64) {
-    let place = Place::in_memory();
+fn place_with_much_to_count() -> (TestDir, u64) {
+    let place = TestDir::in_memory();
     machine(&place, "enabled = false", FAST, FAST);
     let own = address_space_kib(&place);
     make_large(&place.path("whisper"));
@@ -69,7 +69,7 @@ fn place_with_much_to_count() -> (Place, u64) {
 }
 
 #[test]
-fn everything_works_with_64_descriptors_and_32_mb_beyond_the_binarys_own() {
+fn daemon_works_with_64_descriptors_and_32_mb_of_own_memory() {
     let (place, own) = place_with_much_to_count();
     let daemon = start_limited(&place, &format!("-n 64 -v {}", own + (32 << 10)));
     let counted = |metrics: u64| place.count().filter(|count| count["metrics"] == metrics);
@@ -105,7 +105,7 @@ fn everything_works_with_64_descriptors_and_32_mb_beyond_the_binarys_own() {
 }
 
 #[test]
-fn too_little_to_live_on_is_an_error_that_says_so_and_not_a_hang() {
+fn too_few_resources_are_reported_as_an_error_without_a_hang() {
     let (place, own) = place_with_much_to_count();
     // From what is less than its libraries to what is enough: it ends with a reason, or it works, or its workers end.
     let mut ended = 0;
@@ -178,7 +178,7 @@ fn a_day_of_cycles_leaves_no_trace() {
     // 24 hours have 8,640 samples of the disks and of VMware's figures, and 96 counts.
     const CYCLES: usize = 100_000;
     const LONGEST: Duration = Duration::from_secs(280);
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     place.metrics((0..60).map(|number| format!("host-{}/check-{number}/m.wsp", number % 6)));
     machine(
         &place,
@@ -244,7 +244,7 @@ fn a_day_of_cycles_leaves_no_trace() {
 
 #[test]
 fn helpers_that_fail_leave_no_trace() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     machine(
         &place,
         "enabled = false",
@@ -283,7 +283,7 @@ fn helpers_that_fail_leave_no_trace() {
 
 #[test]
 fn a_thousand_reloads_and_reopened_logs_leave_no_trace() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     place.metrics((0..60).map(|number| format!("host-{}/check-{number}/m.wsp", number % 6)));
     let configure = |turn: u32| {
         machine(

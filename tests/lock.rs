@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use common::{Daemon, Place, copy_of_binary, skip, stderr_of, wait_for};
+use common::{Daemon, TestDir, copy_of_binary, skip, stderr_of, wait_for};
 use rustix::fs::{FlockOperation, Mode, flock, mknodat};
 use rustix::process::Signal;
 
@@ -21,22 +21,22 @@ const OTHER_USER: u32 = 12345;
 /// Samples once, so that nothing changes from then on.
 const ONCE_AN_HOUR: &str = "interval = \"1h\"\nwindow = \"1h\"";
 
-fn quiet_place() -> Place {
-    let place = Place::new();
+fn quiet_place() -> TestDir {
+    let place = TestDir::new();
     place.metrics(["host/a.wsp"]);
     place.configure_with("", "", ONCE_AN_HOUR, "");
     place
 }
 
 /// Starts a daemon and waits until all of its files are there.
-fn start(place: &Place) -> Daemon {
+fn start(place: &TestDir) -> Daemon {
     let daemon = Daemon::start(place);
     wait_for("the disk file", || place.disks());
     wait_for("the count", || place.count());
     daemon
 }
 
-fn run(place: &Place, arguments: &[&str]) -> Output {
+fn run(place: &TestDir, arguments: &[&str]) -> Output {
     place.command().args(arguments).output().unwrap()
 }
 
@@ -70,7 +70,7 @@ fn state(folder: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
     state
 }
 
-fn replace_in_config(place: &Place, old: &str, new: &str) {
+fn replace_in_config(place: &TestDir, old: &str, new: &str) {
     let path = place.path("gatherer.toml");
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains(old), "{text}");
@@ -277,7 +277,7 @@ fn anything_but_a_trusted_file_at_the_lock_is_an_error() {
 }
 
 /// An ordinary user's daemon, whose `host.run` can't be created.
-fn as_nobody(place: &Place) -> Command {
+fn as_nobody(place: &TestDir) -> Command {
     let mut command = Command::new(place.path("gatherer"));
     command
         .arg("--config")
@@ -288,7 +288,7 @@ fn as_nobody(place: &Place) -> Command {
     command
 }
 
-fn ordinary_users_place() -> Option<Place> {
+fn ordinary_users_place() -> Option<TestDir> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }
@@ -410,7 +410,7 @@ fn clean_up_follows_the_disk_file_through_a_reload() {
 }
 
 #[test]
-fn next_start_removes_what_a_killed_daemon_left_elsewhere() {
+fn next_start_removes_files_of_a_killed_daemon_elsewhere() {
     let place = quiet_place();
     kill(start(&place));
     replace_in_config(&place, "disks.tmp", "elsewhere");

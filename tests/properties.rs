@@ -38,22 +38,22 @@ fn replay(target: &str, hold: fn(&[u8])) {
 }
 
 #[test]
-fn the_corpus_of_configurations_holds() {
+fn corpus_of_configurations_passes() {
     replay("configuration", configuration::hold);
 }
 
 #[test]
-fn the_corpus_of_diskstats_holds() {
+fn corpus_of_diskstats_passes() {
     replay("diskstats", diskstats::hold);
 }
 
 #[test]
-fn the_corpus_of_documents_holds() {
+fn corpus_of_documents_passes() {
     replay("documents", documents::hold);
 }
 
 #[test]
-fn the_corpus_of_ranges_holds() {
+fn corpus_of_ranges_passes() {
     replay("ranges", ranges::hold);
 }
 
@@ -71,7 +71,7 @@ fn a_column_of_a_megabyte_is_not_repeated_in_the_log() {
 
 /// Found by generated texts: the sum that looks for a wrap did not fit 64 bits.
 #[test]
-fn a_counter_that_falls_back_near_its_largest_value_restarts_the_window() {
+fn counter_decreasing_near_its_maximum_restarts_the_window() {
     let (largest, less) = (u64::MAX, u64::MAX - 1);
     let line =
         |number: u64| format!("8 0 sda 1 0 {number} {number} 1 0 {number} {number} 0 {number} {number}\n");

@@ -9,13 +9,13 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use common::{Daemon, Place, document, skip, stderr_of, wait_for};
+use common::{Daemon, TestDir, document, skip, stderr_of, wait_for};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use shinken_gatherer::publish::{Durability, publish};
 
 /// A place that publishes the disks fast, and to `output`.
-fn place_with_output(output: &Path) -> Place {
-    let place = Place::new();
+fn place_with_output(output: &Path) -> TestDir {
+    let place = TestDir::new();
     let text = fs::read_to_string(place.path("gatherer.toml")).unwrap();
     let usual = format!("output = {:?}", place.path("disks.tmp"));
     assert!(text.contains(&usual));
@@ -51,7 +51,7 @@ fn assert_rejected(output: &Path, what: &str) {
 
 #[test]
 fn output_that_is_a_device_is_rejected_and_stays() {
-    let place = Place::new();
+    let place = TestDir::new();
     let null = place.path("null");
     if mknodat(
         CWD,
@@ -73,7 +73,7 @@ fn output_that_is_a_device_is_rejected_and_stays() {
 
 #[test]
 fn output_that_is_a_socket_is_rejected_and_stays() {
-    let place = Place::new();
+    let place = TestDir::new();
     let path = place.path("socket");
     let _socket = UnixListener::bind(&path).unwrap();
     assert_rejected(&path, "socket");
@@ -86,7 +86,7 @@ fn publishing_lists_no_directory() {
     if !strace.is_ok_and(|status| status.success()) {
         return skip(name, "strace can't be used");
     }
-    let place = Place::new();
+    let place = TestDir::new();
     fs::create_dir(place.path("out")).unwrap();
     let output = place.path("out/disks");
     let place = place_with_output(&output);
@@ -164,7 +164,7 @@ fn locked_directory_delays_no_publication() {
 
 #[test]
 fn document_of_ten_thousand_disks_is_read_back() {
-    let place = Place::in_memory();
+    let place = TestDir::in_memory();
     let mut diskstats = String::new();
     for number in 0..10_000 {
         fs::create_dir_all(place.path(format!("sys/block/sd{number}/device"))).unwrap();

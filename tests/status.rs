@@ -2,18 +2,19 @@
 
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
+mod common;
 mod readers;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
-use readers::{Site, count, disk, disks, now, ready};
+use readers::{CheckFixture, count, disk, disks, now, ready};
 use serde_json::Value;
 
 /// A site whose files are fresh, on a machine that passes for a VMware VM by its firmware.
-fn fresh() -> Site {
-    let site = Site::new();
+fn fresh() -> CheckFixture {
+    let site = CheckFixture::new();
     fs::create_dir_all(site.path("sys/class/dmi/id")).unwrap();
     fs::write(site.path("sys/class/dmi/id/sys_vendor"), "VMware, Inc.\n").unwrap();
     site.publish("whisper.nb_metrics", &count(200));
@@ -23,7 +24,7 @@ fn fresh() -> Site {
     site
 }
 
-fn text(site: &Site, args: &[&str]) -> (i32, String) {
+fn text(site: &CheckFixture, args: &[&str]) -> (i32, String) {
     let output = site.run(&[&["status"], args].concat());
     assert!(output.stderr.is_empty(), "{output:?}");
     (
@@ -33,7 +34,7 @@ fn text(site: &Site, args: &[&str]) -> (i32, String) {
 }
 
 /// What the program writes to a terminal of this size, made by script(1).
-fn on_terminal(site: &Site, columns: u32, environment: &str, args: &str) -> Option<String> {
+fn on_terminal(site: &CheckFixture, columns: u32, environment: &str, args: &str) -> Option<String> {
     let program = readers::program().display();
     let config = site.path("gatherer.toml");
     let inside = format!(
@@ -48,7 +49,7 @@ fn on_terminal(site: &Site, columns: u32, environment: &str, args: &str) -> Opti
 }
 
 #[test]
-fn all_fresh_is_a_plain_table_when_piped() {
+fn fresh_documents_are_a_table_without_colours_in_a_pipe() {
     let site = fresh();
     let (code, table) = text(&site, &[]);
     assert_eq!(code, 0, "{table}");
@@ -80,7 +81,7 @@ fn all_fresh_is_a_plain_table_when_piped() {
 }
 
 #[test]
-fn what_is_outdated_absent_or_unreadable_is_said_and_fails() {
+fn outdated_missing_or_unreadable_document_fails_status() {
     let site = fresh();
     site.publish("whisper.nb_metrics", &count(7200));
     fs::remove_file(site.path("vmware")).unwrap();
@@ -101,7 +102,7 @@ fn what_is_outdated_absent_or_unreadable_is_said_and_fails() {
         "{table}"
     );
     assert!(table.contains("vmware     absent      -        /"), "{table}");
-    let site = Site::with("enabled = false\n");
+    let site = CheckFixture::with("enabled = false\n");
     let (_, table) = text(&site, &[]);
     assert!(
         table.contains("vmware     disabled    -        disabled in the configuration"),

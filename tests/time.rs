@@ -11,15 +11,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::clocks::Clocks;
 use common::watch::Watch;
-use common::{Daemon, Place, document, text, wait_for};
+use common::{Daemon, TestDir, document, text, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 
 const YEAR: i64 = 365 * 24 * 3600 + 6 * 3600;
 
 /// A place with one disk, on firmware that says VMware, whose guest library is missing.
-fn place() -> Place {
-    let place = Place::in_memory();
+fn place() -> TestDir {
+    let place = TestDir::in_memory();
     let (proc, sys) = (place.path("proc"), place.path("sys"));
     for folder in ["block/sda/device", "class/dmi/id"] {
         fs::create_dir_all(sys.join(folder)).unwrap();
@@ -40,7 +40,7 @@ fn place() -> Place {
 }
 
 /// A disk that reads 100 times a second for a quarter of the time.
-fn write_diskstats(place: &Place, passed: Duration) {
+fn write_diskstats(place: &TestDir, passed: Duration) {
     let ms = passed.as_millis();
     let (reads, ticks) = (ms / 10, ms / 4);
     let text = format!(
@@ -52,7 +52,7 @@ fn write_diskstats(place: &Place, passed: Duration) {
 }
 
 /// Runs `test` while the disk works steadily.
-fn while_the_disk_works(place: &Place, test: impl FnOnce()) {
+fn while_the_disk_works(place: &TestDir, test: impl FnOnce()) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -86,7 +86,7 @@ fn is_steady(document: &Value) -> bool {
     (50.0..200.0).contains(&reads) && (12.0..50.0).contains(&util)
 }
 
-fn wait_until_steady(place: &Place, longest_window: f64) -> Value {
+fn wait_until_steady(place: &TestDir, longest_window: f64) -> Value {
     wait_for("the disk's steady rates", || {
         place.disks().filter(|document| {
             number(document, "window_seconds") <= longest_window
@@ -210,7 +210,7 @@ fn published_within_a_second(watch: &Watch) -> usize {
 const MAX_A_SECOND: usize = 53;
 
 #[test]
-fn a_frozen_daemon_thaws_into_right_values_and_makes_up_for_nothing() {
+fn frozen_daemon_continues_with_right_values_and_no_catch_up() {
     let place = place();
     place.metrics(["host/first.wsp"]);
     let watchdog = Duration::from_millis(800);
@@ -278,7 +278,7 @@ fn a_frozen_daemon_thaws_into_right_values_and_makes_up_for_nothing() {
 }
 
 #[test]
-fn minutes_that_the_monotonic_clock_skips_are_part_of_the_window_until_it_is_over() {
+fn minutes_skipped_by_monotonic_clock_stay_in_the_window() {
     let place = place();
     place.metrics(["host/first.wsp"]);
     let clocks = Clocks::new(&place);

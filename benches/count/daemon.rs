@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::outputs::publish_in;
+
 /// Longest count: the largest tree on a slow disk, or a CPU share of a tenth.
 pub const MAX_COUNT: Duration = Duration::from_secs(1800);
 
@@ -31,7 +33,8 @@ impl Daemon {
             path("run")
         );
         std::fs::create_dir(path("state")).expect("creating the state folder");
-        std::fs::write(path("gatherer.toml"), config).expect("writing the configuration");
+        std::fs::write(path("gatherer.toml"), publish_in(work.path(), &config))
+            .expect("writing the configuration");
         let child = Command::new(env!("CARGO_BIN_EXE_shinken-gatherer"))
             .arg("--config")
             .arg(path("gatherer.toml"))

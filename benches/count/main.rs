@@ -16,6 +16,8 @@ mod daemon;
 mod floor;
 mod growth;
 mod ours;
+#[path = "../../tests/common/outputs.rs"]
+mod outputs;
 mod polite;
 mod tree;
 

@@ -190,11 +190,11 @@ def run(name, test, *args):
     try:
         test(*args)
         print(f"ok carbon::{name}", flush=True)
-    except Exception as error:  # whatever went wrong is this test's failure, not the next one's
+    except Exception as error:  # any error is a failure of this test, not the next one's
         print(f"{type(error).__name__}: {error}\nnot ok carbon::{name}", flush=True)
 
 
-def published_is_what_whisper_holds(carbon, gatherer):
+def whisper_has_the_published_values(carbon, gatherer):
     arrived(carbon, gatherer, gatherer.more(4))
     assert any(gatherer.published[at]["sda"]["util_percent"] > 0 for at in gatherer.published)
     hosts = wait_for("the count to arrive", lambda: carbon.points("graphite/hosts"))
@@ -221,7 +221,7 @@ def a_slow_carbon_delays_no_sample(carbon, gatherer):
     arrived(carbon, gatherer, times)
 
 
-def after_a_restart_values_go_on(carbon, gatherer):
+def values_continue_after_a_carbon_restart(carbon, gatherer):
     before = gatherer.more(1)
     arrived(carbon, gatherer, before)
     carbon.stop()
@@ -244,7 +244,7 @@ def reload_turns_the_feed_off_and_on(carbon, gatherer):
     assert not any(at in points for at in unsent), "sent though not enabled"
 
 
-def it_stops_at_once_whatever_carbon_does(carbon, gatherer):
+def daemon_stops_at_once_if_carbon_is_stopped(carbon, gatherer):
     carbon.process.send_signal(signal.SIGSTOP)
     gatherer.more(1)
     took = gatherer.stop()
@@ -252,7 +252,7 @@ def it_stops_at_once_whatever_carbon_does(carbon, gatherer):
     assert took < 1, f"{took} s"
 
 
-def it_is_off_by_default(root):
+def feed_is_disabled_by_default(root):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -267,7 +267,7 @@ def it_is_off_by_default(root):
         raise AssertionError("connected though not enabled")
 
 
-def what_does_not_fit_is_dropped_and_counted(root):
+def values_that_do_not_fit_are_dropped_and_counted(root):
     """So many disks that 64 KiB of lines are soon full, and no carbon."""
     names = [f"sd{n}" for n in range(150)]
     for name in names:
@@ -300,7 +300,7 @@ def what_does_not_fit_is_dropped_and_counted(root):
     assert int(gatherer.log.read_text().split("send queue is empty again, ")[1].split()[0]) > 0
     # At a stop, the last line may be partial. carbon ignores it.
     lines = [line.split(" ") for line in received.decode().split("\n")[:-1]]
-    assert all(len(line) == 3 for line in lines), "a torn line"
+    assert all(len(line) == 3 for line in lines), "a partial line"
     times = {int(at) for path, _value, at in lines if ".disks." in path}
     assert newest in times and min(gatherer.published) not in times, (times, sorted(gatherer.published))
 
@@ -315,22 +315,22 @@ def main():
         gatherer = Gatherer(root, f"[carbon]\nenabled = true\naddress = \"127.0.0.1:{carbon.line}\"\n")
         try:
             for test in (
-                published_is_what_whisper_holds,
+                whisper_has_the_published_values,
                 values_of_a_stopped_carbon_arrive_later,
                 a_slow_carbon_delays_no_sample,
-                after_a_restart_values_go_on,
+                values_continue_after_a_carbon_restart,
                 reload_turns_the_feed_off_and_on,
-                it_stops_at_once_whatever_carbon_does,
+                daemon_stops_at_once_if_carbon_is_stopped,
             ):
                 run(test.__name__, test, carbon, gatherer)
         finally:
             gatherer.process.kill()
             carbon.stop()
-        run(it_is_off_by_default.__name__, it_is_off_by_default, root)
+        run(feed_is_disabled_by_default.__name__, feed_is_disabled_by_default, root)
         machine.ended.set()
         machine.join()
         (root / "gatherer.log").unlink()
-        run(what_does_not_fit_is_dropped_and_counted.__name__, what_does_not_fit_is_dropped_and_counted, root)
+        run(values_that_do_not_fit_are_dropped_and_counted.__name__, values_that_do_not_fit_are_dropped_and_counted, root)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{Place, text};
+use super::{TestDir, text};
 
 /// Replaces clock_gettime() of libc.
 const SHIFTED_CLOCKS: &str = r#"
@@ -47,7 +47,7 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    pub fn new(place: &Place) -> Self {
+    pub fn new(place: &TestDir) -> Self {
         let (source, library) = (place.path("clocks.c"), place.path("clocks.so"));
         fs::write(&source, SHIFTED_CLOCKS).unwrap();
         let compiled = Command::new("cc")

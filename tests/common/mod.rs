@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 pub mod clocks;
+pub mod outputs;
 pub mod snapshot;
 pub mod tree;
 pub mod watch;
@@ -35,11 +36,11 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A folder with a whisper tree, a configuration that publishes into it, and nothing else.
-pub struct Place {
+pub struct TestDir {
     dir: TempDir,
 }
 
-impl Place {
+impl TestDir {
     pub fn new() -> Self {
         Self::under(&std::env::temp_dir())
     }
@@ -78,7 +79,11 @@ impl Place {
              [disks]\noutput = \"{root}/disks.tmp\"\n{disks}\n\
              [vmware]\noutput = \"{root}/vmware.dat\"\n{more}\n"
         );
-        fs::write(self.path("gatherer.toml"), text).unwrap();
+        fs::write(
+            self.path("gatherer.toml"),
+            outputs::publish_in(self.dir.path(), &text),
+        )
+        .unwrap();
     }
 
     pub fn configure(&self, graphite: &str) {
@@ -144,7 +149,7 @@ pub fn gatherer() -> Command {
 }
 
 /// A copy of the binary where any user can run it: the original may be in a folder that only its owner can enter.
-pub fn copy_of_binary(place: &Place) -> PathBuf {
+pub fn copy_of_binary(place: &TestDir) -> PathBuf {
     let copy = place.path("gatherer");
     // By another process: a descriptor of this one, open for writing, could be inherited by what other tests start,
     // and a file that anyone can write to can't be run.
@@ -195,12 +200,12 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub fn start(place: &Place) -> Self {
+    pub fn start(place: &TestDir) -> Self {
         Self::spawn(place.command().arg("run"), None)
     }
 
     /// As the user nobody, to whom permissions mean something; `None` where that needs root.
-    pub fn start_as_nobody(place: &Place) -> Option<Self> {
+    pub fn start_as_nobody(place: &TestDir) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             return None;
         }
@@ -220,7 +225,7 @@ impl Daemon {
     }
 
     /// With a notify socket, as systemd would start it.
-    pub fn start_notifying(place: &Place, watchdog: Option<Duration>) -> Self {
+    pub fn start_notifying(place: &TestDir, watchdog: Option<Duration>) -> Self {
         let socket = place.path("notify");
         let _ = fs::remove_file(&socket);
         let notify = UnixDatagram::bind(&socket).unwrap();

@@ -1,7 +1,7 @@
 //! What can be wrong in a configuration: for each key every type and value that is none of its own, then what can be
 //! wrong with tables, duplicates, nesting, syntax and paths.
 
-use crate::common::Place;
+use crate::common::TestDir;
 
 /// What a key takes.
 #[derive(Clone, Copy, PartialEq)]
@@ -448,7 +448,7 @@ pub fn of_syntax() -> Vec<Bad> {
 }
 
 /// Paths of which no two may be the same, and windows that do not fit their interval.
-pub fn of_values_together(place: &Place) -> Vec<Bad> {
+pub fn of_values_together(place: &TestDir) -> Vec<Bad> {
     let configuration = place.path("gatherer.toml").display().to_string();
     let folder = place.path("").display().to_string();
     let both = |a: &str, b: &str| format!("\" is both {a} and {b}");
@@ -566,7 +566,7 @@ pub fn of_values_together(place: &Place) -> Vec<Bad> {
 }
 
 /// All of them.
-pub fn all(place: &Place) -> Vec<Bad> {
+pub fn all(place: &TestDir) -> Vec<Bad> {
     let mut cases = of_values();
     cases.extend(of_tables());
     cases.extend(of_syntax());

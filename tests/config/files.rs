@@ -9,7 +9,7 @@ use std::process::Command;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
-use crate::common::{Daemon, Place, copy_of_binary, gatherer, skip, stderr_of, wait_for};
+use crate::common::{Daemon, TestDir, copy_of_binary, gatherer, skip, stderr_of, wait_for};
 use crate::{refusal, refusal_of};
 
 /// What can stand where the configuration should be, made at the path, with what is said about it.
@@ -84,8 +84,8 @@ fn clear(path: &PathBuf) {
 }
 
 #[test]
-fn a_file_that_is_no_configuration_is_refused() {
-    let place = Place::new();
+fn invalid_configuration_file_is_rejected() {
+    let place = TestDir::new();
     let file = place.path("gatherer.toml");
     for (what, make, reason) in FILES {
         clear(&file);
@@ -99,8 +99,8 @@ fn a_file_that_is_no_configuration_is_refused() {
 }
 
 #[test]
-fn a_reload_from_a_file_that_is_no_configuration_is_refused_and_never_waits() {
-    let place = Place::new();
+fn reload_from_invalid_file_is_rejected_without_waiting() {
+    let place = TestDir::new();
     place.configure_with("", "", "interval = \"20ms\"\nwindow = \"1s\"", "");
     let good = fs::read(place.path("gatherer.toml")).unwrap();
     let daemon = Daemon::start(&place);
@@ -137,10 +137,10 @@ fn a_reload_from_a_file_that_is_no_configuration_is_refused_and_never_waits() {
 }
 
 #[test]
-fn a_file_that_may_not_be_read_is_refused() {
-    let place = Place::new();
+fn unreadable_configuration_file_is_rejected() {
+    let place = TestDir::new();
     if !rustix::process::geteuid().is_root() {
-        let name = "files::a_file_that_may_not_be_read_is_refused";
+        let name = "files::unreadable_configuration_file_is_rejected";
         return skip(name, "another user needs root");
     }
     let copy = copy_of_binary(&place);
@@ -163,9 +163,9 @@ fn a_file_that_may_not_be_read_is_refused() {
 }
 
 #[test]
-fn a_reload_from_a_file_that_may_not_be_read_is_refused() {
-    let place = Place::new();
-    let name = "files::a_reload_from_a_file_that_may_not_be_read_is_refused";
+fn reload_from_unreadable_file_is_rejected() {
+    let place = TestDir::new();
+    let name = "files::reload_from_unreadable_file_is_rejected";
     let Some(daemon) = Daemon::start_as_nobody(&place) else {
         return skip(name, "another user needs root");
     };
@@ -182,7 +182,7 @@ fn a_reload_from_a_file_that_may_not_be_read_is_refused() {
 }
 
 #[test]
-fn a_name_that_could_deceive_is_written_plainly() {
+fn deceptive_configuration_file_name_is_escaped() {
     for (name, plain) in [
         ("/nonexistent/a\nb", r"/nonexistent/a\nb: "),
         ("/nonexistent/\u{1b}[31m", r"/nonexistent/\u{1b}[31m: "),

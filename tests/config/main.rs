@@ -6,6 +6,7 @@ mod cases;
 mod common;
 mod documented;
 mod files;
+mod outputs;
 mod owner;
 mod reload;
 mod values;
@@ -14,13 +15,13 @@ use std::fs;
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use common::{Place, gatherer, stderr_of, wait_for};
+use common::{TestDir, gatherer, stderr_of, wait_for};
 
 /// Most that refusing a configuration may take of address space, and of CPU time in seconds.
 const LIMITS: [&str; 2] = ["--as=200000000", "--cpu=60"];
 
 /// Runs the command line on the configuration of `place`, within limits, and returns the one line it says on stderr.
-fn refusal(place: &Place, words: &[&str]) -> String {
+fn refusal(place: &TestDir, words: &[&str]) -> String {
     let file = place.path("gatherer.toml");
     let mut command = Command::new("prlimit");
     command.args(LIMITS).arg(env!("CARGO_BIN_EXE_shinken-gatherer"));
@@ -57,7 +58,7 @@ fn refusal_of(command: &mut Command) -> String {
         .to_string()
 }
 
-fn only_these_are_in(place: &Place, expected: &[&str]) {
+fn only_these_are_in(place: &TestDir, expected: &[&str]) {
     let mut left: Vec<_> = fs::read_dir(place.path(""))
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
@@ -68,7 +69,7 @@ fn only_these_are_in(place: &Place, expected: &[&str]) {
 
 #[test]
 fn the_defaults_written_out_are_accepted() {
-    let place = Place::new();
+    let place = TestDir::new();
     let text = r#"
         log_level = "info"
         log_file  = ""
@@ -109,7 +110,7 @@ fn the_defaults_written_out_are_accepted() {
 
 #[test]
 fn tree_of_the_command_line_is_not_published_into_etc() {
-    let place = Place::new();
+    let place = TestDir::new();
     let line = refusal(&place, &["once", "--write", "--whisper-dir", "/etc/whisper"]);
     assert_eq!(
         line,

@@ -8,7 +8,7 @@ use std::process::Command;
 use rustix::fs::{XattrFlags, setxattr};
 use rustix::process::Signal;
 
-use crate::common::{Daemon, Place, copy_of_binary, skip, text, wait_for};
+use crate::common::{Daemon, TestDir, copy_of_binary, skip, text, wait_for};
 use crate::refusal_of;
 
 const OTHER: u32 = 65534;
@@ -16,14 +16,14 @@ const SERVICE: u32 = 65533;
 
 /// A folder of another user with the configuration in it, and a file of root that the user wants removed.
 struct Attack {
-    place: Place,
+    place: TestDir,
     folder: PathBuf,
     victim: PathBuf,
 }
 
 impl Attack {
     fn new() -> Self {
-        let place = Place::new();
+        let place = TestDir::new();
         let (folder, victim) = (place.path("shinken"), place.path("victim"));
         fs::create_dir(&folder).unwrap();
         fs::write(&victim, "of root\n").unwrap();
@@ -173,7 +173,7 @@ fn reload_of_other_users_file_keeps_the_configuration() {
 
 #[test]
 fn file_that_others_can_write_is_rejected_with_its_mode() {
-    let place = Place::new();
+    let place = TestDir::new();
     let file = place.path("gatherer.toml");
     let rejected = |mode: &str| {
         let line = refusal_of(place.command().arg("status"));
@@ -224,7 +224,7 @@ fn ordinary_caller_accepts_own_and_roots_file_only() {
     if !is_root("owner::ordinary_caller_accepts_own_and_roots_file_only") {
         return;
     }
-    let place = Place::new();
+    let place = TestDir::new();
     fs::set_permissions(place.path(""), Permissions::from_mode(0o755)).unwrap();
     let (copy, file) = (copy_of_binary(&place), place.path("gatherer.toml"));
     for capabilities in ["-all", "-all,+dac_override,+fowner"] {

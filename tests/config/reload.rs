@@ -5,10 +5,10 @@ use std::fs;
 use rustix::process::Signal;
 
 use crate::cases;
-use crate::common::{Daemon, Place, wait_for};
+use crate::common::{Daemon, TestDir, wait_for};
 
 /// What the log said of refused configurations so far.
-fn refused(place: &Place) -> Vec<String> {
+fn refused(place: &TestDir) -> Vec<String> {
     let log = place.log();
     // Only whole lines: the last one may be read while it is written.
     let lines = log
@@ -20,7 +20,7 @@ fn refused(place: &Place) -> Vec<String> {
 
 #[test]
 fn every_bad_text_leaves_the_running_configuration() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.metrics(["host-1/a.wsp"]);
     place.configure_with(
         "",

@@ -6,11 +6,11 @@ use std::path::Path;
 use shinken_gatherer::config::Config;
 
 use crate::cases::{self, Bad, KEYS};
-use crate::common::{Place, stderr_of};
+use crate::common::{TestDir, stderr_of};
 use crate::{only_these_are_in, refusal};
 
 /// Each is refused by both commands with its place and a reason, and nothing is written.
-fn all_are_refused(place: &Place, bad: &[Bad]) {
+fn all_are_refused(place: &TestDir, bad: &[Bad]) {
     let file = place.path("gatherer.toml");
     let mut wrong = String::new();
     for case in bad {
@@ -29,31 +29,31 @@ fn all_are_refused(place: &Place, bad: &[Bad]) {
 }
 
 #[test]
-fn every_key_with_every_wrong_value_is_refused_with_its_place() {
+fn every_wrong_value_is_rejected_with_its_location() {
     let bad = cases::of_values();
     assert!(bad.len() > 500, "{} cases", bad.len());
-    all_are_refused(&Place::new(), &bad);
+    all_are_refused(&TestDir::new(), &bad);
 }
 
 #[test]
-fn every_mistake_with_tables_is_refused_with_its_place() {
-    all_are_refused(&Place::new(), &cases::of_tables());
+fn every_table_mistake_is_rejected_with_its_location() {
+    all_are_refused(&TestDir::new(), &cases::of_tables());
 }
 
 #[test]
-fn what_is_no_toml_is_refused_with_its_place() {
-    all_are_refused(&Place::new(), &cases::of_syntax());
+fn invalid_toml_is_rejected_with_its_location() {
+    all_are_refused(&TestDir::new(), &cases::of_syntax());
 }
 
 #[test]
-fn values_that_do_not_go_together_are_refused_with_their_place() {
-    let place = Place::new();
+fn conflicting_values_are_rejected_with_their_location() {
+    let place = TestDir::new();
     let bad = cases::of_values_together(&place);
     all_are_refused(&place, &bad);
 }
 
 /// A value for each key that is not its default.
-fn other_value(place: &Place, table: &str, key: &str) -> String {
+fn other_value(place: &TestDir, table: &str, key: &str) -> String {
     let path = |name: &str| format!("{:?}", place.path(name));
     match (table, key) {
         ("", "log_level") => "\"debug\"".into(),
@@ -75,7 +75,7 @@ fn other_value(place: &Place, table: &str, key: &str) -> String {
 }
 
 /// The configuration with all keys at other values, but for `changed`, which has `value` or is missing.
-fn written(place: &Place, changed: Option<(&str, &str)>, value: Option<&str>) -> String {
+fn written(place: &TestDir, changed: Option<(&str, &str)>, value: Option<&str>) -> String {
     let mut text = String::new();
     let mut last = "";
     for (table, key, _, _) in KEYS {
@@ -94,7 +94,7 @@ fn written(place: &Place, changed: Option<(&str, &str)>, value: Option<&str>) ->
 
 #[test]
 fn every_key_that_is_missing_has_its_default() {
-    let place = Place::new();
+    let place = TestDir::new();
     let parse = |text: &str| {
         Config::parse(Path::new("gatherer.toml"), text).unwrap_or_else(|error| panic!("{error}"))
     };
@@ -124,8 +124,8 @@ fn every_key_that_is_missing_has_its_default() {
 }
 
 #[test]
-fn what_is_unusual_and_right_is_taken() {
-    let place = Place::new();
+fn unusual_valid_values_are_accepted() {
+    let place = TestDir::new();
     let fine = [
         "",
         "\n\n# nothing\n",

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::common::{Place, wait_for};
+use crate::common::{TestDir, wait_for};
 
 /// A directory whose storage can hang. It works again at the end of the test.
 pub struct Storage {
@@ -23,7 +23,7 @@ enum Kind {
 
 impl Storage {
     /// Mounts an ext4 file system on a directory of the fixture; `None` if that is not possible here.
-    pub fn ext4(place: &Place, name: &str) -> Option<Self> {
+    pub fn ext4(place: &TestDir, name: &str) -> Option<Self> {
         let (directory, image) = (place.path(name), place.path(format!("{name}.img")));
         fs::create_dir_all(&directory).unwrap();
         File::create(&image).unwrap().set_len(16 << 20).unwrap();
@@ -41,7 +41,7 @@ impl Storage {
     }
 
     /// Prepares to cover a directory of the fixture with a FUSE file system; `None` if that is not possible here.
-    pub fn fuse(place: &Place, name: &str) -> Option<Self> {
+    pub fn fuse(place: &TestDir, name: &str) -> Option<Self> {
         let directory = place.path(name);
         fs::create_dir_all(&directory).unwrap();
         let storage = Self {

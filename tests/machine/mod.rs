@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use shinken_gatherer::config::Config;
 
-use crate::common::{Place, copy_of_binary};
+use crate::common::outputs::publish_in;
+use crate::common::{TestDir, copy_of_binary};
 
 /// Which of the outputs is which.
 pub const COUNT: usize = 0;
@@ -21,16 +23,16 @@ const FILES: [&str; 3] = ["whisper.nb_metrics", "disks.tmp", "vmware.dat"];
 pub const HOSTS: usize = 40;
 pub const METRICS: usize = 200;
 
-pub struct Machine {
-    pub place: Place,
+pub struct Fixture {
+    pub place: TestDir,
     pub outputs: [PathBuf; 3],
     pub log: PathBuf,
 }
 
-impl Machine {
+impl Fixture {
     /// With the outputs in these directories.
     pub fn new(directories: [&str; 3]) -> Self {
-        let place = Place::new();
+        let place = TestDir::new();
         // Whichever user runs the daemon creates the folder of its lock here.
         fs::create_dir(place.path("run")).unwrap();
         fs::set_permissions(place.path("run"), Permissions::from_mode(0o1777)).unwrap();
@@ -86,6 +88,13 @@ impl Machine {
             common(DISKS),
             common(READY),
         );
+        let is_other = |name: &&str| !COLLECTORS.contains(name);
+        let names = Config::default().collectors().map(|collector| collector.name);
+        let others = names.into_iter().filter(is_other);
+        let disabled: String = others
+            .map(|name| format!("[{name}]\nenabled = false\n"))
+            .collect();
+        let config = publish_in(&self.place.path(""), &(config + &disabled));
         fs::write(self.place.path("gatherer.toml"), config).unwrap();
     }
 
@@ -138,7 +147,7 @@ impl User {
     }
 
     /// The command that runs the daemon as this user, who may write to the log's folder.
-    pub fn command(self, machine: &Machine) -> Command {
+    pub fn command(self, machine: &Fixture) -> Command {
         let place = &machine.place;
         fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).unwrap();
         fs::set_permissions(place.path("gatherer.toml"), fs::Permissions::from_mode(0o644)).unwrap();
@@ -175,7 +184,7 @@ pub fn can_be_others() -> bool {
 }
 
 /// A document that is there, whole and right.
-pub fn assert_published(machine: &Machine, which: usize) {
+pub fn assert_published(machine: &Fixture, which: usize) {
     let path: &Path = &machine.outputs[which];
     let document = crate::common::document(path).unwrap_or_else(|| panic!("{path:?} is absent"));
     assert!(is_right(which, &document), "{path:?}: {document}");

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::common::outputs::publish_in;
+
 /// A temporary directory with a configuration whose three files are in it.
-pub struct Site {
+pub struct CheckFixture {
     pub directory: tempfile::TempDir,
 }
 
-impl Site {
+impl CheckFixture {
     pub fn new() -> Self {
         Self::with("")
     }
@@ -32,7 +34,11 @@ impl Site {
             path("run"),
             path("vmware"),
         );
-        fs::write(site.path("gatherer.toml"), text).unwrap();
+        fs::write(
+            site.path("gatherer.toml"),
+            publish_in(site.directory.path(), &text),
+        )
+        .unwrap();
         site
     }
 

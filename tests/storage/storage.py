@@ -32,7 +32,7 @@ def wait_for(what, condition):
         found = condition()
         if found:
             return found
-        assert time.monotonic() < until, "waited in vain for " + what
+        assert time.monotonic() < until, "waited without success for " + what
         time.sleep(0.01)
 
 
@@ -241,7 +241,7 @@ def fails_and_works_again(faults, machine, affected, reason, **injected):
         for name in affected:
             part = f" WARN {COLLECTORS[name]}: publishing"
             wait_for("the warning about " + name, lambda: machine.lines(part))
-        # Tried again and again.
+        # It is retried.
         faults.wait_for_more(10)
         faults.none()
         machine.wait_for_new()
@@ -274,8 +274,8 @@ def output_fails(affected, **injected):
     return test
 
 
-def output_is_unimpressed(**injected):
-    """What the published files survive without a word."""
+def output_is_unaffected(**injected):
+    """Faults that affect no publication and log nothing."""
 
     def test():
         with machine() as made, Faults(made, "out") as faults:
@@ -292,7 +292,7 @@ def output_is_unimpressed(**injected):
 
 
 def log_fails(**injected):
-    """The log fails and works again: said once each where it still can be, and the documents go on."""
+    """The log fails and works again: each is logged once if possible, and publishing continues."""
 
     def test():
         with machine() as made, Faults(made, "logs") as faults:
@@ -306,12 +306,12 @@ def log_fails(**injected):
                 faults.none()
                 wait_for("the log", lambda: made.lines("WARN log: writable again"))
             made.stop()
-            said_once(made, ERRNOS[list(injected.values())[0]])
+            logged_once(made, ERRNOS[list(injected.values())[0]])
 
     return test
 
 
-def said_once(made, reason):
+def logged_once(made, reason):
     stderr = read(made.path("stderr"))
     fails = made.lines(" ERROR log: writing log file", stderr)
     assert len(fails) == 1 and reason in fails[0], fails
@@ -320,10 +320,10 @@ def said_once(made, reason):
     again = made.lines(" WARN log: writable again, ")
     assert len(again) == 1 and " 0 lines" not in again[0], again
     # What a full disk took of a line is left, on a line of its own.
-    assert len(torn(made)) <= 1, torn(made)
+    assert len(partial_lines(made)) <= 1, partial_lines(made)
 
 
-def torn(made):
+def partial_lines(made):
     """Lines of the log that do not begin as each does: its time, its level, its collector."""
     levels = (" ERROR ", " WARN ", " INFO ", " DEBUG ")
     return [line for line in made.log().splitlines() if line[19:20] != "Z" or not line[20:].startswith(levels)]
@@ -338,7 +338,7 @@ def log_cannot_be_opened():
         faults.none()
         wait_for("the log", lambda: made.lines("WARN log: writable again"))
         made.stop()
-        said_once(made, ERRNOS["EIO"])
+        logged_once(made, ERRNOS["EIO"])
 
 
 def log_takes_short_writes():
@@ -349,7 +349,7 @@ def log_takes_short_writes():
         faults.wait_for_more(30)
         made.stop()
         faults.none()
-        assert not torn(made), torn(made)
+        assert not partial_lines(made), partial_lines(made)
         assert made.lines(" INFO daemon: started") and made.lines(" INFO daemon: stopped")
         assert read(made.path("stderr")) == ""
 
@@ -413,7 +413,7 @@ def log_is_on_a_full_disk():
         os.unlink(filler)
         wait_for("the log", lambda: made.lines("WARN log: writable again"))
         made.stop()
-        said_once(made, ERRNOS["ENOSPC"])
+        logged_once(made, ERRNOS["ENOSPC"])
 
 
 def temporary_files_that_cannot_be_removed_do_not_pile_up():
@@ -491,7 +491,7 @@ def is_blocked(made):
 WATCHDOG_SECONDS = 30
 
 
-def freeze_is_waited_for(name):
+def freeze_only_delays(name):
     def test():
         with machine() as made, Ext4(made, name) as storage:
             beats = Heartbeats(made)
@@ -508,7 +508,7 @@ def freeze_is_waited_for(name):
             wait_for("a heartbeat", lambda: beats.times[-1] > frozen + 10)
             gaps = [after - before for before, after in zip(beats.times, beats.times[1:])]
             assert max(gaps) < WATCHDOG_SECONDS, gaps
-            assert not torn(made) and read(made.path("stderr")) == "", made.log()
+            assert not partial_lines(made) and read(made.path("stderr")) == "", made.log()
             # Longer than the watchdog: the signal that systemd sends then ends the daemon at the thaw.
             storage.freeze()
             wait_for("the daemon to wait", lambda: is_blocked(made))
@@ -521,7 +521,7 @@ def freeze_is_waited_for(name):
     return test
 
 
-def readers_say_that_it_cannot_be_read():
+def commands_report_that_the_file_cannot_be_read():
     with machine() as made, Faults(made, "out") as faults:
         made.start()
         made.wait_for_new()
@@ -547,8 +547,8 @@ TESTS = {
     "flushing-the-counts-directory-fails": output_fails([COUNT], fsyncdir="EIO"),
     "renaming-an-output-fails": output_fails(ALL, rename="EIO"),
     "outputs-on-storage-that-refuses-every-change": output_fails(ALL, any="EROFS"),
-    "closing-an-output-fails": output_is_unimpressed(flush="EIO"),
-    "outputs-take-short-writes": output_is_unimpressed(write="short"),
+    "closing-an-output-fails": output_is_unaffected(flush="EIO"),
+    "outputs-take-short-writes": output_is_unaffected(write="short"),
     "outputs-become-read-only": outputs_become_read_only,
     "temporary-files-that-cannot-be-removed-do-not-pile-up": temporary_files_that_cannot_be_removed_do_not_pile_up,
     **{f"writing-the-log-fails-with-{errno}": log_fails(write=errno) for errno in ERRNOS},
@@ -556,9 +556,9 @@ TESTS = {
     "the-log-takes-short-writes": log_takes_short_writes,
     "the-log-is-dev-full": log_is_dev_full,
     "the-log-is-on-a-full-disk": log_is_on_a_full_disk,
-    "freeze-under-the-log-is-waited-for": freeze_is_waited_for("logs"),
-    "freeze-under-the-outputs-is-waited-for": freeze_is_waited_for("out"),
-    "readers-say-that-it-cannot-be-read": readers_say_that_it_cannot_be_read,
+    "freeze-under-the-log-only-delays": freeze_only_delays("logs"),
+    "freeze-under-the-outputs-only-delays": freeze_only_delays("out"),
+    "commands-report-that-the-file-cannot-be-read": commands_report_that_the_file_cannot_be_read,
 }
 
 if sys.argv[1] == "--list":

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::tree::Numbers;
 use common::{Daemon, skip, text, wait_for};
-use machine::{COUNT, DISKS, Machine, READY, assert_published, is_right};
+use machine::{COUNT, DISKS, Fixture, READY, assert_published, is_right};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ const DIRECTORIES: [&str; 3] = ["count", "disks", "ready"];
 const NONE: [PathBuf; 0] = [];
 
 /// Reads a file over and over until told to stop; every document must be whole and right. Returns how many it read.
-fn read_on(machine: &Machine, which: usize, stop: &AtomicBool) -> usize {
+fn read_on(machine: &Fixture, which: usize, stop: &AtomicBool) -> usize {
     let path = &machine.outputs[which];
     let mut reads = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -69,7 +69,7 @@ impl Drop for SetOnDrop<'_> {
     reason = "how often a kill left something tells how much was tried"
 )]
 fn readers_see_whole_documents_through_a_thousand_kills() {
-    let machine = Machine::new(DIRECTORIES);
+    let machine = Fixture::new(DIRECTORIES);
     let mut random = Numbers::seeded();
     let all = [COUNT, DISKS, READY];
     let stop = AtomicBool::new(false);
@@ -162,7 +162,7 @@ fn killed_publication_leaves_one_name_that_the_next_replaces() {
     for which in [COUNT, DISKS, READY] {
         // Killed before the call: with the document written, and with its mode set.
         for step in ["fchmod", "/^rename"] {
-            let machine = Machine::new(DIRECTORIES);
+            let machine = Fixture::new(DIRECTORIES);
             machine.configure(&[which], 50, [10, 10, 10]);
             // Without a snapshot, which would be replaced first.
             let file = machine.place.path("gatherer.toml");

@@ -1,8 +1,8 @@
 //! What another user plants where the daemon publishes: nothing is followed or written through, and nothing waits.
 
+mod attacker;
 mod common;
 mod machine;
-mod plants;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use attacker::{Device, Fifo, PLANTER, PLANTS, as_user, make_sticky, remove, state_of, victims};
 use common::{Daemon, PATIENCE, wait_for};
-use machine::{COLLECTORS, COUNT, DISKS, Machine, READY, User, assert_published};
-use plants::{Device, Fifo, PLANTER, PLANTS, as_user, make_sticky, remove, state_of, victims};
+use machine::{COLLECTORS, COUNT, DISKS, Fixture, READY, User, assert_published};
 use rustix::fs::OFlags;
 
 const ALL: [usize; 3] = [COUNT, DISKS, READY];
@@ -25,7 +25,7 @@ fn temporary_names(output: &Path) -> [PathBuf; 2] {
     ["", ".0123456789"].map(|random| output.with_file_name(format!(".{name}{random}.tmp")))
 }
 
-fn start(user: User, machine: &Machine) -> Daemon {
+fn start(user: User, machine: &Fixture) -> Daemon {
     let socket = machine.place.path("notify");
     let notify = UnixDatagram::bind(&socket).unwrap();
     notify.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -40,7 +40,7 @@ fn start(user: User, machine: &Machine) -> Daemon {
 }
 
 /// Waits for this many more documents.
-fn wait_for_more(machine: &Machine, which: usize, user: User, documents: usize) {
+fn wait_for_more(machine: &Fixture, which: usize, user: User, documents: usize) {
     let mut last = machine.version(which, user.uid());
     for _ in 0..documents {
         last = wait_for("one more document", || {
@@ -52,7 +52,7 @@ fn wait_for_more(machine: &Machine, which: usize, user: User, documents: usize) 
 }
 
 /// What the log says of an output: how often that it can't be published, and that it can be again.
-fn said(machine: &Machine, which: usize) -> (usize, usize) {
+fn said(machine: &Fixture, which: usize) -> (usize, usize) {
     let log = machine.log();
     let of_it = |level: &str, part: &str| {
         let begins = format!("{level} {}: ", COLLECTORS[which]);
@@ -62,9 +62,9 @@ fn said(machine: &Machine, which: usize) -> (usize, usize) {
     (of_it("WARN", ""), of_it("INFO", "works again"))
 }
 
-fn planted_before_the_start(user: User) {
+fn attack_before_the_start(user: User) {
     for plant in PLANTS {
-        let machine = Machine::new(["open"; 3]);
+        let machine = Fixture::new(["open"; 3]);
         make_sticky(&machine.place.path("open"));
         let victims = victims(&machine);
         let before = state_of(&victims);
@@ -112,9 +112,9 @@ fn planted_before_the_start(user: User) {
     }
 }
 
-fn planted_while_running(user: User) {
+fn attack_while_running(user: User) {
     for plant in PLANTS {
-        let machine = Machine::new(["open"; 3]);
+        let machine = Fixture::new(["open"; 3]);
         make_sticky(&machine.place.path("open"));
         let victims = victims(&machine);
         let before = state_of(&victims);
@@ -160,14 +160,14 @@ fn planted_while_running(user: User) {
 }
 
 needs_other_users! {
-    what_is_planted_before_roots_start_is_not_followed: planted_before_the_start(User::Root);
-    what_is_planted_before_the_services_start_is_not_followed: planted_before_the_start(User::Service);
-    what_is_planted_before_an_ordinary_users_start_is_not_followed: planted_before_the_start(User::Ordinary);
-    what_is_planted_while_root_runs_is_not_followed: planted_while_running(User::Root);
-    what_is_planted_while_the_service_runs_is_not_followed: planted_while_running(User::Service);
-    what_is_planted_while_an_ordinary_user_runs_is_not_followed: planted_while_running(User::Ordinary);
-    planting_without_end_against_root_touches_nothing: planted_without_end(User::Root);
-    planting_without_end_against_an_ordinary_user_touches_nothing: planted_without_end(User::Ordinary);
+    hostile_files_before_roots_start_are_not_followed: attack_before_the_start(User::Root);
+    hostile_files_before_the_services_start_are_not_followed: attack_before_the_start(User::Service);
+    hostile_files_before_an_ordinary_start_are_not_followed: attack_before_the_start(User::Ordinary);
+    hostile_files_while_root_runs_are_not_followed: attack_while_running(User::Root);
+    hostile_files_while_the_service_runs_are_not_followed: attack_while_running(User::Service);
+    hostile_files_while_a_user_runs_are_not_followed: attack_while_running(User::Ordinary);
+    endless_attack_on_root_changes_no_other_file: attack_without_end(User::Root);
+    endless_attack_on_an_ordinary_user_changes_no_other_file: attack_without_end(User::Ordinary);
 }
 
 /// How long someone plants as fast as they can.
@@ -176,8 +176,8 @@ const SIEGE: Duration = Duration::from_secs(30);
 /// In a sticky directory, where a third user takes the documents away so that there is room, and in one where everyone
 /// may remove and rename everything, temporary files too.
 #[allow(clippy::print_stderr, reason = "tells how much was tried")]
-fn planted_without_end(user: User) {
-    let machine = Machine::new(["free-for-all", "open", "open"]);
+fn attack_without_end(user: User) {
+    let machine = Fixture::new(["free-for-all", "open", "open"]);
     make_sticky(&machine.place.path("open"));
     let everyone = fs::Permissions::from_mode(0o777);
     fs::set_permissions(machine.place.path("free-for-all"), everyone).unwrap();

@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use common::watch::{Watch, status};
-use common::{Daemon, Place, document, wait_for};
+use common::{Daemon, TestDir, document, wait_for};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ const MAX_MEMORY_KIB: u64 = 32 << 10;
 /// A daemon over kernel files of the test's own, with disks whose figures are in fixed proportions: whatever the
 /// times of two samples are, a value that is not of both can be told.
 struct Host {
-    place: Place,
+    place: TestDir,
     daemon: Daemon,
     reads: Watch,
     turn: u64,
@@ -27,7 +27,7 @@ struct Host {
 
 impl Host {
     fn new(disks: &[&str], more: &str) -> Self {
-        let place = Place::in_memory();
+        let place = TestDir::in_memory();
         let (proc, sys) = (place.path("proc"), place.path("sys"));
         fs::create_dir(&proc).unwrap();
         for disk in disks {
@@ -162,7 +162,7 @@ fn assert_proportions(name: &str, disk: &Value) {
 }
 
 #[test]
-fn a_file_cut_anywhere_gives_right_values_or_none() {
+fn truncated_diskstats_gives_right_values_or_none() {
     let mut host = Host::new(&["sda", "sdb", "sdc"], "");
     // Lines of 14, 18 and 20 columns: cut behind the 14th, a line still looks whole.
     let text = |turn: u64| {
@@ -283,7 +283,7 @@ fn texts(good: &str) -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
 }
 
 #[test]
-fn text_that_is_not_the_kernels_leaves_out_that_disk_and_no_other() {
+fn malformed_diskstats_line_skips_only_that_disk() {
     let mut host = Host::new(&["sda", "sdb"], "");
     let cases = texts("").len();
     for case in 0..cases {
@@ -336,7 +336,7 @@ fn counters_at_the_end_of_their_range_give_no_wild_values() {
 }
 
 #[test]
-fn what_is_no_file_in_the_place_of_diskstats_is_an_error_and_holds_nothing_up() {
+fn diskstats_that_is_not_a_file_is_an_error_without_delay() {
     let mut host = Host::new(&["sda"], "");
     type Make = fn(&Path);
     let planted: [(&str, Make); 7] = [
@@ -410,7 +410,7 @@ const PLANTED: [&str; 12] = [
 ];
 
 #[test]
-fn sysfs_that_is_gone_or_garbage_changes_nothing_for_the_other_disks() {
+fn missing_or_invalid_sysfs_does_not_affect_other_disks() {
     let mut host = Host::new(&["sda", "sdb"], "");
     let files = [
         "hidden",
@@ -508,8 +508,8 @@ fn devices_that_are_made_of_each_other_end() {
 }
 
 #[test]
-fn garbage_about_the_machine_is_no_vmware_and_garbage_about_its_cpus_no_number() {
-    let place = Place::in_memory();
+fn invalid_firmware_is_not_vmware_and_invalid_cpus_are_unknown() {
+    let place = TestDir::in_memory();
     let sys = place.path("sys");
     let vendor = sys.join("class/dmi/id/sys_vendor");
     let online = sys.join("devices/system/cpu/online");

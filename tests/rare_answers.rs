@@ -9,17 +9,17 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
-use common::{Daemon, Place, skip, stderr_of, wait_for};
-use readers::{Site, count, disk, disks, now, ready};
+use common::{Daemon, TestDir, skip, stderr_of, wait_for};
+use readers::{CheckFixture, count, disk, disks, now, ready};
 
-fn status(site: &Site) -> String {
+fn status(site: &CheckFixture) -> String {
     let output = site.run(&["status"]);
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
 fn status_names_what_is_missing_or_hangs() {
-    let site = Site::new();
+    let site = CheckFixture::new();
     fs::create_dir_all(site.path("sys/class/dmi/id")).unwrap();
     fs::write(site.path("sys/class/dmi/id/sys_vendor"), "VMware, Inc.\n").unwrap();
     let old = count(3 * 86400 + 7200).replace("\"scan", "\"unreadable\":3,\"scan");
@@ -47,8 +47,8 @@ fn status_names_what_is_missing_or_hangs() {
 }
 
 #[test]
-fn check_says_that_the_disks_are_not_enabled() {
-    let site = Site::new();
+fn check_reports_that_disks_are_not_enabled() {
+    let site = CheckFixture::new();
     let file = site.path("gatherer.toml");
     let text = fs::read_to_string(&file)
         .unwrap()
@@ -60,8 +60,8 @@ fn check_says_that_the_disks_are_not_enabled() {
 }
 
 #[test]
-fn check_gives_a_count_up_that_takes_too_long() {
-    let site = Site::new();
+fn check_stops_a_count_after_its_timeout() {
+    let site = CheckFixture::new();
     // In memory: a disk would take long to make so many.
     let tree = tempfile::tempdir_in("/dev/shm").unwrap();
     std::os::unix::fs::symlink(tree.path(), site.path("whisper")).unwrap();
@@ -82,8 +82,8 @@ fn check_gives_a_count_up_that_takes_too_long() {
 }
 
 #[test]
-fn check_tells_one_vcpu_from_several() {
-    let site = Site::new();
+fn check_distinguishes_one_vcpu_from_several() {
+    let site = CheckFixture::new();
     site.publish("vmware", &ready(3, 24.0).replace("\"vcpus\":4", "\"vcpus\":1"));
     let (code, line) = site.check(&["vmware"]);
     assert_eq!(code, 0, "{line}");
@@ -92,7 +92,7 @@ fn check_tells_one_vcpu_from_several() {
 
 #[test]
 fn once_distinguishes_disabled_from_unknown() {
-    let place = Place::new();
+    let place = TestDir::new();
     let off = "enabled = false";
     place.configure_with("", off, off, off);
     let once = || {
@@ -125,8 +125,8 @@ fn once_distinguishes_disabled_from_unknown() {
 }
 
 #[test]
-fn the_log_names_disks_that_come_and_go_and_lines_that_are_noise() {
-    let place = Place::new();
+fn log_names_added_and_removed_disks_and_malformed_lines() {
+    let place = TestDir::new();
     let (proc, sys) = (place.path("proc"), place.path("sys"));
     fs::create_dir_all(&proc).unwrap();
     for disk in ["sda", "sdb"] {
@@ -171,8 +171,8 @@ fn the_log_names_disks_that_come_and_go_and_lines_that_are_noise() {
 }
 
 #[test]
-fn an_outdated_document_is_told_from_one_of_now_by_its_seconds() {
-    let site = Site::new();
+fn document_older_than_max_age_is_outdated_by_seconds() {
+    let site = CheckFixture::new();
     site.publish("disks", &disks(now() - 5, "", ""));
     let (code, line) = site.check(&["disks", "--max-age", "500ms"]);
     assert_eq!(code, 3, "{line}");
@@ -180,8 +180,8 @@ fn an_outdated_document_is_told_from_one_of_now_by_its_seconds() {
 }
 
 #[test]
-fn many_directories_that_may_not_be_read_are_summed_up() {
-    let place = Place::new();
+fn many_unreadable_directories_are_logged_as_a_summary() {
+    let place = TestDir::new();
     place.metrics((0..25).map(|host| format!("h{host}/a.wsp")));
     for host in 0..25 {
         let closed = fs::Permissions::from_mode(0o000);
@@ -189,7 +189,7 @@ fn many_directories_that_may_not_be_read_are_summed_up() {
     }
     let Some(daemon) = Daemon::start_as_nobody(&place) else {
         return skip(
-            "many_directories_that_may_not_be_read_are_summed_up",
+            "many_unreadable_directories_are_logged_as_a_summary",
             "another user needs root",
         );
     };
@@ -210,8 +210,8 @@ fn many_directories_that_may_not_be_read_are_summed_up() {
 }
 
 #[test]
-fn once_says_why_ready_is_not_known() {
-    let place = Place::new();
+fn once_reports_why_ready_is_unknown() {
+    let place = TestDir::new();
     let sys = place.path("sys");
     fs::create_dir_all(sys.join("class/dmi/id")).unwrap();
     fs::create_dir_all(sys.join("block")).unwrap();
@@ -244,7 +244,7 @@ fn carbon_is_fed_over_ipv6_too() {
     let Ok(carbon) = TcpListener::bind("[::1]:0") else {
         return skip("carbon_is_fed_over_ipv6_too", "there is no IPv6 here");
     };
-    let place = Place::new();
+    let place = TestDir::new();
     place.metrics(["host/a.wsp"]);
     let more = format!(
         "[carbon]\nenabled = true\naddress = \"{}\"\n",

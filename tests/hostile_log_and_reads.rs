@@ -1,8 +1,8 @@
 //! What another user plants where the log is, and where `check` and `status` read.
 
+mod attacker;
 mod common;
 mod machine;
-mod plants;
 mod readers;
 
 use std::fs;
@@ -12,14 +12,16 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use attacker::{
+    EmptyDirectory, ForeignFile, PLANTER, PLANTS, as_user, make_sticky, remove, state_of, victims,
+};
 use common::{Daemon, document, stderr_of, text, wait_for};
-use machine::{COUNT, DISKS, Machine, READY, User, assert_published};
-use plants::{EmptyDirectory, ForeignFile, PLANTER, PLANTS, as_user, make_sticky, remove, state_of, victims};
-use readers::Site;
+use machine::{COUNT, DISKS, Fixture, READY, User, assert_published};
+use readers::CheckFixture;
 use rustix::process::Signal;
 
 /// The daemon where no journal is, so that what can't be in the log file is on stderr.
-fn start_without_journal(user: User, machine: &Machine) -> Daemon {
+fn start_without_journal(user: User, machine: &Fixture) -> Daemon {
     let daemon = user.command(machine);
     let mut command = Command::new("unshare");
     command
@@ -47,8 +49,8 @@ fn stop(mut daemon: Daemon) -> (usize, usize, String) {
     (fails, works, said)
 }
 
-fn log_machine() -> Machine {
-    let mut machine = Machine::new(["out"; 3]);
+fn log_machine() -> Fixture {
+    let mut machine = Fixture::new(["out"; 3]);
     fs::create_dir(machine.place.path("open")).unwrap();
     make_sticky(&machine.place.path("open"));
     make_sticky(&machine.place.path("out"));
@@ -57,14 +59,14 @@ fn log_machine() -> Machine {
     machine
 }
 
-fn all_published(machine: &Machine) {
+fn all_published(machine: &Fixture) {
     for which in [COUNT, DISKS, READY] {
         wait_for("a document", || machine.outputs[which].exists().then_some(()));
         assert_published(machine, which);
     }
 }
 
-fn planted_at_the_log(user: User) {
+fn attack_at_the_log(user: User) {
     for plant in PLANTS {
         let machine = log_machine();
         let victims = victims(&machine);
@@ -113,11 +115,11 @@ fn linked_to_the_log(user: User) {
 }
 
 needs_other_users! {
-    what_is_planted_at_roots_log_is_not_written_to: planted_at_the_log(User::Root);
-    what_is_planted_at_the_services_log_is_not_written_to: planted_at_the_log(User::Service);
-    what_is_planted_at_an_ordinary_users_log_is_not_written_to: planted_at_the_log(User::Ordinary);
-    what_is_planted_for_readers_is_unknown_at_once: planted_for_readers();
-    a_lease_held_by_another_holds_nothing_up: leased();
+    hostile_file_at_roots_log_is_not_written: attack_at_the_log(User::Root);
+    hostile_file_at_the_services_log_is_not_written: attack_at_the_log(User::Service);
+    hostile_file_at_an_ordinary_users_log_is_not_written: attack_at_the_log(User::Ordinary);
+    hostile_document_is_unknown_without_delay: attack_on_readers();
+    lease_held_by_another_user_delays_nothing: leased();
 }
 
 /// Runs a command that is to end by itself, whatever is planted.
@@ -133,7 +135,7 @@ fn output_of(command: &mut Command) -> (i32, String) {
 }
 
 /// The readers' answers about one path, where something else than a document is.
-fn assert_refused(site: &Site, what: &str) {
+fn assert_refused(site: &CheckFixture, what: &str) {
     for subject in ["graphite", "disks", "vmware"] {
         let (code, answer) = output_of(&mut site.command(&["check", subject]));
         assert_eq!(code, 3, "{what}: {answer}");
@@ -150,11 +152,11 @@ fn assert_refused(site: &Site, what: &str) {
     }
 }
 
-fn planted_for_readers() {
+fn attack_on_readers() {
     let machine = log_machine();
     let victims = victims(&machine);
     let before = state_of(&victims);
-    let site = Site::new();
+    let site = CheckFixture::new();
     make_sticky(site.directory.path());
     fs::create_dir(site.path("whisper")).unwrap();
     let paths = ["whisper.nb_metrics", "disks", "vmware"].map(|name| site.path(name));
@@ -228,7 +230,7 @@ impl Drop for Leased {
 
 fn leased() {
     let machine = log_machine();
-    let site = Site::new();
+    let site = CheckFixture::new();
     make_sticky(site.directory.path());
     fs::create_dir(site.path("whisper")).unwrap();
     fs::set_permissions(machine.place.path(""), fs::Permissions::from_mode(0o755)).unwrap();
@@ -250,8 +252,8 @@ fn leased() {
 
 /// A directory is no document: it says nothing that no longer holds, so there is one thing to say about it.
 #[test]
-fn a_directory_in_the_disks_place_is_one_line_from_start_to_stop() {
-    let machine = Machine::new(["open"; 3]);
+fn directory_at_the_disk_output_is_logged_once() {
+    let machine = Fixture::new(["open"; 3]);
     EmptyDirectory
         .plant(&machine.outputs[DISKS], Path::new("/"))
         .unwrap();

@@ -10,7 +10,7 @@ use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::machine::{Machine, User};
+use crate::machine::{Fixture, User};
 
 /// Who plants, and whose files are the targets.
 pub const PLANTER: u32 = 65534;
@@ -114,7 +114,7 @@ pub fn remove(path: &Path) {
 }
 
 /// Files of a third user, who lets everyone write to them: only the daemon's care keeps them as they are.
-pub fn victims(machine: &Machine) -> PathBuf {
+pub fn victims(machine: &Fixture) -> PathBuf {
     let victims = machine.place.path("victims");
     fs::create_dir_all(victims.join("directory")).unwrap();
     fs::write(victims.join("file"), "precious\n").unwrap();
