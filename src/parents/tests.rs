@@ -90,7 +90,7 @@ fn second_waiter_ends_with_its_script() {
     let poller = Daemon::start(&root, "shinken-poller", "var/run/shinken/pollerd.pid");
     let (first, first_calls) = waiter(root.path(), None);
     assert_eq!(first_calls.recv_timeout(SOON).unwrap(), "start");
-    // The lock of the first one says that it waits.
+    // The lock of the first one shows that it waits.
     let waiting = lock_file(&root.path().join("locks"), "waiting").unwrap();
     while waiting.try_lock().is_ok() {
         waiting.unlock().unwrap();

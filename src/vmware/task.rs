@@ -18,7 +18,8 @@ use crate::moment::Moment;
 use crate::recurring::Condition;
 use crate::report::Report;
 
-const DENIED: &str = "not a VMware virtual machine: DMI says VMware, but the guest library reports otherwise";
+const DENIED: &str =
+    "not a VMware virtual machine: DMI names VMware, but the guest library reports otherwise";
 
 /// The samples of %ready.
 #[derive(Debug)]
