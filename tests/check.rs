@@ -196,6 +196,20 @@ fn many_disks_fit_into_the_line_that_a_checker_keeps() {
 }
 
 #[test]
+fn document_of_10000_disks_is_read_by_check_and_status() {
+    let site = CheckFixture::new();
+    let many: Vec<_> = (0..10_000)
+        .map(|n| disk(&format!("sd{n:05}"), f64::from(n % 90), 1.0))
+        .collect();
+    site.publish("disks", &disks(3, &many.join(","), ""));
+    let (code, line) = site.check(&["disks", "--disk", "sd09999", "-w", "95"]);
+    assert_eq!(code, 0, "{line:.300}");
+    let status = site.run(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["disks"]["state"], "fresh");
+}
+
+#[test]
 fn disks_below_their_range_come_before_busier_ones() {
     let site = CheckFixture::new();
     let names = ["sda", "sdb", "sdc"].into_iter().zip([10.0, 90.0, 30.0]);
