@@ -127,7 +127,7 @@ impl Child {
         self.input = None;
     }
 
-    /// Returns the next line, or why there is none.
+    /// Returns the next line, or the reason why nothing was received.
     pub fn receive(&mut self, now: Instant) -> Received {
         let mut searched = 0;
         loop {

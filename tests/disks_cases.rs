@@ -106,9 +106,9 @@ fn a_malformed_line_is_named() {
     let sample = Disks::new(&DisksConfig::default(), &host)
         .sample(at(Instant::now()))
         .unwrap();
-    let said: Vec<_> = sample.skipped.iter().map(ToString::to_string).collect();
+    let skipped: Vec<_> = sample.skipped.iter().map(ToString::to_string).collect();
     assert_eq!(
-        said,
+        skipped,
         [
             r#"diskstats line 2: device "sdb" has 6 columns, expected at least 14"#,
             r#"diskstats line 3: column 8 of device "sdc" is not a number: "many""#

@@ -35,18 +35,18 @@ fn start_without_journal(user: User, machine: &Fixture) -> Daemon {
     Daemon::spawn(&mut command, None)
 }
 
-/// Stops the daemon and returns what it said on stderr of the log file: that it fails, and that it works again.
+/// Stops the daemon and returns its stderr with the number of lines about a failing and a working log file.
 fn stop(mut daemon: Daemon) -> (usize, usize, String) {
     let mut pipe = daemon.child.stderr.take().unwrap();
     daemon.stop();
-    let mut said = String::new();
-    pipe.read_to_string(&mut said).unwrap();
-    let lines = |part: &str| said.matches(part).count();
+    let mut stderr = String::new();
+    pipe.read_to_string(&mut stderr).unwrap();
+    let lines = |part: &str| stderr.matches(part).count();
     let (fails, works) = (
         lines(" ERROR log: writing log file"),
         lines(" INFO log: log file"),
     );
-    (fails, works, said)
+    (fails, works, stderr)
 }
 
 fn log_machine() -> Fixture {
@@ -90,8 +90,8 @@ fn attack_at_the_log(user: User) {
             fs::remove_file(&machine.outputs[which]).unwrap();
         }
         all_published(&machine);
-        let (fails, works, said) = stop(daemon);
-        assert_eq!((fails, works), (2, 1), "{plant:?}:\n{said}");
+        let (fails, works, stderr) = stop(daemon);
+        assert_eq!((fails, works), (2, 1), "{plant:?}:\n{stderr}");
         assert_eq!(state_of(&victims), before, "{plant:?}");
     }
     linked_to_the_log(user);
@@ -109,8 +109,8 @@ fn linked_to_the_log(user: User) {
     all_published(&machine);
     remove(&machine.log);
     wait_for("the log", || machine.log().contains(" hosts, ").then_some(()));
-    let (fails, works, said) = stop(daemon);
-    assert_eq!((fails, works), (1, 1), "{said}");
+    let (fails, works, stderr) = stop(daemon);
+    assert_eq!((fails, works), (1, 1), "{stderr}");
     assert_eq!(fs::read_to_string(own).unwrap(), "precious\n");
 }
 
@@ -244,8 +244,8 @@ fn leased() {
         document(&machine.outputs[READY])
     });
     all_published(&machine);
-    let (fails, works, said) = stop(daemon);
-    assert_eq!((fails, works), (1, 0), "{said}");
+    let (fails, works, stderr) = stop(daemon);
+    assert_eq!((fails, works), (1, 0), "{stderr}");
     drop(at_the_log);
     assert_eq!(fs::read_to_string(&machine.log).unwrap(), "");
 }

@@ -52,7 +52,7 @@ fn wait_for_more(machine: &Fixture, which: usize, user: User, documents: usize) 
 }
 
 /// What the log says of an output: how often that it can't be published, and that it can be again.
-fn said(machine: &Fixture, which: usize) -> (usize, usize) {
+fn logged(machine: &Fixture, which: usize) -> (usize, usize) {
     let log = machine.log();
     let of_it = |level: &str, part: &str| {
         let begins = format!("{level} {}: ", COLLECTORS[which]);
@@ -78,13 +78,13 @@ fn attack_before_the_start(user: User) {
         let daemon = start(user, &machine);
         if !plant.gives_way_to(user) {
             for which in ALL {
-                wait_for("the error", || (said(&machine, which).0 > 0).then_some(()));
+                wait_for("the error", || (logged(&machine, which).0 > 0).then_some(()));
             }
             // Tried again meanwhile, with the loop alive.
             (0..5).for_each(|_| drop(daemon.wait_for_message("WATCHDOG=1")));
             for (which, path) in ALL.iter().zip(&machine.outputs) {
                 assert!(machine.version(*which, user.uid()).is_none(), "{plant:?}");
-                assert_eq!(said(&machine, *which), (1, 0), "{plant:?}\n{}", machine.log());
+                assert_eq!(logged(&machine, *which), (1, 0), "{plant:?}\n{}", machine.log());
                 remove(path);
             }
         }
@@ -94,7 +94,7 @@ fn attack_before_the_start(user: User) {
         daemon.stop();
         let lines = if plant.gives_way_to(user) { (0, 0) } else { (1, 1) };
         for which in ALL {
-            assert_eq!(said(&machine, which), lines, "{plant:?}\n{}", machine.log());
+            assert_eq!(logged(&machine, which), lines, "{plant:?}\n{}", machine.log());
         }
         // The daemon's own temporary name was cleared if that was possible. No other name was touched.
         let mut beside = machine.beside(COUNT);
@@ -135,7 +135,7 @@ fn attack_while_running(user: User) {
                         remove(path);
                         let _ = plant.plant_as_another(path, &victims);
                     }
-                    (said(&machine, which).0 > 0).then_some(())
+                    (logged(&machine, which).0 > 0).then_some(())
                 });
             }
             for other in ALL.into_iter().filter(|other| *other != which) {
@@ -144,13 +144,13 @@ fn attack_while_running(user: User) {
             daemon.wait_for_message("WATCHDOG=1");
             if plant.gives_way_to(user) {
                 wait_for_more(&machine, which, user, 1);
-                assert_eq!(said(&machine, which), (0, 0), "{plant:?}\n{}", machine.log());
+                assert_eq!(logged(&machine, which), (0, 0), "{plant:?}\n{}", machine.log());
             } else {
                 assert!(machine.version(which, user.uid()).is_none(), "{plant:?}");
                 remove(path);
                 wait_for_more(&machine, which, user, 1);
-                wait_for("the all-clear", || (said(&machine, which).1 > 0).then_some(()));
-                assert_eq!(said(&machine, which), (1, 1), "{plant:?}\n{}", machine.log());
+                wait_for("the all-clear", || (logged(&machine, which).1 > 0).then_some(()));
+                assert_eq!(logged(&machine, which), (1, 1), "{plant:?}\n{}", machine.log());
             }
         }
         daemon.stop();

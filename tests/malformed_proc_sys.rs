@@ -1,6 +1,6 @@
 //! Kernel text that is not as the kernel writes it: /proc/diskstats and sysfs, malformed, huge, torn, gone or changing
-//! while the built binary reads them. The disk in question is left out, all others keep right values, and it is said
-//! once.
+//! while the built binary reads them. The disk in question is skipped and logged once. All others keep right
+//! values.
 
 mod common;
 
@@ -86,7 +86,7 @@ impl Host {
         self.write(good("sda", self.turn));
     }
 
-    /// Waits until a sample of what is there now was published, or why not was said.
+    /// Waits until a sample of the present text was published, or its error logged.
     fn samples(&self) {
         // The first may have begun before it was there; when the third begins, the second is through.
         self.reads.wait_for("diskstats", 3);
@@ -330,8 +330,8 @@ fn counters_at_the_end_of_their_range_give_no_wild_values() {
             assert!((0.0..=4e13).contains(&value), "{key} is {value}");
         }
     }
-    let said = host.place.log().lines().count();
-    assert!(said < 30, "{said} lines:\n{}", host.place.log());
+    let lines = host.place.log().lines().count();
+    assert!(lines < 30, "{lines} lines:\n{}", host.place.log());
     host.ends_well();
 }
 

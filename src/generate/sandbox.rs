@@ -12,7 +12,7 @@ const TOO_WIDE: [&str; 6] = ["/", "/dev", "/home", "/opt", "/run", "/var"];
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 
 /// Returns a drop-in for `shinken-gatherer.service` that makes the paths of `config` writable which the unit does not
-/// make writable. It has no settings if there are none.
+/// make writable. Without such paths it has no settings.
 ///
 /// Touches no configured path, so it does not follow links: systemd waits for it at each daemon-reload, and storage may
 /// hang. The drop-in runs no command.

@@ -30,7 +30,7 @@ pub struct GraphiteReport {
 }
 
 impl GraphiteReport {
-    /// Returns a remark on directories that are not counted; empty if there are none.
+    /// Returns a remark on directories that are not counted; empty without any.
     pub fn unreadable_remark(&self) -> String {
         match self.unreadable {
             0 => String::new(),

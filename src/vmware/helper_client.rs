@@ -19,7 +19,7 @@ const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 const MAX_DOUBLINGS: u32 = 3;
 const MAX_LINE_BYTES: usize = 4096;
 
-/// The answer to a question, or why there is none.
+/// The answer to a question, or the fault that prevented it.
 pub type Outcome = Result<Answer, Fault>;
 
 /// Asks the guest library through a helper. At most one helper exists at a time.
