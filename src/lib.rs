@@ -22,7 +22,7 @@
 //! - Around the daemon: `logging`, `notify` (systemd), `carbon` (the feed to Graphite), `signals`, `lock`.
 //! - Text and terminals: [`output`] prints, `escape` makes names printable, `nonblocking` and `writable` never wait.
 //!
-//! No file imports a file that imports it, directly or through others (`tests/supply/module-cycles`).
+//! No file imports a file that imports it, directly or through others (`tests/suites/supply/module-cycles`).
 
 mod carbon;
 pub mod check;

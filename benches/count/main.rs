@@ -16,7 +16,7 @@ mod daemon;
 mod floor;
 mod growth;
 mod ours;
-#[path = "../../tests/common/outputs.rs"]
+#[path = "../../tests/support/outputs.rs"]
 mod outputs;
 mod polite;
 mod tree;

@@ -1,0 +1,4 @@
+mod command;
+mod incremental;
+mod snapshot;
+mod worker;

@@ -1,0 +1,2 @@
+mod cases;
+mod malformed_proc_sys;

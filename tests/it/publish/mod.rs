@@ -1,0 +1,2 @@
+mod crash_safety;
+mod readers;

@@ -1,0 +1,2 @@
+mod changing_tree;
+mod hostile_trees;

@@ -1,0 +1,2 @@
+mod hostile_log_and_reads;
+mod hostile_output_dir;
