@@ -3,24 +3,24 @@
 //! A child runs `/proc/self/exe` with a hidden subcommand and the parent process id. It leads its own process group,
 //! reads requests on stdin and writes one line for each report to stdout. It drops its own privileges.
 
-use std::ffi::OsString;
+mod command;
+mod wait;
+
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, ioctl_fionbio};
+use anyhow::{Context, Result};
+use rustix::io::ioctl_fionbio;
 use rustix::pipe::fcntl_setpipe_size;
-use rustix::process::{
-    Pid, Signal, WaitOptions, getppid, kill_process_group, set_parent_process_death_signal, wait, waitpid,
-};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpid};
 
-/// Environment variables for the daemon only: a child must not notify systemd on its behalf.
-const DAEMON_VARIABLES: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "GATHERER_DEBUG"];
+pub use command::{arguments, command, tie_to_parent};
+pub use wait::{reap_ended, wait_ended, wait_readable};
+
 /// Capacity of a new pipe on Linux.
 const PIPE_BYTES: usize = 64 << 10;
 /// Limit for [`Child::stop`]. Only a child that is blocked in the kernel needs longer to exit.
@@ -212,132 +212,11 @@ impl Child {
     }
 }
 
-/// Returns the command that runs this binary with a hidden subcommand.
-pub fn command(subcommand: &str, arguments: &[OsString]) -> Command {
-    // The running file, even if a newer one was installed in its place.
-    let mut command = Command::new("/proc/self/exe");
-    for variable in DAEMON_VARIABLES {
-        command.env_remove(variable);
-    }
-    command
-        .arg0(env!("CARGO_PKG_NAME"))
-        .arg(subcommand)
-        .arg(std::process::id().to_string())
-        .args(arguments);
-    command
-}
-
-/// Waits until the pipe is readable or the deadline has passed.
-pub fn wait_readable(pipe: Option<BorrowedFd<'_>>, deadline: Option<Instant>) -> Result<()> {
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    let left = left.map(Timespec::try_from).transpose()?;
-    let pipe = pipe.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN));
-    match poll(&mut Vec::from_iter(pipe), left.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(errno) => Err(errno).context("waiting for a child process"),
-    }
-}
-
 impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-/// Reaps every child process that has exited, without waiting for the others.
-pub fn reap_ended() -> Vec<(Pid, ExitStatus)> {
-    let mut ended = Vec::new();
-    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-        ended.push((pid, ExitStatus::from_raw(status.as_raw())));
-    }
-    ended
-}
-
-/// Waits until a child process exits, and reaps it.
-pub fn wait_ended() -> Result<Option<(Pid, ExitStatus)>> {
-    let ended = wait(WaitOptions::empty()).context("waiting for a child process")?;
-    Ok(ended.map(|(pid, status)| (pid, ExitStatus::from_raw(status.as_raw()))))
-}
-
-/// Returns the parent process id and the arguments of a command line that [`command`] made.
-pub fn arguments<'a>(args: &'a [OsString], subcommand: &str) -> Option<(Pid, &'a [OsString])> {
-    match args {
-        [_, found, parent, rest @ ..] if found == subcommand => {
-            Some((Pid::from_raw(parent.to_str()?.parse().ok()?)?, rest))
-        }
-        _ => None,
-    }
-}
-
-/// Makes the kernel kill this process when its parent exits. Returns an error if the parent has already exited.
-///
-/// A later change of the user would undo this.
-pub fn tie_to_parent(parent: Pid) -> Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL)).context("setting the parent death signal")?;
-    ensure!(getppid() == Some(parent), "the parent process has exited");
-    Ok(())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shell(script: &str, max_line_bytes: usize) -> Child {
-        Child::spawn(Command::new("sh").args(["-c", script]), max_line_bytes).unwrap()
-    }
-
-    fn next(child: &mut Child) -> Received {
-        loop {
-            match child.receive(Instant::now()) {
-                Received::Nothing => sleep(STOP_PAUSE),
-                received => return received,
-            }
-        }
-    }
-
-    #[test]
-    fn lines_of_one_write_are_received_one_by_one() {
-        let mut child = shell("printf 'a\\nb\\nrest'", 100);
-        assert_eq!(next(&mut child), Received::Line("a".into()));
-        assert_eq!(next(&mut child), Received::Line("b".into()));
-        assert_eq!(next(&mut child), Received::End);
-        child.stop();
-    }
-
-    #[test]
-    fn line_without_end_is_too_long() {
-        let mut child = shell("head -c 9000 /dev/zero", 4096);
-        assert_eq!(next(&mut child), Received::TooLong);
-        child.stop();
-    }
-
-    #[test]
-    fn silent_child_times_out_and_is_killed_with_its_group() {
-        let mut child = shell("sleep 1000 & echo $!; wait", 100);
-        let Received::Line(grandchild) = next(&mut child) else {
-            panic!("no line");
-        };
-        let now = Instant::now();
-        child.set_deadline(Some(now + Duration::from_secs(1)));
-        assert_eq!(child.receive(now), Received::Nothing);
-        assert_eq!(child.receive(now + Duration::from_secs(1)), Received::Timeout);
-        child.stop();
-        assert_eq!(child.pid(), None);
-        // An orphan now. The process that adopted it may not reap it.
-        let stat = || std::fs::read_to_string(format!("/proc/{grandchild}/stat"));
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while stat().is_ok_and(|stat| !stat.contains(") Z ")) {
-            assert!(Instant::now() < deadline, "the grandchild still runs");
-            sleep(STOP_PAUSE);
-        }
-    }
-
-    #[test]
-    fn request_larger_than_a_pipe_is_sent_at_once() {
-        let mut child = shell("sleep 0.1; wc -c", 100);
-        child.send(&[b'x'; 300_000]).unwrap();
-        child.close_input();
-        assert_eq!(next(&mut child), Received::Line("300000".into()));
-        child.stop();
-    }
-}
+mod tests;
