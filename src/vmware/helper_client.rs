@@ -1,5 +1,7 @@
 //! Client of the VMware helper: starts it, asks it, and replaces it after a failure. Only `ask_and_wait` blocks.
 
+mod state;
+
 use std::mem::take;
 use std::os::fd::BorrowedFd;
 use std::process::{Command, ExitStatus};
@@ -12,6 +14,7 @@ use super::answer::{Answer, DEADLINE, Fault};
 use super::helper::SUBCOMMAND;
 use crate::child::{self, Child, Received};
 use crate::moment::Moment;
+use state::{Failure, State, exiting, killed};
 
 /// Pause before the next helper after a failure, doubled with each further failure in a row.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
@@ -42,43 +45,6 @@ pub enum Event {
     Wakeup,
     /// A child process was reaped.
     Reaped(Pid, ExitStatus),
-}
-
-#[derive(Debug)]
-enum State {
-    /// No helper exists. After a failure, none is started before its `retry_at`.
-    Stopped(Option<Failure>),
-    /// The helper waits for a question.
-    Ready(Child),
-    /// The helper was asked and has until its deadline.
-    Asked(Child),
-    /// The helper was asked and has closed its pipe. Its exit status is the outcome.
-    Exiting(Child),
-    /// The helper was killed and is not reaped yet. [`State::Stopped`] follows.
-    Killed(Child, Option<Failure>),
-}
-
-#[derive(Debug)]
-struct Failure {
-    fault: Fault,
-    retry_at: Instant,
-}
-
-impl State {
-    fn helper(&mut self) -> Option<&mut Child> {
-        match self {
-            Self::Stopped(_) => None,
-            Self::Ready(helper) | Self::Asked(helper) | Self::Exiting(helper) | Self::Killed(helper, _) => {
-                Some(helper)
-            }
-        }
-    }
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self::Stopped(None)
-    }
 }
 
 impl HelperClient {
@@ -245,17 +211,6 @@ impl HelperClient {
         };
         Some(Err(fault))
     }
-}
-
-/// A helper that closed its pipe is killed too: it may hang before its exit.
-fn exiting(mut helper: Child) -> State {
-    helper.kill();
-    State::Exiting(helper)
-}
-
-fn killed(mut helper: Child, failure: Option<Failure>) -> State {
-    helper.kill();
-    State::Killed(helper, failure)
 }
 
 #[cfg(test)]
