@@ -2,11 +2,11 @@
 
 mod clock;
 mod protection;
+mod report_log;
 mod result;
 mod running;
 
 use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -16,15 +16,12 @@ use super::report::{GraphiteReport, NAME};
 use crate::collector::{Event, Outcome, Task};
 use crate::config::Config;
 use crate::device::Device;
-use crate::escape;
 use crate::logging::Log;
 use crate::moment::Moment;
-use crate::recurring::Condition;
 use crate::report::Report as _;
 use crate::worker::protocol::{Report, Request};
 use clock::WallClock;
-use protection::Protection;
-use result::ResultLog;
+use report_log::ReportLog;
 use running::Running;
 
 /// A count that failed or could not be published is retried after this time, if its interval is longer.
@@ -48,14 +45,8 @@ pub struct CountTask {
     clock_set_back: bool,
     /// Workers in a row that ended without a result.
     deaths: u32,
-    /// The directory that was logged as the one that is counted.
-    whisper_dir: Option<PathBuf>,
-    protection: Protection,
     devices: Vec<Device>,
-    counting: Condition,
-    publishing: Condition,
-    state_folder: Condition,
-    results: ResultLog,
+    reports: ReportLog,
     last: Option<String>,
 }
 
@@ -76,13 +67,8 @@ impl CountTask {
             clock: WallClock::default(),
             clock_set_back: false,
             deaths: 0,
-            whisper_dir: None,
-            protection: Protection::default(),
             devices: Vec::new(),
-            counting: Condition::new(NAME),
-            publishing: Condition::new(NAME),
-            state_folder: Condition::new(NAME),
-            results: ResultLog::default(),
+            reports: ReportLog::default(),
             last: None,
         }
     }
@@ -97,7 +83,7 @@ impl CountTask {
             Ok(running) => State::Running(running),
             Err(error) => {
                 let error = error.context("starting the count worker");
-                self.counting.failed(&error, now, log);
+                self.reports.count_failed(&error, now, log);
                 self.clock_set_back |= after_clock_change;
                 State::Waiting(now + self.retry())
             }
@@ -120,60 +106,23 @@ impl CountTask {
         let State::Running(running) = &mut self.state else {
             return None;
         };
+        self.reports.log(&report, running, self.request.counts, now, log);
         match report {
             Report::Progress => {}
-            Report::Busy => {
-                let error = Error::msg("another count worker has not ended yet, waiting for it");
-                self.counting.failed(&error, now, log);
-                running.next = Some(retry);
-            }
-            Report::NoState(error) => {
-                let error = Error::msg(format!("{error}; without it, each count reads every directory"));
-                running.no_state = true;
-                self.state_folder.failed(&error, now, log);
-            }
+            Report::NoState(_) => running.no_state = true,
             Report::Tree(tree) => {
-                if !running.no_state {
-                    self.state_folder.ok("using the state folder", now, log);
-                }
-                if self.request.counts && self.whisper_dir.as_ref() != Some(&tree.whisper_dir) {
-                    let (from, to) = (
-                        escape::display_path(&tree.whisper_dir),
-                        escape::display_path(&tree.output),
-                    );
-                    log.info(NAME, format_args!("counting {from}, publishing {to}"), &[]);
-                    self.whisper_dir = Some(tree.whisper_dir.clone());
-                    self.protection = Protection::default();
-                }
-                if self.request.counts {
-                    self.protection.check(&tree, log);
-                }
                 self.devices = tree.devices;
                 running.output = tree.output;
-                if !self.request.counts {
-                    running.next = Some(interval);
-                }
+                running.next = (!self.request.counts).then_some(interval);
             }
-            Report::Counted(count, document) => {
-                self.counting.ok("counting", now, log);
-                self.results.log(&count, log);
+            Report::Counted(_, document) => {
                 self.last = Some(document.summary());
                 running.after_clock_change = false;
                 running.is_publishing = true;
                 return Some(document);
             }
-            Report::Published => {
-                self.publishing.ok(&publishing(&running.output), now, log);
-                running.next = Some(interval);
-            }
-            Report::NotPublished { error, cause } => {
-                self.publishing.failed_by(&cause, &Error::msg(error), now, log);
-                running.next = Some(retry);
-            }
-            Report::Failed(error) => {
-                self.counting.failed(&Error::msg(error), now, log);
-                running.next = Some(retry);
-            }
+            Report::Published => running.next = Some(interval),
+            Report::Busy | Report::NotPublished { .. } | Report::Failed(_) => running.next = Some(retry),
         }
         None
     }
@@ -205,7 +154,7 @@ impl CountTask {
             _ => "",
         };
         let error = Error::msg(format!("the count worker died ({status}), trying again{ignored}"));
-        self.counting.failed(&error, now, log);
+        self.reports.count_failed(&error, now, log);
         back_off.min(self.retry())
     }
 
@@ -276,10 +225,10 @@ impl Task for CountTask {
             || request.whisper_dir != self.request.whisper_dir
         {
             (self.last, self.devices) = (None, Vec::new());
-            self.publishing = Condition::new(NAME);
+            self.reports.forget_publishing();
         }
         self.request = request;
-        self.counting = Condition::new(NAME);
+        self.reports.forget_counting();
         match &mut self.state {
             State::Waiting(due) => *due = now.monotonic,
             State::Running(running) => running.cancel(),
@@ -302,8 +251,4 @@ impl Task for CountTask {
 
 fn is_needed(config: &Config) -> bool {
     config.graphite.enabled || config.disks.enabled
-}
-
-fn publishing(output: &Path) -> String {
-    format!("publishing {output:?}")
 }
