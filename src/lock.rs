@@ -144,10 +144,15 @@ pub fn clean_up(config: &Config) -> Result<()> {
 
 /// Returns the lock files to try in this order: the service's, then those for a daemon of an ordinary user.
 fn candidates(config: &Config) -> Vec<PathBuf> {
-    let disks = &config.disks.output;
-    let hidden = disks
-        .file_name()
-        .map(|name| disks.with_file_name(format!(".{}.{FILE}", name.display())));
+    let short_lived = config
+        .collectors()
+        .into_iter()
+        .find(|settings| !settings.outlives_daemon);
+    let hidden = short_lived.and_then(|settings| {
+        let output = &settings.outputs[0];
+        let name = output.file_name()?.display();
+        Some(output.with_file_name(format!(".{name}.{FILE}")))
+    });
     [Some(config.host.run.join(FOLDER).join(FILE))]
         .into_iter()
         .chain([config.state_dir.as_ref().map(|folder| folder.join(FILE)), hidden])

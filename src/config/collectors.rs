@@ -20,6 +20,8 @@ pub struct CollectorSettings {
     pub window: Option<Duration>,
     /// Whether the file stays when the daemon ends.
     pub outlives_daemon: bool,
+    /// Whether it needs the whisper tree, or the disks under it.
+    pub uses_tree: bool,
 }
 
 impl Config {
@@ -37,6 +39,7 @@ impl Config {
                 interval: graphite.interval,
                 window: None,
                 outlives_daemon: true,
+                uses_tree: true,
             },
             CollectorSettings {
                 name: "disks",
@@ -45,6 +48,7 @@ impl Config {
                 interval: disks.interval,
                 window: Some(disks.window),
                 outlives_daemon: false,
+                uses_tree: true,
             },
             CollectorSettings {
                 name: "vmware",
@@ -53,6 +57,7 @@ impl Config {
                 interval: vmware.interval,
                 window: Some(vmware.window),
                 outlives_daemon: true,
+                uses_tree: false,
             },
         ]
     }
@@ -70,5 +75,56 @@ impl Config {
         let short_lived = |settings: &CollectorSettings| settings.enabled && !settings.outlives_daemon;
         let collectors = self.collectors().into_iter().filter(short_lived);
         collectors.flat_map(|settings| settings.outputs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::Config;
+
+    /// Returns a file of the source tree.
+    fn source(path: &str) -> String {
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+    }
+
+    /// Fails if no line of `text` starts with `start` and has the word `path`.
+    fn assert_named(file: &str, start: &str, path: &Path) {
+        let path = path.to_str().unwrap();
+        let text = source(file);
+        let mut lines = text.lines().filter(|line| line.trim_start().starts_with(start));
+        let is_named = lines.any(|line| {
+            line.split([' ', '=', ';'])
+                .any(|word| word.trim_start_matches('-') == path)
+        });
+        assert!(is_named, "{file}: no line {start}… with {path}");
+    }
+
+    #[test]
+    fn packaging_and_manual_name_each_output() {
+        for settings in Config::default().collectors() {
+            for output in &settings.outputs {
+                let name = output.file_name().unwrap().to_str().unwrap();
+                let temporary = output.with_file_name(format!(".{name}.tmp"));
+                for removed in [output, &temporary] {
+                    assert_named("debian/shinken-gatherer.postrm", "", removed);
+                }
+                let unit = "systemd/shinken-gatherer.service";
+                assert_named(unit, "ReadWritePaths=", output.parent().unwrap());
+                if settings.outlives_daemon {
+                    continue;
+                }
+                assert_named(unit, "ExecStopPost=-+", output);
+                if output.starts_with("/tmp") {
+                    for removed in [output, &temporary] {
+                        assert_named("systemd/tmpfiles.conf", "r! ", removed);
+                    }
+                    let pattern = format!("{}[{}]", &name[..name.len() - 1], &name[name.len() - 1..]);
+                    assert_named("systemd/tmpfiles.conf", "x ", &output.with_file_name(pattern));
+                }
+            }
+            assert_named("src/generate/epilogue.man", ".I ", &settings.outputs[0]);
+        }
     }
 }

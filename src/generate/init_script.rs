@@ -1,6 +1,7 @@
 //! The SysV init script: its template with settings of the systemd unit.
 
 use super::unit;
+use crate::config::Config;
 
 const TEMPLATE: &str = include_str!("../../init.d/template");
 
@@ -23,7 +24,7 @@ pub fn init_script() -> String {
         ),
         ("@STOP_SECONDS@", unit::seconds("TimeoutStopSec").into()),
         ("@UMASK@", unit::last_word("UMask").into()),
-        ("@DISKS_FILE@", unit::last_word("ExecStopPost").into()),
+        ("@SHORT_LIVED_FILES@", short_lived_files()),
         ("@RUN_FOLDER@", unit::last_word("RuntimeDirectory").into()),
         ("@STATE_FOLDER@", unit::last_word("StateDirectory").into()),
         ("@STATE_MODE@", unit::last_word("StateDirectoryMode").into()),
@@ -35,6 +36,13 @@ pub fn init_script() -> String {
     .fold(TEMPLATE.into(), |script: String, (name, value)| {
         script.replace(name, value)
     })
+}
+
+/// Returns the published files that must not outlive the daemon, for `rm`.
+fn short_lived_files() -> String {
+    let files = Config::default().short_lived();
+    let files: Vec<_> = files.map(|file| file.display().to_string()).collect();
+    files.join(" ")
 }
 
 /// Returns a size such as `256M` as a number of KiB, which `ulimit` expects.

@@ -250,5 +250,6 @@ impl Task for CountTask {
 }
 
 fn is_needed(config: &Config) -> bool {
-    config.graphite.enabled || config.disks.enabled
+    let mut collectors = config.collectors().into_iter();
+    collectors.any(|settings| settings.enabled && settings.uses_tree)
 }

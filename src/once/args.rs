@@ -14,7 +14,7 @@ pub struct OnceArgs {
     /// Also publish the documents, as the daemon would
     #[arg(long)]
     pub write: bool,
-    /// Sampling time for disks and VMware
+    /// Time between the two samples of %util and %ready
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_window)]
     pub window: Duration,
     /// Count this directory instead of the configured one
