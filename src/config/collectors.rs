@@ -102,6 +102,24 @@ mod tests {
     }
 
     #[test]
+    fn documents_name_each_collector_and_its_output() {
+        for settings in Config::default().collectors() {
+            let header = format!("[{}]\n", settings.name);
+            for (file, part) in [
+                ("README.md", settings.outputs[0].to_str().unwrap()),
+                ("docs/configuration.md", &header),
+                ("etc/shinken-gatherer/gatherer.toml", &header),
+                (
+                    "docs/answers.md",
+                    &format!("{} UNKNOWN", settings.name.to_uppercase()),
+                ),
+            ] {
+                assert!(source(file).contains(part), "{file} does not contain {part:?}");
+            }
+        }
+    }
+
+    #[test]
     fn packaging_and_manual_name_each_output() {
         for settings in Config::default().collectors() {
             for output in &settings.outputs {
