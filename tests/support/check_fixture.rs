@@ -107,10 +107,9 @@ pub fn rows(heading: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns whether `line` begins as the row, in which `…` is variable text.
-fn matches(row: &str, line: &str) -> bool {
-    let mut pieces = row.split('…');
-    let text = line.split(" | ").next().unwrap();
+/// Returns whether `text` begins as the pattern, in which `…` is any text.
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let mut pieces = pattern.split('…');
     let Some(mut rest) = text.strip_prefix(pieces.next().unwrap_or_default()) else {
         return false;
     };

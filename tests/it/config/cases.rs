@@ -1,19 +1,7 @@
-//! Mistakes in a configuration, each with the location and the reason that the error must have.
+//! Mistakes in a configuration. Each is a text and the error after the file name, in which `…` is any text. In the texts,
+//! `<x*3>` is `xxx`.
 
-/// A text, the beginning of the error after the file name (line and key), and a part of the rest.
-pub struct Mistake {
-    pub text: String,
-    pub location: String,
-    pub reason: String,
-}
-
-fn mistake(text: impl Into<String>, location: impl Into<String>, reason: impl Into<String>) -> Mistake {
-    Mistake {
-        text: text.into(),
-        location: location.into(),
-        reason: reason.into(),
-    }
-}
+pub type Mistake = (String, String);
 
 /// Every key with the type of its value and the sets of [`WRONG_VALUES`] that it must reject.
 const KEYS: &str = "
@@ -70,69 +58,20 @@ const WRONG_VALUES: &str = r#"
     address   | is not an IP address and a port   | "127.0.0.1:65536" , "127.0.0.1:-1" , " 127.0.0.1:2003" , "[::1]" , "::1:2003"
     address   | is not an IP address and a port   | "256.0.0.1:1" , "127.0.0.1:2003\u0000" , "127.0.0.1:2003\n"
     prefix    | is not a metric prefix            | "" , "." , "a..b" , ".a" , "a." , "a b" , "a/b" , "é" , "a\nb" , "a\u0000"
+    level     | is not one of                     | "<x*1000000>"
+    path      | path is 1000000 bytes long, the limit is 4000 | "</x*500000>"
+    path      | path component is longer than 255 bytes | "/<x*256>"
+    file      | file name is 240 bytes long, the limit is 239 | "/<x*240>"
+    duration  | is not a duration                 | "<x*1000000>"
+    duration  | is too long                       | "<9days *100000>"
+    patterns  | pattern is longer than 4096 bytes | ["<x*4097>"]
+    patterns  | patterns are longer than 65536 bytes in total | ["<{*400000>"] , [<"a?????????a?????????a?????????a?????????a?????????a?????????a?????????",*1000>]
+    patterns  | too many patterns, the limit is 1000 | [<"a",*1001>]
+    libraries | is not a library name             | ["<x*256>"]
+    libraries | must list 1 to 16 library names   | [<"a",*17>]
+    address   | is not an IP address and a port   | "<x*1000000>"
+    prefix    | is not a metric prefix            | "<x*201>"
 "#;
-
-/// Returns further wrong values: a set, a reason and the value.
-fn long_values() -> Vec<(&'static str, &'static str, String)> {
-    let x = |bytes: usize| "x".repeat(bytes);
-    vec![
-        ("level", "is not one of", format!("'{}'", x(1_000_000))),
-        (
-            "path",
-            "path is 1000001 bytes long, the limit is 4000",
-            format!("'/{}'", x(1_000_000)),
-        ),
-        ("path", "the limit is 4000", format!("'/{}'", "x/".repeat(2000))),
-        (
-            "path",
-            "path component is longer than 255 bytes",
-            format!("'/{}'", x(256)),
-        ),
-        (
-            "file",
-            "file name is 240 bytes long, the limit is 239",
-            format!("'/{}'", x(240)),
-        ),
-        ("duration", "is not a duration", format!("'{}'", x(1_000_000))),
-        (
-            "duration",
-            "is too long",
-            format!("'{}'", "9days ".repeat(100_000)),
-        ),
-        (
-            "patterns",
-            "pattern is longer than 4096 bytes",
-            format!("['{}']", x(4097)),
-        ),
-        (
-            "patterns",
-            "longer than 65536 bytes in total",
-            format!("['{}']", "{".repeat(400_000)),
-        ),
-        (
-            "patterns",
-            "longer than 65536 bytes in total",
-            format!("[{}]", format!("'{}',", "?".repeat(4000)).repeat(200)),
-        ),
-        (
-            "patterns",
-            "too many patterns, the limit is 1000",
-            format!("[{}]", "'a',".repeat(1001)),
-        ),
-        ("libraries", "is not a library name", format!("['{}']", x(256))),
-        (
-            "libraries",
-            "must list 1 to 16 library names",
-            format!("[{}]", "'a',".repeat(17)),
-        ),
-        (
-            "address",
-            "is not an IP address and a port",
-            format!("'{}'", x(1_000_000)),
-        ),
-        ("prefix", "is not a metric prefix", format!("'{}'", x(201))),
-    ]
-}
 
 /// A value of each type of TOML, with its name in the error.
 const TYPES: [(&str, &str); 11] = [
@@ -154,99 +93,99 @@ pub fn keys() -> impl Iterator<Item = &'static str> {
     KEYS.lines().filter_map(|line| line.split_whitespace().next())
 }
 
+/// Returns the lines of one of the tables above.
+fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
+    table.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+/// Replaces `<x*3>` by `xxx`.
+pub fn expand(text: &str) -> String {
+    let mut parts = text.split('<');
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.fold(first, |text, part| {
+        let (repeated, rest) = part.split_once('>').unwrap();
+        let (piece, count) = repeated.rsplit_once('*').unwrap();
+        text + &piece.repeat(count.parse().unwrap()) + rest
+    })
+}
+
 /// Returns the text that sets `key` to `value` in line 4.
 fn set(key: &str, value: &str) -> String {
     match key.split_once('.') {
-        Some((table, key)) => format!("\n[{table}]\n\n{key} = {value}\n"),
-        None => format!("\n\n\n{key} = {value}\n"),
+        Some((table, key)) => format!("\n[{table}]\n\n{key} = {value}"),
+        None => format!("\n\n\n{key} = {value}"),
     }
 }
 
 /// Returns every key with every other type, and with every value of its type that is rejected.
 pub fn of_values() -> Vec<Mistake> {
-    let mut sets = long_values();
-    for line in WRONG_VALUES.lines().filter(|line| !line.is_empty()) {
+    let mut sets = Vec::new();
+    for line in lines(WRONG_VALUES) {
         let [set, reason, values] = line.splitn(3, '|').collect::<Vec<_>>()[..] else {
             panic!("{line}");
         };
         let (set, reason) = (set.trim(), reason.trim());
-        sets.extend(values.split(" , ").map(|value| (set, reason, value.to_string())));
+        sets.extend(values.split(" , ").map(|value| (set, reason, expand(value))));
     }
     let mut mistakes = Vec::new();
-    for line in KEYS.lines().filter(|line| !line.is_empty()) {
+    for line in lines(KEYS) {
         let words: Vec<_> = line.split_whitespace().collect();
         let (key, own_type, own_sets) = (words[0], words[1], &words[2..]);
-        let location = format!("4: {key}: ");
         for (value, name) in TYPES.iter().filter(|(_, name)| *name != own_type) {
-            // serde has a longer name for sequences.
-            let found = name.strip_prefix("sequence").unwrap_or(name);
-            mistakes.push(mistake(
-                set(key, value),
-                &location,
-                format!("invalid type: {found}"),
-            ));
+            let expected = format!("4: {key}: invalid type: {name}");
+            // The tables are checked by their TOML types, values by those of serde.
+            mistakes.push((set(key, value), expected.replace("sequence", "")));
         }
         for (_, reason, value) in sets.iter().filter(|(name, ..)| own_sets.contains(name)) {
-            mistakes.push(mistake(set(key, value), &location, *reason));
+            mistakes.push((set(key, value), format!("4: {key}: …{reason}")));
         }
     }
     mistakes
 }
 
+/// Mistakes about tables. `; ` ends a line of the text, and TABLE is the name of each table.
+const TABLES: &str = r#"
+    log_lvel = 'info' => 1: log_lvel: unknown field
+    ; [disk]; interval = '1s' => 2: disk: unknown field
+    [Disks] => 1: Disks: unknown field
+    [a.b.c]; d = 1 => 1: a: unknown field `a`
+    "a\nb\u001b[31m" = 3 => 1: a\nb\u{1b}[31m: unknown field
+    "" = 3 => 1: : unknown field ``
+    log_file = ''; # again; log_file = '' => 3: log_file: duplicate key
+    ; TABLE = true => 2: TABLE: invalid type: boolean
+    ; TABLE = 3 => 2: TABLE: invalid type: integer
+    ; TABLE = 1.5 => 2: TABLE: invalid type: float
+    ; TABLE = 'x' => 2: TABLE: invalid type: string
+    ; TABLE = [] => 2: TABLE: invalid type: array
+    ; TABLE = [true] => 2: TABLE: invalid type: array
+    ; TABLE = [{ enabled = true }] => 2: TABLE: invalid type: array
+    ; TABLE = 2026-11-22 => 2: TABLE: invalid type: datetime
+    ; [[TABLE]] => 2: TABLE: invalid type: array, expected a table
+    [TABLE]; ; [TABLE] => 3: TABLE: duplicate key
+    [TABLE]; [[TABLE]] => 2: TABLE: duplicate key
+    TABLE = {}; ; [TABLE] => 3: TABLE: duplicate key
+    [TABLE]; ; none = 1 => 3: TABLE.none: unknown field `none`
+    [TABLE]; Enabled = true => 2: TABLE.Enabled: unknown field
+    [TABLE.deeper]; x = 1 => 1: TABLE.deeper: unknown field
+    TABLE.TABLE.x = 1 => 1: TABLE.TABLE: unknown field
+"#;
+
 /// Returns mistakes about tables: other types, unknown keys, duplicates.
 pub fn of_tables() -> Vec<Mistake> {
-    let unknown = "unknown field";
-    let mut mistakes = vec![
-        mistake("log_lvel = 'info'", "1: log_lvel: ", unknown),
-        mistake("\n[disk]\ninterval = '1s'", "2: disk: ", unknown),
-        mistake("[Disks]", "1: Disks: ", unknown),
-        mistake("[a.b.c]\nd = 1", "1: a: ", "unknown field `a`"),
-        mistake(r#""a\nb\u001b[31m" = 3"#, r"1: a\nb\u{1b}[31m: ", unknown),
-        mistake(r#""" = 3"#, "1: : ", "unknown field ``"),
-        mistake(
-            "log_file = ''\n# again\nlog_file = ''",
-            "3: log_file: ",
-            "duplicate key",
-        ),
-    ];
-    let values = [
-        "true",
-        "3",
-        "1.5",
-        "'x'",
-        "[]",
-        "[true]",
-        "[{ enabled = true }]",
-        "2026-11-22",
-    ];
-    for table in ["graphite", "disks", "vmware", "carbon", "host"] {
-        for value in values {
-            let text = format!("\n{table} = {value}");
-            mistakes.push(mistake(text, format!("2: {table}: "), "invalid type: "));
-        }
-        for (text, location, reason) in [
-            ("\n[[T]]", "2: T: ", "invalid type: array, expected a table"),
-            ("[T]\n\n[T]", "3: T: ", "duplicate key"),
-            ("[T]\n[[T]]", "2: T: ", "duplicate key"),
-            ("T = {}\n\n[T]", "3: T: ", "duplicate key"),
-            ("[T]\n\nnone = 1", "3: T.none: ", "unknown field `none`"),
-            ("[T]\nEnabled = true", "2: T.Enabled: ", "unknown field"),
-            ("[T.deeper]\nx = 1", "1: T.deeper: ", "unknown field"),
-            ("T.T.x = 1", "1: T.T: ", "unknown field"),
-        ] {
-            let [text, location] = [text, location].map(|text| text.replace('T', table));
-            mistakes.push(mistake(text, location, reason));
-        }
-    }
-    mistakes
+    let tables = ["graphite", "disks", "vmware", "carbon", "host"];
+    let mistakes = tables.map(|table| of_table(&TABLES.replace("TABLE", table)));
+    mistakes.concat()
+}
+
+fn of_table(table: &str) -> Vec<Mistake> {
+    let lines = table.lines().filter_map(|line| line.trim().split_once(" => "));
+    lines
+        .map(|(text, expected)| (text.replace("; ", "\n"), expected.to_string()))
+        .collect()
 }
 
 /// Returns texts that are not TOML or nested too deep, and bytes that must not reach a terminal or a log.
 pub fn of_syntax() -> Vec<Mistake> {
-    let deep = |open: &str, close: &str, depth: usize| {
-        format!("\na = {}{}", open.repeat(depth), close.repeat(depth))
-    };
-    let dots = |count: usize| vec!["a"; count].join(".");
     let mistakes = [
         ("[graphite\n", "1: graphite: "),
         ("[graphite]\n[]\n", "2: "),
@@ -267,29 +206,21 @@ pub fn of_syntax() -> Vec<Mistake> {
         ("[disks]\r\n\r\ninterval = \"x\"\r\n", "3: disks.interval: "),
         ("\u{feff}[disks]\n\ninterval = \"x\"\n", "3: disks.interval: "),
         ("log_level = \"info\"\r[disks]\n", "1: log_level: "),
+        ("\na = <[*100><]*100>", "2: a: "),
+        ("\na = <[*500000><]*500000>", "2: a: "),
+        ("\na = <{a=*200000><}*200000>", "2: a: "),
+        ("\n\n<a.*100>a = 1", "3: recursion limit"),
+        ("\n\n<a.*500000>a = 1", "3: recursion limit"),
+        ("\n[<a.*100>a]\nb.b.b = 1", "2: recursion limit"),
+        ("\n<x*1000000> = 1", "2: xxxx"),
+        ("\n[<x*1000000>]", "2: xxxx"),
+        ("\"<\\u001b*160000>\" = 1", r"1: \u{1b}\u{1b}"),
+        ("<[graphite]\n\"\n*80000>", "2: "),
+        ("<[[a]]\n*80000>", "1: a: unknown field"),
     ];
-    let long = [
-        (deep("[", "]", 100), "2: a: "),
-        (deep("[", "]", 500_000), "2: a: "),
-        (deep("{a=", "}", 200_000), "2: a: "),
-        (format!("\n\n{} = 1", dots(100)), "3: recursion limit"),
-        (format!("\n\n{} = 1", dots(500_000)), "3: recursion limit"),
-        (format!("\n[{}]\nb.b.b = 1", dots(100)), "2: recursion limit"),
-        (format!("\n{} = 1", "x".repeat(1_000_000)), "2: xxxx"),
-        (format!("\n[{}]", "x".repeat(1_000_000)), "2: xxxx"),
-        (
-            format!("\"{}\" = 1", "\\u001b".repeat(160_000)),
-            r"1: \u{1b}\u{1b}",
-        ),
-        ("[graphite]\n\"\n".repeat(80_000), "2: "),
-        (
-            (0..80_000).map(|n| format!("[a.b{n}]\n")).collect(),
-            "1: a: unknown field",
-        ),
-    ];
-    let short = mistakes.map(|(text, location)| (text.to_string(), location));
-    let all = short.into_iter().chain(long);
-    all.map(|(text, location)| mistake(text, location, "")).collect()
+    mistakes
+        .map(|(text, expected)| (expand(text), expected.to_string()))
+        .into()
 }
 
 /// Mistakes of values together: each line has a text (`; ` ends a line of it) and the whole error after the file name.
@@ -324,10 +255,5 @@ const COMBINATIONS: &str = r#"
 
 /// Returns the mistakes of values together.
 pub fn of_combinations() -> Vec<Mistake> {
-    let lines = COMBINATIONS
-        .lines()
-        .filter_map(|line| line.trim().split_once(" => "));
-    lines
-        .map(|(text, error)| mistake(text.replace("; ", "\n"), error, ""))
-        .collect()
+    of_table(COMBINATIONS)
 }

@@ -1,105 +1,80 @@
 //! Files and texts that the program rejects at its start and at a reload.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
-use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
+use rustix::fs::{XattrFlags, setxattr};
 use rustix::process::Signal;
 use shinken_gatherer::config::Config;
 
+use super::cases::expand;
 use crate::support::refusal::{assert_is_short_line, limited, refusal_of};
 use crate::support::{Daemon, TestDir, gatherer, skip, wait_for};
 
-/// Makes something at the path of the configuration.
-type Make = Box<dyn Fn(&Path)>;
+/// What is rejected, with the beginning of the error after the path: shell commands after `$ `, else texts.
+const BAD_FILES: [(&str, &str); 20] = [
+    ("$ true", ": No such file or directory"),
+    ("$ mkdir gatherer.toml", ": not a regular file"),
+    ("$ mkfifo gatherer.toml", ": not a regular file"),
+    ("$ ln -s nonexistent gatherer.toml", ": No such file or directory"),
+    (
+        "$ ln -s gatherer.toml gatherer.toml",
+        ": Too many levels of symbolic links",
+    ),
+    ("$ ln -s /dev/zero gatherer.toml", ": not a regular file"),
+    ("$ ln -s /dev/ptmx gatherer.toml", ": not a regular file"),
+    ("$ ln -s /proc/self/mem gatherer.toml", ": Input/output error"),
+    ("$ truncate -s 1T gatherer.toml", ": larger than 1048576 bytes"),
+    (
+        "$ printf '#\\n# caf\\351\\n' >gatherer.toml",
+        ":2: not valid UTF-8",
+    ),
+    (
+        "[disks]\nintervall = '1s'",
+        ":2: disks.intervall: unknown field `intervall`",
+    ),
+    ("log_level = 'in\0fo'", ":1: log_level: "),
+    (r#""a\nb\u001b[31m" = 3"#, r":1: a\nb\u{1b}[31m: unknown field"),
+    ("disks.interval = 10", ":1: disks.interval: invalid type: integer"),
+    (
+        "disks.interval = '2m'",
+        ":1: disks.interval: window (1m) must be at least",
+    ),
+    (
+        "disks.output = '/etc/x'",
+        ":1: disks.output: \"/etc/x\" is in /etc",
+    ),
+    ("\na = <[*500000>", ":2: a: "),
+    ("\n<a.*500000>a = 1", ":2: recursion limit"),
+    ("log_file = '<x*1000000>'", ":1: log_file: "),
+    (
+        "graphite.exclude = ['<?*800000>']",
+        ":1: graphite.exclude: patterns are longer",
+    ),
+];
 
-fn write(text: impl Into<Vec<u8>>) -> Make {
-    let text = text.into();
-    Box::new(move |path| fs::write(path, &text).unwrap())
-}
-
-fn link(target: &'static str) -> Make {
-    Box::new(move |path| symlink(target, path).unwrap())
-}
-
-/// Returns what is rejected, with the beginning of the error after the path.
-fn bad_files() -> Vec<(Make, &'static str)> {
-    let patterns = format!("'{}',", "?".repeat(4000)).repeat(200);
-    vec![
-        (Box::new(|_| ()), ": No such file or directory"),
-        (
-            Box::new(|path| fs::create_dir(path).unwrap()),
-            ": not a regular file",
-        ),
-        (
-            Box::new(|path| mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap()),
-            ": not a regular file",
-        ),
-        (
-            Box::new(|path| drop(UnixListener::bind(path).unwrap())),
-            ": not a regular file",
-        ),
-        (link("/nonexistent/file"), ": No such file or directory"),
-        (link("gatherer.toml"), ": Too many levels of symbolic links"),
-        (link("/dev/zero"), ": not a regular file"),
-        (link("/dev/ptmx"), ": not a regular file"),
-        (link("/proc/self/mem"), ": Input/output error"),
-        (
-            Box::new(|path| fs::File::create(path).unwrap().set_len(1 << 40).unwrap()),
-            ": larger than 1048576 bytes",
-        ),
-        (write(b"log_level = 'info'\n# caf\xe9\n"), ":2: not valid UTF-8"),
-        (
-            write("[disks]\nintervall = '1s'"),
-            ":2: disks.intervall: unknown field `intervall`",
-        ),
-        (write("log_level = 'in\0fo'"), ":1: log_level: "),
-        (
-            write(r#""a\nb\u001b[31m" = 3"#),
-            r":1: a\nb\u{1b}[31m: unknown field",
-        ),
-        (
-            write("disks.interval = 10"),
-            ":1: disks.interval: invalid type: integer",
-        ),
-        (
-            write("disks.interval = '2m'"),
-            ":1: disks.interval: window (1m) must be at least",
-        ),
-        (
-            write("disks.output = '/etc/x'"),
-            ":1: disks.output: \"/etc/x\" is in /etc",
-        ),
-        (write(format!("\na = {}", "[".repeat(500_000))), ":2: a: "),
-        (
-            write(format!("\n{} = 1", vec!["a"; 500_000].join("."))),
-            ":2: recursion limit",
-        ),
-        (
-            write(format!("log_file = '{}'", "x".repeat(1_000_000))),
-            ":1: log_file: ",
-        ),
-        (
-            write(format!("graphite.exclude = [{patterns}]")),
-            ":1: graphite.exclude: patterns are longer",
-        ),
-    ]
-}
-
-fn clear(path: &Path) {
-    let _ = fs::remove_file(path).or_else(|_| fs::remove_dir(path));
+/// Replaces the configuration as in [`BAD_FILES`].
+fn replace(dir: &TestDir, contents: &str) {
+    let file = dir.path("gatherer.toml");
+    let _ = fs::remove_file(&file).or_else(|_| fs::remove_dir(&file));
+    match contents.strip_prefix("$ ") {
+        Some(shell) => {
+            let mut command = Command::new("sh");
+            let status = command.args(["-ec", shell]).current_dir(dir.path("")).status();
+            assert!(status.unwrap().success(), "{shell}");
+        }
+        None => fs::write(file, expand(contents)).unwrap(),
+    }
 }
 
 #[test]
 fn bad_file_is_rejected_at_the_start_within_limits() {
     let dir = TestDir::in_memory();
     let file = dir.path("gatherer.toml");
-    for (make, reason) in bad_files() {
+    for (contents, reason) in BAD_FILES {
+        replace(&dir, contents);
         for words in [&["run"][..], &["once", "--write", "--window", "10ms"]] {
-            clear(&file);
-            make(&file);
             let line = refusal_of(limited(&dir).args(words));
             assert!(line.starts_with(&format!("{}{reason}", file.display())), "{line}");
         }
@@ -124,7 +99,6 @@ fn reload_of_a_bad_file_keeps_the_running_configuration() {
     let good = fs::read_to_string(&file).unwrap();
     let daemon = Daemon::start(&dir);
     wait_for("the count", || dir.count());
-    let bad = bad_files();
     let rejected = || {
         let log = dir.log();
         let whole = log
@@ -133,9 +107,8 @@ fn reload_of_a_bad_file_keeps_the_running_configuration() {
         let lines = whole.filter(|line| line.contains("reload failed"));
         lines.map(String::from).collect::<Vec<_>>()
     };
-    for (number, (make, reason)) in bad.iter().enumerate() {
-        clear(&file);
-        make(&file);
+    for (number, (contents, reason)) in BAD_FILES.into_iter().enumerate() {
+        replace(&dir, contents);
         daemon.signal(Signal::HUP);
         let line = wait_for(reason, || rejected().into_iter().nth(number));
         let path = file.display();
@@ -144,7 +117,7 @@ fn reload_of_a_bad_file_keeps_the_running_configuration() {
         assert!(line.contains(&expected), "{expected} is not in {line}");
         assert_is_short_line(&line);
     }
-    assert_eq!(rejected().len(), bad.len(), "one line each");
+    assert_eq!(rejected().len(), BAD_FILES.len(), "one line each");
     assert!(!dir.log().contains(" reloaded\n"), "{}", dir.log());
     dir.metrics(["host-2/b.wsp"]);
     wait_for("a later count", || {
@@ -153,12 +126,7 @@ fn reload_of_a_bad_file_keeps_the_running_configuration() {
     let disks = wait_for("the disks", || dir.disks());
     assert_eq!(disks["interval_seconds"], 0.02);
     wait_for("later disks", || dir.disks().filter(|later| *later != disks));
-    clear(&file);
-    fs::write(
-        &file,
-        good.replace("interval = \"20ms\"\nwindow", "interval = \"30ms\"\nwindow"),
-    )
-    .unwrap();
+    replace(&dir, &good.replace("20ms\"\nwindow", "30ms\"\nwindow"));
     daemon.signal(Signal::HUP);
     dir.wait_for_log(" INFO daemon: configuration reloaded\n");
     wait_for("the new interval", || {
