@@ -205,18 +205,6 @@ fn every_exit_of_check_is_a_state() {
 }
 
 #[test]
-fn bad_configuration_is_unknown_with_its_location() {
-    let site = CheckFixture::new();
-    site.reconfigure("[disks]\n", "[disks]\nintervall = \"1s\"\n");
-    for service in ["graphite", "disks", "vmware"] {
-        let (code, line) = site.check(service);
-        let start = format!("{} UNKNOWN: /", service.to_uppercase());
-        assert!(code == 3 && line.starts_with(&start), "{line}");
-        assert!(line.contains("disks.intervall: unknown field"), "{line}");
-    }
-}
-
-#[test]
 fn closed_stdout_does_not_change_the_exit_code() {
     let site = CheckFixture::new();
     site.publish("vmware", ready(3, Some(400.0), Some(4)));

@@ -7,9 +7,10 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+use crate::support::check_fixture::answer_of;
 use crate::support::generator::{DROP_IN, run_generator};
 use crate::support::refusal::refusal_of;
-use crate::support::{Daemon, TestDir, copy_of_binary, gatherer, needs_root, stderr_of, text, wait_for};
+use crate::support::{Daemon, TestDir, copy_of_binary, gatherer, needs_root, stderr_of, wait_for};
 
 const OTHER: u32 = 65534;
 const SERVICE: u32 = 65533;
@@ -66,9 +67,9 @@ impl Attack {
         assert!(command.status().unwrap().success(), "{commands}");
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    fn command(&self, words: &str) -> Command {
         let mut command = gatherer();
-        command.arg("--config").arg(&self.file).args(words);
+        command.arg("--config").arg(&self.file).args(words.split(' '));
         command
     }
 
@@ -77,10 +78,6 @@ impl Attack {
         format!(
             "{file}: owner is user {OTHER} and mode is 0644, must be owned by root and not writable by group or others"
         )
-    }
-
-    fn assert_victim_is_unchanged(&self, route: &str) {
-        assert_eq!(fs::read_to_string(&self.victim).unwrap(), "of root\n", "{route}");
     }
 }
 
@@ -93,54 +90,43 @@ const ROUTES: [&str; 4] = [
 ];
 
 #[test]
-fn other_users_file_is_rejected_by_every_command() {
+fn other_users_file_is_rejected_by_every_command_and_reload() {
     if !needs_root() {
         return;
     }
     for route in ROUTES {
         let attack = Attack::new();
-        attack.run(route);
-        for words in [
-            &["run"][..],
-            &["once"],
-            &["once", "--write", "--window", "10ms"],
-            &["status"],
-            &["generate", "sandbox"],
-        ] {
-            let line = refusal_of(&mut attack.command(words));
-            assert_eq!(line, attack.reason(), "{route}: {words:?}");
-        }
-        let check = attack.command(&["check", "disks"]).output().unwrap();
-        let line = format!("DISKS UNKNOWN: {}\n", attack.reason());
-        assert_eq!(
-            (check.status.code(), text(&check.stdout)),
-            (Some(3), line),
-            "{route}"
-        );
-        attack.assert_victim_is_unchanged(route);
-    }
-}
-
-#[test]
-fn reload_of_other_users_file_keeps_the_configuration() {
-    if !needs_root() {
-        return;
-    }
-    for route in ROUTES {
-        let attack = Attack::new();
-        let daemon = Daemon::spawn(&mut attack.command(&["run"]), None);
+        let daemon = Daemon::spawn(&mut attack.command("run"), None);
         let published = wait_for("the disks", || attack.dir.disks());
         attack.run(route);
         daemon.signal(Signal::HUP);
         let reason = attack.reason();
-        attack.dir.wait_for_log(&format!(
-            " ERROR daemon: reload failed, keeping the current configuration: {reason}"
-        ));
+        let line = format!(" ERROR daemon: reload failed, keeping the current configuration: {reason}");
+        attack.dir.wait_for_log(&line);
         wait_for("later disks", || {
             attack.dir.disks().filter(|later| *later != published)
         });
         daemon.stop();
-        attack.assert_victim_is_unchanged(route);
+        for words in [
+            "run",
+            "once",
+            "once --write --window 10ms",
+            "status",
+            "generate sandbox",
+        ] {
+            assert_eq!(refusal_of(&mut attack.command(words)), reason, "{route}: {words}");
+        }
+        let check = attack.command("check disks").output().unwrap();
+        assert_eq!(
+            answer_of(&check),
+            (3, format!("DISKS UNKNOWN: {reason}")),
+            "{route}"
+        );
+        assert_eq!(
+            fs::read_to_string(&attack.victim).unwrap(),
+            "of root\n",
+            "{route}"
+        );
     }
 }
 
