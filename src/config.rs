@@ -67,23 +67,19 @@ mod tests {
     fn default_file_is_optional_but_an_unreadable_one_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gatherer.toml");
-        let load = || Config::load_optional(&path).map_err(|error| error.to_string());
-        assert_eq!(load(), Ok(Config::default()));
+        let load = |path| Config::load_optional(path).map_err(|error| error.to_string());
+        assert_eq!(load(&path), Ok(Config::default()));
         symlink("/nonexistent", &path).unwrap();
+        let error = load(&path).unwrap_err();
         assert!(
-            load()
-                .unwrap_err()
-                .ends_with("/gatherer.toml: No such file or directory (os error 2)")
+            error.ends_with("/gatherer.toml: No such file or directory (os error 2)"),
+            "{error}"
         );
         fs::remove_file(&path).unwrap();
-        fs::create_dir(&path).unwrap();
-        assert!(
-            load()
-                .unwrap_err()
-                .ends_with("/gatherer.toml: not a regular file")
-        );
-        fs::remove_dir(&path).unwrap();
         fs::write(&path, "log_level = 'debug'").unwrap();
-        assert_eq!(load().unwrap().log_level, log::LevelFilter::Debug);
+        assert_eq!(load(&path).unwrap().log_level, log::LevelFilter::Debug);
+        let below = path.join("gatherer.toml");
+        assert!(load(&below).unwrap_err().contains(": Not a directory"));
+        assert!(load(dir.path()).unwrap_err().ends_with(": not a regular file"));
     }
 }

@@ -58,18 +58,18 @@ const WRONG_VALUES: &str = r#"
     address   | is not an IP address and a port   | "127.0.0.1:65536" , "127.0.0.1:-1" , " 127.0.0.1:2003" , "[::1]" , "::1:2003"
     address   | is not an IP address and a port   | "256.0.0.1:1" , "127.0.0.1:2003\u0000" , "127.0.0.1:2003\n"
     prefix    | is not a metric prefix            | "" , "." , "a..b" , ".a" , "a." , "a b" , "a/b" , "é" , "a\nb" , "a\u0000"
-    level     | is not one of                     | "<x*1000000>"
-    path      | path is 1000000 bytes long, the limit is 4000 | "</x*500000>"
+    level     | is not one of                     | "<x*10000>"
+    path      | path is 10000 bytes long, the limit is 4000 | "</x*5000>"
     path      | path component is longer than 255 bytes | "/<x*256>"
     file      | file name is 240 bytes long, the limit is 239 | "/<x*240>"
-    duration  | is not a duration                 | "<x*1000000>"
-    duration  | is too long                       | "<9days *100000>"
+    duration  | is not a duration                 | "<x*10000>"
+    duration  | is too long                       | "<9days *10000>"
     patterns  | pattern is longer than 4096 bytes | ["<x*4097>"]
-    patterns  | patterns are longer than 65536 bytes in total | ["<{*400000>"] , [<"a?????????a?????????a?????????a?????????a?????????a?????????a?????????",*1000>]
+    patterns  | patterns are longer than 65536 bytes in total | ["<{*100000>"] , [<"a?????????a?????????a?????????a?????????a?????????a?????????a?????????",*1000>]
     patterns  | too many patterns, the limit is 1000 | [<"a",*1001>]
     libraries | is not a library name             | ["<x*256>"]
     libraries | must list 1 to 16 library names   | [<"a",*17>]
-    address   | is not an IP address and a port   | "<x*1000000>"
+    address   | is not an IP address and a port   | "<x*10000>"
     prefix    | is not a metric prefix            | "<x*201>"
 "#;
 
@@ -207,14 +207,14 @@ pub fn of_syntax() -> Vec<Mistake> {
         ("\u{feff}[disks]\n\ninterval = \"x\"\n", "3: disks.interval: "),
         ("log_level = \"info\"\r[disks]\n", "1: log_level: "),
         ("\na = <[*100><]*100>", "2: a: "),
-        ("\na = <[*500000><]*500000>", "2: a: "),
-        ("\na = <{a=*200000><}*200000>", "2: a: "),
+        ("\na = <[*100000><]*100000>", "2: a: "),
+        ("\na = <{a=*50000><}*50000>", "2: a: "),
         ("\n\n<a.*100>a = 1", "3: recursion limit"),
-        ("\n\n<a.*500000>a = 1", "3: recursion limit"),
+        ("\n\n<a.*50000>a = 1", "3: recursion limit"),
         ("\n[<a.*100>a]\nb.b.b = 1", "2: recursion limit"),
-        ("\n<x*1000000> = 1", "2: xxxx"),
-        ("\n[<x*1000000>]", "2: xxxx"),
-        ("\"<\\u001b*160000>\" = 1", r"1: \u{1b}\u{1b}"),
+        ("\n<x*100000> = 1", "2: xxxx"),
+        ("\n[<x*100000>]", "2: xxxx"),
+        ("\"<\\u001b*16000>\" = 1", r"1: \u{1b}\u{1b}"),
         ("<[graphite]\n\"\n*80000>", "2: "),
         ("<[[a]]\n*80000>", "1: a: unknown field"),
     ];

@@ -1,1 +1,2 @@
 mod owner;
+mod usual_trees;
