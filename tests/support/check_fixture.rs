@@ -72,15 +72,24 @@ impl CheckFixture {
         self.command(args).output().unwrap()
     }
 
-    /// Runs `check` with the words of `args`. Returns its exit code and its line.
-    pub fn check(&self, args: &str) -> (i32, String) {
+    /// Runs `check` with the words of `args`. Returns its line.
+    pub fn check(&self, args: &str) -> String {
         let args: Vec<_> = ["check"].into_iter().chain(args.split_whitespace()).collect();
         answer_of(&self.run(&args))
     }
+
+    /// Runs `check` for each line `ARGS => ANSWER`. Answers begin as written; `…` is any text.
+    pub fn expect(&self, answers: &str) {
+        for line in answers.lines() {
+            let (args, answer) = line.split_once(" => ").unwrap();
+            let line = self.check(args);
+            assert!(matches(answer, &line), "not {answer:?}: {line}");
+        }
+    }
 }
 
-/// Returns the exit code and the line of `check`. The line must be explained on the page.
-pub fn answer_of(output: &Output) -> (i32, String) {
+/// Returns the line of `check`. The exit code must be its state, and docs/answers.md must have a row for it.
+pub fn answer_of(output: &Output) -> String {
     let line = text(&output.stdout);
     assert!(
         line.ends_with('\n') && line.lines().count() == 1,
@@ -88,12 +97,9 @@ pub fn answer_of(output: &Output) -> (i32, String) {
     );
     assert_explained(&line);
     let code = output.status.code().unwrap();
-    let state = ["OK", "WARNING", "CRITICAL", "UNKNOWN"][usize::try_from(code).unwrap()];
-    assert!(
-        line.split(' ').nth(1) == Some(&format!("{state}:")),
-        "exit code {code}: {line}"
-    );
-    (code, line.trim_end().to_string())
+    let state = ["OK:", "WARNING:", "CRITICAL:", "UNKNOWN:"][usize::try_from(code).unwrap()];
+    assert_eq!(line.split(' ').nth(1), Some(state), "exit code {code}: {line}");
+    line.trim_end().to_string()
 }
 
 /// Returns the rows of docs/answers.md in sections that start with `heading`, without their explanation.

@@ -1,63 +1,33 @@
-//! `once` for a person: values that are disabled, unknown, or missing with a reason.
+//! `once` for a person.
 
 use std::fs;
-use std::process::Output;
 
 use crate::support::{TestDir, stderr_of, text};
 
-fn once(dir: &TestDir) -> Output {
-    let mut command = dir.command();
-    command.args(["once", "--window", "10ms"]).output().unwrap()
-}
-
 #[test]
-fn once_distinguishes_disabled_from_unknown() {
+fn once_distinguishes_disabled_from_unknown_with_its_reason() {
     let dir = TestDir::in_memory();
+    let once = || {
+        let mut command = dir.command();
+        let output = command.args(["once", "--window", "10ms"]).output().unwrap();
+        (output.status.code(), text(&output.stdout), stderr_of(&output))
+    };
     let off = "enabled = false";
     dir.configure_with("", off, off, off);
-    let output = once(&dir);
-    assert_eq!(
-        (output.status.code(), stderr_of(&output)),
-        (Some(0), String::new())
-    );
-    assert_eq!(
-        text(&output.stdout),
-        "graphite  disabled\ndisks     disabled\nvmware    disabled\n"
-    );
-    let proc = format!("{off}\n[host]\nproc = {:?}\n", dir.path("nothing"));
-    dir.configure_with("", "", "", &proc);
+    let table = "graphite  disabled\ndisks     disabled\nvmware    disabled\n";
+    assert_eq!(once(), (Some(0), table.to_string(), String::new()));
     fs::remove_dir(dir.path("whisper")).unwrap();
-    let output = once(&dir);
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        text(&output.stdout),
-        "graphite  unknown\ndisks     unknown\nvmware    disabled\n"
-    );
-    let stderr = stderr_of(&output);
-    assert!(stderr.contains("nothing/diskstats"), "{stderr}");
-    assert!(stderr.contains("opening the whisper directory"), "{stderr}");
-}
-
-#[test]
-fn once_reports_why_ready_is_unknown() {
-    let dir = TestDir::in_memory();
     fs::create_dir_all(dir.path("sys/class/dmi/id")).unwrap();
-    fs::create_dir_all(dir.path("sys/block")).unwrap();
     fs::write(dir.path("sys/class/dmi/id/sys_vendor"), "VMware, Inc.\n").unwrap();
-    let sys = format!(
-        "libraries = [\"/nonexistent/lib.so\"]\n[host]\nsys = {:?}\n",
-        dir.path("sys")
-    );
-    dir.configure_with("", "", "", &sys);
-    let output = once(&dir);
-    let (table, stderr) = (text(&output.stdout), stderr_of(&output));
-    assert_eq!(output.status.code(), Some(1), "{table}");
-    let reason = table
-        .lines()
-        .find_map(|line| line.strip_prefix("vmware    "))
-        .unwrap();
-    assert!(
-        reason.contains("library") && stderr.contains(reason),
-        "{table}{stderr}"
-    );
+    let (proc, sys) = (dir.path("nothing"), dir.path("sys"));
+    let more = format!("libraries = [\"/nonexistent/lib.so\"]\n[host]\nproc = {proc:?}\nsys = {sys:?}\n");
+    dir.configure_with("", "", "", &more);
+    let (code, table, stderr) = once();
+    let vmware = table.strip_prefix("graphite  unknown\ndisks     unknown\nvmware    ");
+    let vmware = vmware.unwrap_or_else(|| panic!("{table}")).trim_end();
+    assert_eq!(code, Some(1));
+    assert!(vmware.contains("library"), "{table}");
+    for reason in ["nothing/diskstats", "opening the whisper directory", vmware] {
+        assert!(stderr.contains(reason), "no {reason}: {stderr}");
+    }
 }
