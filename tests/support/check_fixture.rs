@@ -18,17 +18,12 @@ pub struct CheckFixture {
 
 impl CheckFixture {
     pub fn new() -> Self {
-        Self::with("")
-    }
-
-    /// Returns a fixture with more keys of the `[vmware]` table.
-    pub fn with(more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().display();
         let config = format!(
             "log_file = \"\"\nstate_dir = \"{root}/state\"\n[graphite]\nwhisper_dir = \"{root}/whisper\"\n\
              [disks]\noutput = \"{root}/disks\"\n[host]\nsys = \"{root}/sys\"\nrun = \"{root}/run\"\n\
-             [vmware]\noutput = \"{root}/vmware\"\n{more}"
+             [vmware]\noutput = \"{root}/vmware\"\n"
         );
         let config = publish_in(directory.path(), &config);
         fs::write(directory.path().join("gatherer.toml"), config).unwrap();

@@ -8,9 +8,9 @@ use crate::support::TestDir;
 /// The file that the generator writes, in the directory of the test.
 pub const DROP_IN: &str = "out/shinken-gatherer.service.d/50-configured-paths.conf";
 
-/// Runs the generator on the configuration of `dir` with the built binary.
-pub fn run_generator(dir: &TestDir) -> Output {
-    let file = dir.path("gatherer.toml").display().to_string();
+/// Runs the generator on the configuration `file` with the built binary.
+pub fn run_generator(dir: &TestDir, file: &str) -> Output {
+    let file = dir.path(file).display().to_string();
     let program = format!("{} --config {file}", env!("CARGO_BIN_EXE_shinken-gatherer"));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/generator");
     let script = fs::read_to_string(script)

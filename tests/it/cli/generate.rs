@@ -49,7 +49,7 @@ fn generated_texts_and_help_name_no_hidden_command() {
 #[test]
 fn generator_writes_a_drop_in_that_runs_nothing() {
     let dir = TestDir::in_memory();
-    let output = run_generator(&dir);
+    let output = run_generator(&dir, "gatherer.toml");
     assert!(output.status.success(), "{}", stderr_of(&output));
     let drop_in = fs::read_to_string(dir.path(DROP_IN)).unwrap();
     let tree = format!("\nReadOnlyPaths=\"-{}\"\n", dir.path("whisper").display());
