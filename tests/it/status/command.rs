@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::check_fixture::{CheckFixture, count, disks, matches, program, ready};
-use crate::support::{json_of, skip, stderr_of, text};
+use crate::support::{PATIENCE, json_of, skip, stderr_of, text, wait_for};
 
 /// Returns a VMware virtual machine whose documents are fresh.
 fn fresh() -> CheckFixture {
@@ -208,18 +209,40 @@ fn nothing_in_a_document_reaches_the_terminal_as_a_command() {
     assert!(table.contains("sd?]0;x?"), "{table:?}");
 }
 
+/// A running `status --watch`, killed when the test ends before it.
+struct Watching(Child);
+
+impl Watching {
+    fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+
+    /// Waits for the end, which must be successful.
+    fn end(&mut self) {
+        let status = wait_for("the end", || self.0.try_wait().unwrap());
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn watching_shows_each_new_document_and_ends_when_interrupted() {
     let site = fresh();
     let mut command = site.command(&["status", "--watch", "100ms", "--json"]);
-    let mut watching = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut watching = Watching::start(command.stdout(Stdio::piped()));
+    let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
     let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
     assert_eq!(next()["vmware"]["document"]["cpu_ready_percent"], 24.0);
     site.publish("vmware", ready(0, Some(40.0), Some(4)));
     while next()["vmware"]["document"]["cpu_ready_percent"] != 40.0 {}
-    kill_process(Pid::from_child(&watching), Signal::INT).unwrap();
-    assert_eq!(watching.wait().unwrap().code(), Some(0));
+    kill_process(Pid::from_child(&watching.0), Signal::INT).unwrap();
+    watching.end();
 }
 
 #[test]
@@ -229,28 +252,23 @@ fn watching_redraws_in_place_with_the_history_of_each_value() {
     }
     let site = fresh();
     let mut command = on_terminal(&site, 120, "TERM=xterm NO_COLOR=1", "--watch 100ms");
-    let mut script = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut output = script.stdout.take().unwrap();
+    let mut script = Watching::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+    let mut output = script.0.stdout.take().unwrap();
     let (mut seen, mut bytes) = (String::new(), [0; 4096]);
-    let mut published = false;
+    let deadline = Instant::now() + PATIENCE;
     // 6 % and 10 % of the 0 to 10 % that the line shows.
     while !seen.contains("▅█") {
+        assert!(Instant::now() < deadline, "{seen:?}");
         let read = output.read(&mut bytes).unwrap();
-        assert!(read > 0 && seen.len() < 1_000_000, "{seen:.2000?}");
         seen += &String::from_utf8_lossy(&bytes[..read]);
         // Five lines up, written over.
-        if seen.contains("\x1b[5A\r") && !published {
+        if seen.contains("\x1b[5A\r") && !seen.contains("10.00% ready") {
             site.publish("vmware", ready(0, Some(40.0), Some(4)));
-            published = true;
         }
     }
-    script.stdin.take().unwrap().write_all(b"\x03").unwrap();
+    script.0.stdin.take().unwrap().write_all(b"\x03").unwrap();
     drop(output);
-    script.wait().unwrap();
+    wait_for("the end", || script.0.try_wait().unwrap());
 }
 
 #[test]
@@ -258,7 +276,7 @@ fn watching_ends_when_nobody_reads() {
     let site = fresh();
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = site.command(&["status", "--watch", "100ms"]);
-    let mut watching = command.stdout(writer).spawn().unwrap();
-    drop(reader);
-    assert_eq!(watching.wait().unwrap().code(), Some(0));
+    let mut watching = Watching::start(command.stdout(writer));
+    drop((reader, command));
+    watching.end();
 }
