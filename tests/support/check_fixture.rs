@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -135,10 +135,6 @@ pub fn assert_explained(line: &str) {
     let is_specific = |row: &str| line.contains("gatherer.toml") || row != "… UNKNOWN: …: …";
     let found = rows("").iter().any(|row| is_specific(row) && matches(row, line));
     assert!(found, "docs/answers.md has no row for {line:?}");
-}
-
-pub fn program() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_shinken-gatherer"))
 }
 
 /// Returns the Unix time of `age` seconds ago.

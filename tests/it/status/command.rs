@@ -9,7 +9,7 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::check_fixture::{CheckFixture, count, disks, matches, program, ready};
+use crate::support::check_fixture::{CheckFixture, count, disks, matches, ready};
 use crate::support::{PATIENCE, json_of, skip, stderr_of, text, wait_for};
 
 /// Returns a VMware virtual machine whose documents are fresh.
@@ -159,10 +159,10 @@ fn json_has_each_document_and_its_state() {
 
 /// Returns `status` on a terminal of script(1).
 fn on_terminal(site: &CheckFixture, columns: u32, environment: &str, args: &str) -> Command {
+    let program = site.command(&[]).get_program().display().to_string();
+    let config = site.path("gatherer.toml").display().to_string();
     let inside = format!(
-        "stty cols {columns} rows 24; exec env LC_ALL=C.UTF-8 {environment} {} --config {} status {args}",
-        program().display(),
-        site.path("gatherer.toml").display()
+        "stty cols {columns} rows 24; exec env LC_ALL=C.UTF-8 {environment} {program} --config {config} status {args}"
     );
     let mut script = Command::new("script");
     script.args(["-qfec", &inside, "/dev/null"]).stdin(Stdio::null());
