@@ -32,11 +32,16 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         match path {
             Some(path) => Self::parse(path, &file::read(path)?),
-            // The defaults apply only if the file does not exist. A file that cannot be read is an error.
-            None => match std::fs::symlink_metadata(DEFAULT_PATH) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-                _ => Self::load(Some(Path::new(DEFAULT_PATH))),
-            },
+            None => Self::load_optional(Path::new(DEFAULT_PATH)),
+        }
+    }
+
+    /// Reads the configuration from `path`, or returns the defaults if it does not exist. A file that cannot be read is
+    /// an error.
+    fn load_optional(path: &Path) -> Result<Self, ConfigError> {
+        match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            _ => Self::load(Some(path)),
         }
     }
 
@@ -48,5 +53,33 @@ impl Config {
             Ok(config)
         });
         parsed.map_err(|mistake| mistake.in_file(file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn default_file_is_optional_but_an_unreadable_one_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gatherer.toml");
+        let load = |path| Config::load_optional(path).map_err(|error| error.to_string());
+        assert_eq!(load(&path), Ok(Config::default()));
+        symlink("/nonexistent", &path).unwrap();
+        let error = load(&path).unwrap_err();
+        assert!(
+            error.ends_with("/gatherer.toml: No such file or directory (os error 2)"),
+            "{error}"
+        );
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "log_level = 'debug'").unwrap();
+        assert_eq!(load(&path).unwrap().log_level, log::LevelFilter::Debug);
+        let below = path.join("gatherer.toml");
+        assert!(load(&below).unwrap_err().contains(": Not a directory"));
+        assert!(load(dir.path()).unwrap_err().ends_with(": not a regular file"));
     }
 }

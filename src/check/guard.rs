@@ -89,7 +89,9 @@ mod tests {
             .unwrap();
         assert_eq!(run.status.code(), Some(3));
         let out = String::from_utf8(run.stdout).unwrap();
-        assert!(out.contains("SHINKEN-GATHERER UNKNOWN: internal error"), "{out}");
+        let row = "SHINKEN-GATHERER UNKNOWN: internal error, please report it: ";
+        assert!(out.contains(row), "{out}");
+        assert!(include_str!("../../docs/answers.md").contains(&format!("\n| `{row}…` |")));
         assert!(out.ends_with("first line second / line\n"), "{out}");
     }
 }

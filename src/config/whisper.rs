@@ -25,15 +25,18 @@ impl WhisperPaths {
     ///
     /// Calls stat(2) on up to three paths if none is configured, which blocks if their storage does not respond.
     pub fn choose(config: &GraphiteConfig) -> Self {
-        let candidates = config.whisper_dirs();
-        let existing = match candidates.len() {
-            1 => None,
-            _ => candidates.iter().find(|path| path.is_dir()),
+        let whisper_dir = match &config.whisper_dirs()[..] {
+            [configured] => configured.clone(),
+            usual => first_existing(usual).clone(),
         };
-        let whisper_dir = existing.unwrap_or(&candidates[0]).clone();
         let output = config.output_of(&whisper_dir);
         Self { whisper_dir, output }
     }
+}
+
+/// Returns the first path that is a directory now, else the first.
+fn first_existing(paths: &[PathBuf]) -> &PathBuf {
+    paths.iter().find(|path| path.is_dir()).unwrap_or(&paths[0])
 }
 
 impl GraphiteConfig {
@@ -53,5 +56,42 @@ impl GraphiteConfig {
             output.push(".nb_metrics");
             output.into()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn usual_directories_are_those_of_the_page_in_its_order() {
+        let page = include_str!("../../docs/configuration.md").replace("\n#", "");
+        let [first, second, third] = WHISPER_DIRS;
+        let text = format!(
+            "the first of {first}, {second} (Debian) and {third} (EPEL) that exists; {first} until one does"
+        );
+        assert!(page.contains(&text), "{text}");
+        let config = GraphiteConfig::default();
+        assert_eq!(config.whisper_dirs(), WHISPER_DIRS.map(PathBuf::from));
+        assert_eq!(
+            config.output_of(Path::new(third)),
+            Path::new("/var/lib/carbon/whisper.nb_metrics")
+        );
+    }
+
+    #[test]
+    fn first_existing_directory_is_chosen_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["a", "b", "c"].map(|name| dir.path().join(name));
+        assert_eq!(first_existing(&paths), &paths[0]);
+        for existing in [2, 1, 0] {
+            fs::create_dir(&paths[existing]).unwrap();
+            assert_eq!(first_existing(&paths), &paths[existing]);
+        }
+        fs::remove_dir(&paths[0]).unwrap();
+        fs::write(&paths[0], "").unwrap();
+        assert_eq!(first_existing(&paths), &paths[1], "a file is not a directory");
     }
 }

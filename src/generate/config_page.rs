@@ -45,31 +45,3 @@ pub fn page() -> String {
     page.text([bold("shinken-gatherer"), roman("(8)")]);
     page.render()
 }
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::path::Path;
-
-    use crate::config::Config;
-
-    use super::{SHIPPED, setting};
-
-    #[test]
-    fn shipped_configuration_equals_defaults_also_with_keys_set() {
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/shinken-gatherer/gatherer.toml");
-        assert_eq!(Config::load(Some(&shipped)).unwrap(), Config::default());
-
-        let set: String = SHIPPED
-            .lines()
-            .map(|line| format!("{}\n", setting(line).unwrap_or(line)))
-            .collect();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("gatherer.toml");
-        fs::write(&path, set).unwrap();
-        let mut config = Config::load(Some(&path)).unwrap();
-        // If these two are not set, they are chosen at run time.
-        assert!(config.graphite.whisper_dir.take().is_some() && config.graphite.output.take().is_some());
-        assert_eq!(config, Config::default());
-    }
-}

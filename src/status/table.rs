@@ -110,3 +110,23 @@ impl Table<'_> {
         row.push(Look::Plain, " ");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn age_has_its_two_largest_units() {
+        for (seconds, text) in [
+            (59, "59s"),
+            (60, "1m00s"),
+            (3599, "59m59s"),
+            (3600, "1h00m"),
+            (86399, "23h59m"),
+            (86400, "1d00h"),
+            (-61, "-1m01s"),
+        ] {
+            assert_eq!(short(seconds), text);
+        }
+    }
+}

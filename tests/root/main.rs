@@ -1,5 +1,7 @@
 //! Tests that need root: other users, mounts, storage that hangs. They skip themselves if another user runs them.
 
+mod check;
+mod config;
 mod count;
 mod daemon;
 mod disks;

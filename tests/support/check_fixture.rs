@@ -1,57 +1,61 @@
-//! What the tests of the readers share: a configuration over files of a temporary directory, and the program run on it.
+//! A configuration with its outputs in a temporary directory, documents to publish there, and the answers of `check`.
 
+use std::fmt::Display;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::support::outputs::publish_in;
+use serde_json::{Value, json};
 
-/// A temporary directory with a configuration whose three files are in it.
+use crate::support::outputs::publish_in;
+use crate::support::{gatherer, text};
+
+/// A temporary directory with a configuration. The outputs are `whisper.nb_metrics`, `disks` and `vmware`.
 pub struct CheckFixture {
     pub directory: tempfile::TempDir,
 }
 
 impl CheckFixture {
     pub fn new() -> Self {
-        Self::with("")
-    }
-
-    /// With more keys at the end of the configuration, which is in its `[vmware]` table by then.
-    pub fn with(more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let site = Self { directory };
-        let path = |name: &str| site.path(name).display().to_string();
-        let text = format!(
-            "log_file = \"\"\nstate_dir = \"{}\"\n[graphite]\nwhisper_dir = \"{}\"\n[disks]\noutput = \"{}\"\n[host]\nsys = \"{}\"\nrun = \"{}\"\n\
-             [vmware]\noutput = \"{}\"\n{more}",
-            path("state"),
-            path("whisper"),
-            path("disks"),
-            path("sys"),
-            path("run"),
-            path("vmware"),
+        let root = directory.path().display();
+        let config = format!(
+            "log_file = \"\"\nstate_dir = \"{root}/state\"\n[graphite]\nwhisper_dir = \"{root}/whisper\"\n\
+             [disks]\noutput = \"{root}/disks\"\n[host]\nsys = \"{root}/sys\"\nrun = \"{root}/run\"\n\
+             [vmware]\noutput = \"{root}/vmware\"\n"
         );
-        fs::write(
-            site.path("gatherer.toml"),
-            publish_in(site.directory.path(), &text),
-        )
-        .unwrap();
-        site
+        let config = publish_in(directory.path(), &config);
+        fs::write(directory.path().join("gatherer.toml"), config).unwrap();
+        Self { directory }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Writes one of the three files.
-    pub fn publish(&self, name: &str, document: &str) {
-        fs::write(self.path(name), document).unwrap();
+    /// Replaces `old` in the configuration.
+    pub fn reconfigure(&self, old: &str, new: &str) {
+        let file = self.path("gatherer.toml");
+        let config = fs::read_to_string(&file).unwrap();
+        fs::write(file, config.replace(old, new)).unwrap();
     }
 
-    /// The program with this configuration, and none of the caller's terminal settings.
+    /// Makes this a VMware virtual machine by its firmware.
+    pub fn make_vmware(&self) {
+        fs::create_dir_all(self.path("sys/class/dmi/id")).unwrap();
+        fs::write(self.path("sys/class/dmi/id/sys_vendor"), "VMware, Inc.\n").unwrap();
+    }
+
+    /// Replaces one of the outputs, as the gatherer does.
+    pub fn publish(&self, name: &str, document: impl Display) {
+        fs::write(self.path("new"), document.to_string()).unwrap();
+        fs::rename(self.path("new"), self.path(name)).unwrap();
+    }
+
+    /// Returns the program with this configuration and without terminal settings of the caller.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut command = gatherer();
         command.arg("--config").arg(self.path("gatherer.toml")).args(args);
         for variable in ["NO_COLOR", "CLICOLOR_FORCE", "TERM", "LC_ALL", "LANG", "COLUMNS"] {
             command.env_remove(variable);
@@ -63,89 +67,105 @@ impl CheckFixture {
         self.command(args).output().unwrap()
     }
 
-    /// Runs `check` and returns its exit code and its one line.
-    pub fn check(&self, args: &[&str]) -> (i32, String) {
-        let output = self.run(&[&["check"], args].concat());
-        let line = String::from_utf8(output.stdout).unwrap();
-        assert!(
-            line.ends_with('\n') && line.lines().count() == 1,
-            "not one line: {line:?}"
-        );
-        assert_explained(&line);
-        (output.status.code().unwrap(), line.trim_end().to_string())
+    /// Runs `check` with the words of `args`. Returns its line.
+    pub fn check(&self, args: &str) -> String {
+        let args: Vec<_> = ["check"].into_iter().chain(args.split_whitespace()).collect();
+        answer_of(&self.run(&args))
+    }
+
+    /// Runs `check` for each line `ARGS => ANSWER`. Answers begin as written; `…` is any text.
+    pub fn expect(&self, answers: &str) {
+        for line in answers.lines() {
+            let (args, answer) = line.split_once(" => ").unwrap();
+            let line = self.check(args);
+            assert!(matches(answer, &line), "not {answer:?}: {line}");
+        }
     }
 }
 
-/// Every answer of `check` has a row in docs/answers.md that says what to do. A row for any reason does not count
-/// where the line names the service alone.
-pub fn assert_explained(line: &str) {
+/// Returns the line of `check`. The exit code must be its state, and docs/answers.md must have a row for it.
+pub fn answer_of(output: &Output) -> String {
+    let line = text(&output.stdout);
+    assert!(
+        line.ends_with('\n') && line.lines().count() == 1,
+        "not one line: {line:?}"
+    );
+    assert_explained(&line);
+    let code = output.status.code().unwrap();
+    let state = ["OK:", "WARNING:", "CRITICAL:", "UNKNOWN:"][usize::try_from(code).unwrap()];
+    assert_eq!(line.split(' ').nth(1), Some(state), "exit code {code}: {line}");
+    line.trim_end().to_string()
+}
+
+/// Returns the rows of docs/answers.md in sections that start with `heading`, without their explanation.
+pub fn rows(heading: &str) -> Vec<String> {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/answers.md");
     let page = fs::read_to_string(page).unwrap();
-    let text = line.split(" | ").next().unwrap();
-    let rows = page
-        .lines()
-        .filter_map(|row| row.strip_prefix("| `")?.split('`').next());
-    let is_about = |row: &str| {
-        let mut pieces = row.split('…');
-        let Some(mut rest) = text.strip_prefix(pieces.next().unwrap_or_default()) else {
-            return false;
-        };
-        pieces.all(|piece| {
-            let found = rest.find(piece).map(|at| &rest[at + piece.len()..]);
-            rest = found.unwrap_or_default();
-            found.is_some()
-        })
+    let sections = page.split("\n## ").filter(|section| section.starts_with(heading));
+    let lines = sections.flat_map(str::lines);
+    lines
+        .filter_map(|row| row.strip_prefix("| `")?.split('`').next().map(String::from))
+        .collect()
+}
+
+/// Returns whether `text` begins as the pattern, in which `…` is any text.
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let mut pieces = pattern.split('…');
+    let Some(mut rest) = text.strip_prefix(pieces.next().unwrap_or_default()) else {
+        return false;
     };
-    let configuration = text.contains("gatherer.toml");
-    let specific = |row: &&str| configuration || *row != "… UNKNOWN: …: …";
+    pieces.all(|piece| {
+        let found = rest.find(piece).map(|at| &rest[at + piece.len()..]);
+        rest = found.unwrap_or_default();
+        found.is_some()
+    })
+}
+
+/// Fails unless docs/answers.md has `row`, and `line` is an answer of it.
+pub fn assert_is_row(row: &str, line: &str) {
     assert!(
-        rows.filter(specific).any(is_about),
-        "docs/answers.md has no row for {text:?}"
+        rows("").iter().any(|other| other == row),
+        "docs/answers.md has no row {row:?}"
     );
+    assert!(matches(row, line), "not an answer of {row:?}: {line}");
 }
 
-pub fn program() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_shinken-gatherer"))
+/// Fails unless docs/answers.md has a row for `line`. The row for any reason counts only for the configuration.
+pub fn assert_explained(line: &str) {
+    let is_specific = |row: &str| line.contains("gatherer.toml") || row != "… UNKNOWN: …: …";
+    let found = rows("").iter().any(|row| is_specific(row) && matches(row, line));
+    assert!(found, "docs/answers.md has no row for {line:?}");
 }
 
-pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+/// Returns the Unix time of `age` seconds ago.
+fn ago(age: i64) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_secs()).unwrap() - age
 }
 
-/// A count taken so many seconds ago.
-pub fn count(age: u64) -> String {
-    let updated_at = now() - age;
-    format!(
-        "{{\"schema\":1,\"updated_at\":{updated_at},\"interval_seconds\":900,\"hosts\":4000,\"metrics\":1000000,\
-         \"scan_seconds\":0.105}}\n"
-    )
+/// Returns a count that was taken `age` seconds ago.
+pub fn count(age: i64) -> Value {
+    json!({"schema": 1, "updated_at": ago(age), "interval_seconds": 900, "hosts": 4000, "metrics": 1_000_000,
+        "scan_seconds": 0.105})
 }
 
-/// Disk values taken so many seconds ago: `disks` is the inside of the map.
-pub fn disks(age: u64, disks: &str, whisper: &str) -> String {
-    let updated_at = now() - age;
-    format!(
-        "{{\"schema\":1,\"updated_at\":{updated_at},\"interval_seconds\":10,\"window_seconds\":60.0,\
-         \"disks\":{{{disks}}},\"whisper_disks\":[{whisper}]}}\n"
-    )
+/// Returns values of disks, measured `age` seconds ago: their names, %util and writes a second. `whisper` names those
+/// of the whisper tree.
+pub fn disks<N: AsRef<str>>(age: i64, disks: &[(N, f64, f64)], whisper: &[&str]) -> Value {
+    let disk = |(name, util, writes): &(N, f64, f64)| {
+        let values = json!({"util_percent": util, "reads_per_second": 0.0, "writes_per_second": writes,
+            "read_bytes_per_second": 0.0, "write_bytes_per_second": 4096.0, "read_await_ms": 0.8,
+            "write_await_ms": 1.9, "queue_size": 0.15});
+        (name.as_ref().to_string(), values)
+    };
+    let disks: serde_json::Map<_, _> = disks.iter().map(disk).collect();
+    json!({"schema": 1, "updated_at": ago(age), "interval_seconds": 10, "window_seconds": 60.0, "disks": disks,
+        "whisper_disks": whisper})
 }
 
-/// One disk of [`disks`].
-pub fn disk(name: &str, util: f64, writes: f64) -> String {
-    let name = serde_json::to_string(name).unwrap();
-    format!(
-        "{name}:{{\"util_percent\":{util},\"reads_per_second\":0.0,\"writes_per_second\":{writes},\
-         \"read_bytes_per_second\":0.0,\"write_bytes_per_second\":4096.0,\"read_await_ms\":0.8,\
-         \"write_await_ms\":1.9,\"queue_size\":0.15}}"
-    )
-}
-
-/// %ready on four vCPUs.
-pub fn ready(age: u64, total: f64) -> String {
-    let (updated_at, per_vcpu) = (now() - age, total / 4.0);
-    format!(
-        "{{\"schema\":1,\"updated_at\":{updated_at},\"interval_seconds\":10,\"window_seconds\":60.0,\
-         \"is_vmware\":true,\"cpu_ready_percent\":{total},\"cpu_ready_percent_per_vcpu\":{per_vcpu},\
-         \"vcpus\":4,\"error\":null}}\n"
-    )
+/// Returns %ready of some vCPUs, measured `age` seconds ago.
+pub fn ready(age: i64, total: Option<f64>, vcpus: Option<u32>) -> Value {
+    let per_vcpu = total.zip(vcpus).map(|(total, vcpus)| total / f64::from(vcpus));
+    json!({"schema": 1, "updated_at": ago(age), "interval_seconds": 10, "window_seconds": 60.0, "is_vmware": true,
+        "cpu_ready_percent": total, "cpu_ready_percent_per_vcpu": per_vcpu, "vcpus": vcpus, "error": null})
 }

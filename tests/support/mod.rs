@@ -4,7 +4,9 @@ pub mod attacker;
 pub mod check_fixture;
 pub mod clocks;
 pub mod fixture;
+pub mod generator;
 pub mod outputs;
+pub mod refusal;
 pub mod snapshot;
 pub mod storage;
 pub mod tree;
@@ -194,6 +196,15 @@ pub fn json_of(output: &Output) -> Value {
 #[allow(clippy::print_stderr, reason = "tests/run reads this line")]
 pub fn skip(reason: &str) {
     eprintln!("SKIPPED {}: {reason}", std::thread::current().name().unwrap());
+}
+
+/// Returns whether the caller is root. If not, reports the test as skipped.
+pub fn needs_root() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        skip("needs root");
+    }
+    is_root
 }
 
 /// A running daemon, killed when the test ends before it.

@@ -1,256 +1,185 @@
-//! Answers that a working site seldom sees, and would be misled by if they were wrong.
+//! docs/answers.md and the answers of `check`: every row is an answer. That every answer is a row is checked wherever a
+//! test runs `check`.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 
-use crate::support::check_fixture::{CheckFixture, count, disk, disks, now, ready};
-use crate::support::{Daemon, TestDir, skip, stderr_of, wait_for};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-fn status(site: &CheckFixture) -> String {
-    let output = site.run(&["status"]);
-    String::from_utf8(output.stdout).unwrap()
+use crate::support::check_fixture::{CheckFixture, assert_is_row, count, disks, ready, rows};
+
+/// Rows that other tests produce, with `assert_is_row`: they need root, storage that hangs, or a panic.
+const ELSEWHERE: [&str; 4] = [
+    "GRAPHITE UNKNOWN: the storage of the whisper tree has not responded for …",
+    "… UNKNOWN: cannot read the file …: owned by uid …, must be owned by root or shinken-gatherer",
+    "… UNKNOWN: cannot read the file …: Permission denied (os error 13)",
+    "SHINKEN-GATHERER UNKNOWN: internal error, please report it: …",
+];
+
+const OUTDATED: &str = "… outdated: … old, the limit is …; is the gatherer running?";
+const FUTURE: &str = "… outdated: timestamp is … in the future; is the gatherer running?";
+
+/// A section of the page, and the rows of it that were not produced yet.
+struct Section {
+    site: CheckFixture,
+    missing: Vec<String>,
+    /// What the rows of the section begin with.
+    start: &'static str,
 }
 
-#[test]
-fn status_names_what_is_missing_or_hangs() {
-    let site = CheckFixture::new();
-    fs::create_dir_all(site.path("sys/class/dmi/id")).unwrap();
-    fs::write(site.path("sys/class/dmi/id/sys_vendor"), "VMware, Inc.\n").unwrap();
-    let old = count(3 * 86400 + 7200).replace("\"scan", "\"unreadable\":3,\"scan");
-    site.publish("whisper.nb_metrics", &old);
-    site.publish("disks", &disks(3, &disk("sda", 100.0, 0.0), ""));
-    let unknown = ready(3, 24.0)
-        .replace(":24,", ":null,")
-        .replace(":6,", ":null,")
-        .replace("\"error\":null", "\"error\":\"the host refuses\"");
-    site.publish("vmware", &unknown);
-    let table = status(&site);
-    assert!(table.contains("graphite   outdated    3d02h "), "{table}");
-    assert!(
-        table.contains("1000000 metrics, counted in 0.105 s, 3 unreadable directories"),
-        "{table}"
-    );
-    assert!(
-        table.contains("sda 100.0% util  HUNG: requests queued, none completed r/w await"),
-        "{table}"
-    );
-    assert!(table.contains("%ready unknown: the host refuses"), "{table}");
-    site.publish("disks", &disks(3, "", ""));
-    let table = status(&site);
-    assert!(table.contains("no physical disks"), "{table}");
-}
-
-#[test]
-fn check_reports_that_disks_are_not_enabled() {
-    let site = CheckFixture::new();
-    let file = site.path("gatherer.toml");
-    let text = fs::read_to_string(&file)
-        .unwrap()
-        .replace("[disks]\n", "[disks]\nenabled = false\n");
-    fs::write(file, text).unwrap();
-    let (code, line) = site.check(&["disks"]);
-    assert_eq!(code, 3, "{line}");
-    assert!(line.ends_with("no such file ([disks] is disabled)"), "{line}");
-}
-
-#[test]
-fn check_stops_a_count_after_its_timeout() {
-    let site = CheckFixture::new();
-    // In memory: a disk would take long to make so many.
-    let tree = tempfile::tempdir_in("/dev/shm").unwrap();
-    std::os::unix::fs::symlink(tree.path(), site.path("whisper")).unwrap();
-    for host in 0..150 {
-        for check in 0..150 {
-            fs::create_dir_all(tree.path().join(format!("h{host}/c{check}"))).unwrap();
+impl Section {
+    fn new(heading: &str, start: &'static str) -> Self {
+        let is_produced_here = |row: &String| !ELSEWHERE.contains(&&**row);
+        Self {
+            site: CheckFixture::new(),
+            missing: rows(heading).into_iter().filter(is_produced_here).collect(),
+            start,
         }
     }
-    let (code, line) = site.check(&["graphite", "--timeout", "1ms"]);
-    assert_eq!(code, 3, "{line}");
-    assert!(line.contains(": timed out after 1ms"), "{line}");
-    let (code, line) = site.check(&["graphite", "--timeout", "60"]);
-    assert_eq!(code, 0, "{line}");
-    assert!(
-        line.starts_with("GRAPHITE OK: 0 metrics, 150 hosts, counted by this check"),
-        "{line}"
-    );
-}
 
-#[test]
-fn check_distinguishes_one_vcpu_from_several() {
-    let site = CheckFixture::new();
-    site.publish("vmware", &ready(3, 24.0).replace("\"vcpus\":4", "\"vcpus\":1"));
-    let (code, line) = site.check(&["vmware"]);
-    assert_eq!(code, 0, "{line}");
-    assert!(line.contains("24.00% in total on 1 vCPU over"), "{line}");
-}
-
-#[test]
-fn once_distinguishes_disabled_from_unknown() {
-    let place = TestDir::new();
-    let off = "enabled = false";
-    place.configure_with("", off, off, off);
-    let once = || {
-        place
-            .command()
-            .args(["once", "--window", "10ms"])
-            .output()
-            .unwrap()
-    };
-    let output = once();
-    assert!(output.status.success(), "{}", stderr_of(&output));
-    assert_eq!(
-        crate::support::text(&output.stdout),
-        "graphite  disabled\ndisks     disabled\nvmware    disabled\n"
-    );
-    let nothing = format!("{off}\n[host]\nproc = \"{}\"\n", place.path("nothing").display());
-    place.configure_with("", "", "", &nothing);
-    fs::remove_dir(place.path("whisper")).unwrap();
-    let output = once();
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        crate::support::text(&output.stdout),
-        "graphite  unknown\ndisks     unknown\nvmware    disabled\n"
-    );
-    let said = stderr_of(&output);
-    assert!(
-        said.contains("nothing/diskstats") && said.contains("opening the whisper directory"),
-        "{said}"
-    );
-}
-
-#[test]
-fn log_names_added_and_removed_disks_and_malformed_lines() {
-    let place = TestDir::new();
-    let (proc, sys) = (place.path("proc"), place.path("sys"));
-    fs::create_dir_all(&proc).unwrap();
-    for disk in ["sda", "sdb"] {
-        fs::create_dir_all(sys.join("block").join(disk).join("device")).unwrap();
+    /// Runs `check` with the words of `args`, which must answer as in the row that ends with `row`.
+    fn expect(&mut self, args: &str, row: &str) {
+        let row = format!("{}{row}", self.start);
+        assert_is_row(&row, &self.site.check(args));
+        self.missing.retain(|other| *other != row);
     }
-    let host = format!(
-        "[host]\nproc = \"{}\"\nsys = \"{}\"",
-        proc.display(),
-        sys.display()
-    );
-    place.configure_with("", "", "interval = \"20ms\"\nwindow = \"1s\"", &host);
-    let write = |text: &str| {
-        fs::write(proc.join("new"), text).unwrap();
-        fs::rename(proc.join("new"), proc.join("diskstats")).unwrap();
-    };
-    let sda = "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n";
-    let sdb = "8 16 sdb 1 0 8 1 1 0 8 1 0 1 1\n";
-    write(sda);
-    let daemon = Daemon::start(&place);
-    wait_for("the disks", || place.disks());
-    write(&[sda, sdb].concat());
-    place.wait_for_log(" INFO disks: disk sdb added\n");
-    write(sda);
-    place.wait_for_log(" INFO disks: disk sdb removed\n");
-    let noise: String = (0..9).map(|number| format!("8 16 sd{number} x\n")).collect();
-    write(&[sda, &noise].concat());
-    place.wait_for_log("; device skipped; further ones are not logged\n");
-    write(sda);
-    place.wait_for_log(" INFO disks: diskstats has no malformed lines any more\n");
-    let log = place.log();
-    assert_eq!(log.matches("; device skipped").count(), 5, "{log}");
-    assert_eq!(
-        log.matches(" added").count() + log.matches(" removed").count(),
-        2,
-        "{log}"
-    );
-    write(&[sda, "8 16 sdb x\n"].concat());
-    wait_for("another of them to be named", || {
-        (place.log().matches("; device skipped").count() == 6).then_some(())
-    });
-    daemon.stop();
-}
 
-#[test]
-fn document_older_than_max_age_is_outdated_by_seconds() {
-    let site = CheckFixture::new();
-    site.publish("disks", &disks(now() - 5, "", ""));
-    let (code, line) = site.check(&["disks", "--max-age", "500ms"]);
-    assert_eq!(code, 3, "{line}");
-    assert!(line.contains("old, the limit is 500ms"), "{line}");
-}
-
-#[test]
-fn many_unreadable_directories_are_logged_as_a_summary() {
-    let place = TestDir::new();
-    place.metrics((0..25).map(|host| format!("h{host}/a.wsp")));
-    for host in 0..25 {
-        let closed = fs::Permissions::from_mode(0o000);
-        fs::set_permissions(place.path(format!("whisper/h{host}")), closed).unwrap();
+    fn end(self) {
+        assert!(self.missing.is_empty(), "no test produces {:#?}", self.missing);
     }
-    let Some(daemon) = Daemon::start_as_nobody(&place) else {
-        return skip("another user needs root");
-    };
-    let count = wait_for("the count", || place.count());
-    assert_eq!(
-        (&count["hosts"], &count["unreadable"]),
-        (&25.into(), &25.into()),
-        "{count}"
-    );
-    place.wait_for_log(" WARN graphite: 5 more unreadable directories not counted\n");
-    assert_eq!(
-        place.log().matches(", not counted: Permission denied").count(),
-        20,
-        "{}",
-        place.log()
-    );
-    daemon.stop();
 }
 
 #[test]
-fn once_reports_why_ready_is_unknown() {
-    let place = TestDir::new();
-    let sys = place.path("sys");
-    fs::create_dir_all(sys.join("class/dmi/id")).unwrap();
-    fs::create_dir_all(sys.join("block")).unwrap();
-    fs::write(sys.join("class/dmi/id/sys_vendor"), "VMware, Inc.\n").unwrap();
-    let more = format!(
-        "libraries = [\"/nonexistent/lib.so\"]\n[host]\nsys = \"{}\"\n",
-        sys.display()
-    );
-    place.configure_with("", "", "", &more);
-    let output = place
-        .command()
-        .args(["once", "--window", "10ms"])
-        .output()
-        .unwrap();
-    let table = crate::support::text(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{table}");
-    let vmware = table
-        .lines()
-        .find_map(|line| line.strip_prefix("vmware    "))
-        .unwrap();
-    assert!(
-        stderr_of(&output).contains(vmware) && vmware.contains("library"),
-        "{table}{}",
-        stderr_of(&output)
-    );
+fn every_graphite_row_of_the_page_is_an_answer() {
+    let mut page = Section::new("Graphite", "GRAPHITE ");
+    let failed = "UNKNOWN: … does not exist and counting failed: …";
+    page.expect("graphite", failed);
+    // So many directories that counting them is not done at once, in memory.
+    let tree = tempfile::tempdir_in("/dev/shm").unwrap();
+    for number in 0..10_000 {
+        fs::create_dir_all(tree.path().join(format!("{}/{number}", number % 100))).unwrap();
+    }
+    symlink(tree.path(), page.site.path("whisper")).unwrap();
+    page.expect("graphite", "… counted by this check, … does not exist");
+    let timed_out = failed.replace("failed: …", "failed: counting …: timed out after …");
+    page.expect("graphite --timeout 0", &timed_out);
+    page.site.publish("whisper.nb_metrics", count(120));
+    page.expect("graphite", "OK: … metrics, … hosts, counted … ago");
+    page.expect("graphite -w 9", "WARNING: … (…)…");
+    page.expect("graphite --hosts -c 9", "CRITICAL: … (…)…");
+    let mut unreadable = count(120);
+    unreadable["unreadable"] = 3.into();
+    page.site.publish("whisper.nb_metrics", unreadable);
+    page.expect("graphite", "… unreadable directories not counted, …");
+    page.site.publish("whisper.nb_metrics", count(7200));
+    page.expect("graphite", OUTDATED);
+    page.site.publish("whisper.nb_metrics", count(-7200));
+    page.expect("graphite", FUTURE);
+    page.end();
 }
 
 #[test]
-fn carbon_is_fed_over_ipv6_too() {
-    let Ok(carbon) = TcpListener::bind("[::1]:0") else {
-        return skip("there is no IPv6 here");
-    };
-    let place = TestDir::new();
-    place.metrics(["host/a.wsp"]);
-    let more = format!(
-        "[carbon]\nenabled = true\naddress = \"{}\"\n",
-        carbon.local_addr().unwrap()
-    );
-    place.configure_with("", "interval = \"100ms\"", "", &more);
-    let daemon = Daemon::start(&place);
-    carbon.set_nonblocking(true).unwrap();
-    let fed = wait_for("the feed to connect", || carbon.accept().ok()).0;
-    fed.set_nonblocking(false).unwrap();
-    fed.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
-    let mut lines = BufReader::new(fed).lines();
-    let line = lines.find(|line| line.as_ref().unwrap().contains(".metrics "));
-    assert!(line.is_some(), "the count came");
-    daemon.stop();
+fn every_disks_row_of_the_page_is_an_answer() {
+    let mut page = Section::new("Disks", "DISKS ");
+    let missing = "UNKNOWN: cannot read the file …: no such file";
+    page.expect("disks", &format!("{missing}, is the gatherer running?"));
+    page.site.publish("disks", disks(3, &[("sda", 95.0, 1.0)], &[]));
+    page.expect("disks", "OK: %util … over … s");
+    page.expect("disks -w 90", "WARNING: … (…)…");
+    page.expect("disks -c 90", "CRITICAL: … (…)…");
+    page.expect("disks --disk sdb", "… no such disk: …");
+    page.expect("disks --whisper", "… the disks of the whisper tree are unknown");
+    page.site.publish("disks", disks(3, &[("sda", 100.0, 0.0)], &[]));
+    page.expect("disks", "CRITICAL: … (HUNG: requests queued, none completed)…");
+    page.site.publish("disks", disks(3, &[("", 0.0, 0.0); 0], &[]));
+    page.expect("disks", "UNKNOWN: no physical disks found");
+    for (age, row) in [(600, OUTDATED), (-600, FUTURE)] {
+        page.site.publish("disks", disks(age, &[("sda", 1.0, 1.0)], &[]));
+        page.expect("disks", &row.replacen('…', "UNKNOWN: the file … is", 1));
+    }
+    fs::remove_file(page.site.path("disks")).unwrap();
+    page.site.reconfigure("[disks]\n", "[disks]\nenabled = false\n");
+    page.expect("disks", &format!("{missing} ([disks] is disabled)"));
+    page.end();
+}
+
+#[test]
+fn every_vmware_row_of_the_page_is_an_answer() {
+    let mut page = Section::new("VMware", "VMWARE ");
+    page.expect("vmware", "OK: not a VMware VM");
+    page.site.publish("vmware", ready(3, Some(24.0), Some(4)));
+    page.expect("vmware", "OK: … ready per vCPU, … in total on … over … s");
+    page.expect("vmware -w 5", "WARNING: … ready per vCPU (…), …");
+    page.expect("vmware -c 5", "CRITICAL: … ready per vCPU (…), …");
+    page.site.publish("vmware", ready(3, Some(24.0), None));
+    let unknown = "UNKNOWN: … ready in total over … s, on an unknown number of vCPUs";
+    page.expect("vmware", unknown);
+    let mut none = ready(3, None, Some(2));
+    page.site.publish("vmware", &none);
+    page.expect("vmware", "UNKNOWN: %ready unknown yet: two samples are needed");
+    none["error"] = "the host refuses".into();
+    page.site.publish("vmware", none);
+    page.expect("vmware", "UNKNOWN: %ready unknown: …");
+    for (age, row) in [(3600, OUTDATED), (-3600, FUTURE)] {
+        page.site.publish("vmware", ready(age, Some(24.0), Some(4)));
+        page.expect("vmware", row);
+    }
+    fs::remove_file(page.site.path("vmware")).unwrap();
+    page.site.reconfigure("[vmware]\n", "[vmware]\nenabled = false\n");
+    page.expect("vmware", "UNKNOWN: [vmware] is disabled and … does not exist");
+    page.end();
+}
+
+#[test]
+fn file_that_is_not_trusted_is_an_answer_of_the_page() {
+    let start = "… UNKNOWN: cannot read the file …: ";
+    let mut page = Section::new("Files that are not trusted", start);
+    let path = page.site.path("disks");
+    let good = disks(3, &[("sda", 1.0, 1.0)], &[]);
+    page.site.publish("elsewhere", &good);
+    symlink(page.site.path("elsewhere"), &path).unwrap();
+    page.expect("disks", "is a symbolic link");
+    fs::remove_file(&path).unwrap();
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    page.expect("disks", "not a regular file");
+    page.site.publish("disks", "");
+    page.expect("disks", "malformed: …");
+    // A sparse file, of which only the first 16 MiB may be read.
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(1 << 40).unwrap();
+    page.expect("disks", "larger than 16777216 bytes");
+    page.site
+        .publish("disks", format!("{good}{}", " ".repeat(16 << 20)));
+    page.expect("disks", "larger than 16777216 bytes");
+    let later = good.to_string().replace("\"schema\":1", "\"schema\":2");
+    page.site.publish("disks", later);
+    page.expect("disks", "unsupported schema …, expected …");
+    page.site.reconfigure("/disks\"", "/disks/below\"");
+    page.expect("disks", "… (os error …)");
+    page.end();
+}
+
+#[test]
+fn wrong_use_of_check_is_an_answer_of_the_page() {
+    let mut page = Section::new("The check itself", "SHINKEN-GATHERER UNKNOWN: ");
+    for args in ["disks -w 80%", "disks -w 20:10", "disks --max-age soon"] {
+        page.expect(args, "invalid value …");
+    }
+    for args in ["disks --nonsense", "disks extra", "--nonsense disks"] {
+        page.expect(args, "unexpected argument …");
+    }
+    page.expect("everything", "unrecognized subcommand …");
+    page.expect("disks -w", "a value is required for …");
+    page.expect("disks -w 1 -w 2", "the argument … cannot be used …");
+    page.expect("", "missing subcommand: graphite, disks or vmware");
+    page.start = "… UNKNOWN: …: ";
+    page.site.reconfigure("[disks]\n", "[disks]\nintervall = 1\n");
+    for service in ["graphite", "disks", "vmware"] {
+        page.expect(service, "…");
+    }
+    let file = page.site.path("gatherer.toml");
+    fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
+    let owner = "owner is user … and mode is …, must be owned by root… and not writable by group or others";
+    page.expect("disks", owner);
+    page.end();
 }

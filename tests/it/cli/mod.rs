@@ -1,1 +1,3 @@
 mod generate;
+mod once;
+mod usage;

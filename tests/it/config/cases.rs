@@ -1,99 +1,79 @@
-//! What can be wrong in a configuration: for each key every type and value that is none of its own, then what can be
-//! wrong with tables, duplicates, nesting, syntax and paths.
+//! Mistakes in a configuration. Each is a text and the error after the file name, in which `…` is any text. In the texts,
+//! `<x*3>` is `xxx`.
 
-use crate::support::TestDir;
+pub type Mistake = (String, String);
 
-/// What a key takes.
-#[derive(Clone, Copy, PartialEq)]
-pub enum Kind {
-    Level,
-    /// The path of a file, or "" for none.
-    LogFile,
-    /// The path of a folder, or "" for none.
-    StateDir,
-    Bool,
-    Folder,
-    File,
-    Duration,
-    Percent,
-    Depth,
-    Patterns,
-    Libraries,
-    Address,
-    Prefix,
-}
+/// Every key with the type of its value and the sets of [`WRONG_VALUES`] that it must reject.
+const KEYS: &str = "
+    log_level                   string    level
+    log_file                    string    path file
+    state_dir                   string    path
+    graphite.enabled            boolean
+    graphite.whisper_dir        string    path empty
+    graphite.output             string    path empty file
+    graphite.interval           string    duration
+    graphite.max_busy_percent   integer   number percent
+    graphite.host_depth         integer   number depth
+    graphite.full_scan_interval string    duration
+    graphite.exclude            sequence  strings patterns
+    disks.enabled               boolean
+    disks.output                string    path empty file
+    disks.interval              string    duration
+    disks.window                string    duration
+    vmware.enabled              boolean
+    vmware.output               string    path empty file
+    vmware.interval             string    duration
+    vmware.window               string    duration
+    vmware.libraries            sequence  strings libraries
+    carbon.enabled              boolean
+    carbon.address              string    address
+    carbon.prefix               string    prefix
+    host.proc                   string    path empty
+    host.sys                    string    path empty
+    host.run                    string    path empty
+";
 
-/// Each key with its table, what it takes, and its default as it is written; `None` where unset is the default.
-pub const KEYS: [(&str, &str, Kind, Option<&str>); 26] = [
-    ("", "log_level", Kind::Level, Some("\"info\"")),
-    (
-        "",
-        "log_file",
-        Kind::LogFile,
-        Some("\"/var/log/shinken/gatherer.log\""),
-    ),
-    (
-        "",
-        "state_dir",
-        Kind::StateDir,
-        Some("\"/var/lib/shinken-gatherer\""),
-    ),
-    ("graphite", "enabled", Kind::Bool, Some("true")),
-    ("graphite", "whisper_dir", Kind::Folder, None),
-    ("graphite", "output", Kind::File, None),
-    ("graphite", "interval", Kind::Duration, Some("\"15m\"")),
-    ("graphite", "max_busy_percent", Kind::Percent, Some("50")),
-    ("graphite", "host_depth", Kind::Depth, Some("1")),
-    ("graphite", "full_scan_interval", Kind::Duration, Some("\"24h\"")),
-    ("graphite", "exclude", Kind::Patterns, Some("[\"/lost+found/\"]")),
-    ("disks", "enabled", Kind::Bool, Some("true")),
-    (
-        "disks",
-        "output",
-        Kind::File,
-        Some("\"/tmp/__check_graphite_iostats.tmp\""),
-    ),
-    ("disks", "interval", Kind::Duration, Some("\"10s\"")),
-    ("disks", "window", Kind::Duration, Some("\"60s\"")),
-    ("vmware", "enabled", Kind::Bool, Some("true")),
-    (
-        "vmware",
-        "output",
-        Kind::File,
-        Some("\"/dev/shm/vmware_stats_export.dat\""),
-    ),
-    ("vmware", "interval", Kind::Duration, Some("\"10s\"")),
-    ("vmware", "window", Kind::Duration, Some("\"60s\"")),
-    (
-        "vmware",
-        "libraries",
-        Kind::Libraries,
-        Some("[\"libguestlib.so.0\", \"libvmGuestLib.so.0\", \"libvmGuestLib.so\"]"),
-    ),
-    ("carbon", "enabled", Kind::Bool, Some("false")),
-    ("carbon", "address", Kind::Address, Some("\"127.0.0.1:2003\"")),
-    ("carbon", "prefix", Kind::Prefix, Some("\"shinken.gatherer\"")),
-    ("host", "proc", Kind::Folder, Some("\"/proc\"")),
-    ("host", "sys", Kind::Folder, Some("\"/sys\"")),
-    ("host", "run", Kind::Folder, Some("\"/run\"")),
-];
+/// Sets of values of the right type that are rejected: the set, the reason, and values separated by ` , `.
+const WRONG_VALUES: &str = r#"
+    level     | is not one of "error", "warn", "info", "debug" | "" , "INFO" , "off" , "trace" , "info " , "info\u0000" , "in\nfo"
+    empty     | is not an absolute path           | ""
+    path      | is not an absolute path           | " " , "relative" , "./x" , "../x" , "~/x" , "file:///x" , " /x"
+    path      | is not a path without control characters | "/\u0000" , "/\n" , "/\r" , "/\u001b[31m" , "/\u007f" , "/\u0085"
+    file      | is not a file path                | "/" , "/tmp/" , "/tmp/." , "/tmp/.." , "//"
+    duration  | is not a duration (examples: "10s", "15m"): | "" , " " , "10" , "-1s" , "ten" , "s" , "1e9s" , "infs" , "99999999999999999999s"
+    duration  | is not a duration                 | "10s\u0000" , "1\u001b[m0s" , "18446744073709551615years"
+    duration  | must be greater than zero         | "0s" , "0"
+    duration  | is too short, the minimum is 1ms  | "1us" , "999us"
+    duration  | is too long, the maximum is 366days | "367days" , "9223372036854775807s" , "18446744073709551615s"
+    number    | is out of range, must be 1 to     | 0 , -1 , 4294967297 , 9223372036854775807 , -9223372036854775808
+    percent   | is out of range, must be 1 to 100 | 101
+    depth     | is out of range, must be 1 to 64  | 65
+    strings   | invalid type:                     | [1] , [[]] , [{}] , ["a", true] , [2026-11-22]
+    patterns  | invalid range                     | ["[b-a]"]
+    libraries | must list 1 to 16 library names   | []
+    libraries | is not a library name             | [""] , ["a", ""] , ["a\u0000"] , ["a\nb"]
+    libraries | is not an absolute path           | ["sub/lib.so"] , ["./lib.so"]
+    libraries | is not a path without control     | ["/lib\u001b[m"]
+    address   | is not an IP address and a port   | "" , "localhost:2003" , "127.0.0.1" , "127.0.0.1:" , ":2003" , "127.0.0.1:0"
+    address   | is not an IP address and a port   | "127.0.0.1:65536" , "127.0.0.1:-1" , " 127.0.0.1:2003" , "[::1]" , "::1:2003"
+    address   | is not an IP address and a port   | "256.0.0.1:1" , "127.0.0.1:2003\u0000" , "127.0.0.1:2003\n"
+    prefix    | is not a metric prefix            | "" , "." , "a..b" , ".a" , "a." , "a b" , "a/b" , "é" , "a\nb" , "a\u0000"
+    level     | is not one of                     | "<x*10000>"
+    path      | path is 10000 bytes long, the limit is 4000 | "</x*5000>"
+    path      | path component is longer than 255 bytes | "/<x*256>"
+    file      | file name is 240 bytes long, the limit is 239 | "/<x*240>"
+    duration  | is not a duration                 | "<x*10000>"
+    duration  | is too long                       | "<9days *10000>"
+    patterns  | pattern is longer than 4096 bytes | ["<x*4097>"]
+    patterns  | patterns are longer than 65536 bytes in total | ["<{*100000>"] , [<"a?????????a?????????a?????????a?????????a?????????a?????????a?????????",*1000>]
+    patterns  | too many patterns, the limit is 1000 | [<"a",*1001>]
+    libraries | is not a library name             | ["<x*256>"]
+    libraries | must list 1 to 16 library names   | [<"a",*17>]
+    address   | is not an IP address and a port   | "<x*10000>"
+    prefix    | is not a metric prefix            | "<x*201>"
+"#;
 
-/// A text, what the error says after the file (`:LINE: KEY: ` and the beginning of the reason), and what it ends with.
-pub struct Bad {
-    pub text: String,
-    pub expected: String,
-    pub end: String,
-}
-
-fn bad(text: impl Into<String>, expected: impl Into<String>) -> Bad {
-    Bad {
-        text: text.into(),
-        expected: expected.into(),
-        end: String::new(),
-    }
-}
-
-/// A value of each type of TOML, with the word for it in the error.
+/// A value of each type of TOML, with its name in the error.
 const TYPES: [(&str, &str); 11] = [
     ("true", "boolean"),
     ("3", "integer"),
@@ -101,475 +81,179 @@ const TYPES: [(&str, &str); 11] = [
     ("99999999999999999999", "integer"),
     ("1.5", "floating point"),
     ("nan", "floating point"),
-    ("\"text\"", "string"),
-    ("[\"text\"]", "sequence"),
+    ("'text'", "string"),
+    ("['text']", "sequence"),
     ("{ a = 1 }", "map"),
     ("2026-11-22T13:05:00Z", "datetime"),
     ("13:05:00", "datetime"),
 ];
 
-impl Kind {
-    /// The type of the values it takes, in the error's word.
-    fn own_type(self) -> &'static str {
-        match self {
-            Self::Bool => "boolean",
-            Self::Percent | Self::Depth => "integer",
-            Self::Patterns | Self::Libraries => "sequence",
-            _ => "string",
-        }
-    }
+/// Returns the names of every key, with its table before a dot.
+pub fn keys() -> impl Iterator<Item = &'static str> {
+    KEYS.lines().filter_map(|line| line.split_whitespace().next())
+}
 
-    /// Values of the right type that are refused, as TOML.
-    fn wrong_values(self) -> Vec<String> {
-        let long = format!("\"{}\"", "x".repeat(1_000_000));
-        let long_path = format!("\"/{}\"", "x/".repeat(499_999));
-        let list = |values: &[&str]| values.iter().map(|value| value.to_string()).collect::<Vec<_>>();
-        let folders = || {
-            let mut values = list(&[
-                "\"\"",
-                "\" \"",
-                "\"relative\"",
-                "\"./x\"",
-                "\"../x\"",
-                "\"~/x\"",
-                "\"file:///x\"",
-                "\" /x\"",
-                r#""/a\u0000b""#,
-                r#""/a\nb""#,
-                r#""/a\rb""#,
-                r#""/a\u001b[31mb""#,
-                r#""/a\u007fb""#,
-                r#""/a\u0085b""#,
-            ]);
-            values.extend([
-                long.clone(),
-                long_path.clone(),
-                format!("\"/{}\"", "x".repeat(256)),
-            ]);
-            values
-        };
-        let files = || {
-            let mut values = folders();
-            values.extend(list(&[
-                "\"/\"",
-                "\"/tmp/\"",
-                "\"/tmp/.\"",
-                "\"/tmp/..\"",
-                "\"//\"",
-            ]));
-            values.push(format!("\"/{}\"", "x".repeat(240)));
-            values
-        };
-        match self {
-            Self::Level => {
-                let mut values = list(&[
-                    "\"\"",
-                    "\"INFO\"",
-                    "\"off\"",
-                    "\"trace\"",
-                    "\"info \"",
-                    r#""info\u0000""#,
-                    r#""in\nfo""#,
-                ]);
-                values.push(long);
-                values
-            }
-            Self::LogFile => files().into_iter().filter(|value| value != "\"\"").collect(),
-            Self::StateDir => folders().into_iter().filter(|value| value != "\"\"").collect(),
-            Self::Bool => Vec::new(),
-            Self::Folder => folders(),
-            Self::File => files(),
-            Self::Duration => {
-                let mut values = list(&[
-                    "\"\"",
-                    "\" \"",
-                    "\"0s\"",
-                    "\"0\"",
-                    "\"10\"",
-                    "\"-1s\"",
-                    "\"ten\"",
-                    "\"s\"",
-                    "\"1us\"",
-                    "\"999us\"",
-                    "\"367days\"",
-                    "\"9223372036854775807s\"",
-                    "\"18446744073709551615s\"",
-                    "\"99999999999999999999s\"",
-                    "\"18446744073709551615years\"",
-                    "\"1e9s\"",
-                    "\"infs\"",
-                    r#""10s\u0000""#,
-                    r#""1\u001b[m0s""#,
-                ]);
-                values.extend([long, format!("\"{}\"", "9days ".repeat(100_000))]);
-                values
-            }
-            Self::Percent => list(&[
-                "0",
-                "-1",
-                "101",
-                "4294967297",
-                "9223372036854775807",
-                "-9223372036854775808",
-            ]),
-            Self::Depth => list(&[
-                "0",
-                "-1",
-                "65",
-                "4294967297",
-                "9223372036854775807",
-                "0xffffffffff",
-            ]),
-            Self::Patterns => {
-                let mut values = list(&[
-                    "[1]",
-                    "[[]]",
-                    "[{}]",
-                    "[\"a\", true]",
-                    "[\"[b-a]\"]",
-                    "[2026-11-22]",
-                ]);
-                values.extend([
-                    format!("[{long}]"),
-                    format!("[\"{}\"]", "x".repeat(4097)),
-                    // Deeper than what compiles it can go, were it not refused for its length.
-                    format!("[\"{}{}\"]", "{".repeat(400_000), "}".repeat(400_000)),
-                    format!("[{}]", "\"a\",".repeat(1001)),
-                    format!("[{}]", "\"*a*?\",".repeat(140_000)),
-                    format!("[{}]", format!("\"{}\",", "?".repeat(4000)).repeat(200)),
-                ]);
-                values
-            }
-            Self::Libraries => {
-                let mut values = list(&[
-                    "[]",
-                    "[\"\"]",
-                    "[1]",
-                    "[\"a\", \"\"]",
-                    "[\"a\", true]",
-                    "[\"sub/lib.so\"]",
-                    "[\"./lib.so\"]",
-                    r#"["a\u0000"]"#,
-                    r#"["a\nb"]"#,
-                    r#"["/lib\u001b[m"]"#,
-                ]);
-                values.extend([
-                    format!("[{long}]"),
-                    format!("[\"{}\"]", "x".repeat(256)),
-                    format!("[{}]", "\"a\",".repeat(17)),
-                    format!("[{}]", "\"a\",".repeat(200_000)),
-                ]);
-                values
-            }
-            Self::Address => {
-                let mut values = list(&[
-                    "\"\"",
-                    "\"localhost:2003\"",
-                    "\"127.0.0.1\"",
-                    "\"127.0.0.1:\"",
-                    "\":2003\"",
-                    "\"127.0.0.1:0\"",
-                    "\"127.0.0.1:65536\"",
-                    "\"127.0.0.1:-1\"",
-                    "\" 127.0.0.1:2003\"",
-                    "\"[::1]\"",
-                    "\"::1:2003\"",
-                    "\"256.0.0.1:1\"",
-                    r#""127.0.0.1:2003\u0000""#,
-                    r#""127.0.0.1:2003\n""#,
-                ]);
-                values.push(long);
-                values
-            }
-            Self::Prefix => {
-                let mut values = list(&[
-                    "\"\"",
-                    "\".\"",
-                    "\"a..b\"",
-                    "\".a\"",
-                    "\"a.\"",
-                    "\"a b\"",
-                    "\"a/b\"",
-                    "\"é\"",
-                    r#""a\nb""#,
-                    r#""a\u0000""#,
-                ]);
-                values.extend([long, format!("\"{}\"", "x".repeat(201))]);
-                values
-            }
-        }
+/// Returns the lines of one of the tables above.
+fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
+    table.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+/// Replaces `<x*3>` by `xxx`.
+pub fn expand(text: &str) -> String {
+    let mut parts = text.split('<');
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.fold(first, |text, part| {
+        let (repeated, rest) = part.split_once('>').unwrap();
+        let (piece, count) = repeated.rsplit_once('*').unwrap();
+        text + &piece.repeat(count.parse().unwrap()) + rest
+    })
+}
+
+/// Returns the text that sets `key` to `value` in line 4.
+fn set(key: &str, value: &str) -> String {
+    match key.split_once('.') {
+        Some((table, key)) => format!("\n[{table}]\n\n{key} = {value}"),
+        None => format!("\n\n\n{key} = {value}"),
     }
 }
 
-/// Every key with every type but its own, and every value of its type that is refused.
-pub fn of_values() -> Vec<Bad> {
-    let mut cases = Vec::new();
-    for (table, key, kind, _) in KEYS {
-        let (head, place) = match table {
-            "" => ("\n\n\n".to_string(), format!(":4: {key}: ")),
-            table => (format!("\n[{table}]\n\n"), format!(":4: {table}.{key}: ")),
+/// Returns every key with every other type, and with every value of its type that is rejected.
+pub fn of_values() -> Vec<Mistake> {
+    let mut sets = Vec::new();
+    for line in lines(WRONG_VALUES) {
+        let [set, reason, values] = line.splitn(3, '|').collect::<Vec<_>>()[..] else {
+            panic!("{line}");
         };
-        for (value, name) in TYPES.iter().filter(|(_, name)| *name != kind.own_type()) {
-            let found = if *name == "sequence" { "" } else { name };
-            cases.push(bad(
-                format!("{head}{key} = {value}\n"),
-                format!("{place}invalid type: {found}"),
-            ));
-        }
-        for value in kind.wrong_values() {
-            cases.push(bad(format!("{head}{key} = {value}\n"), place.clone()));
-        }
-        let default = match kind {
-            Kind::Folder | Kind::File => "\"/some/path\"",
-            Kind::Duration => "\"60s\"",
-            _ => KEYS
-                .iter()
-                .find(|other| other.1 == key)
-                .and_then(|other| other.3)
-                .unwrap(),
-        };
-        let again = format!("{head}{key} = {default}\n# again\n{key} = {default}\n");
-        let place = place.replacen(":4:", ":6:", 1);
-        cases.push(bad(again, format!("{place}duplicate key")));
+        let (set, reason) = (set.trim(), reason.trim());
+        sets.extend(values.split(" , ").map(|value| (set, reason, expand(value))));
     }
-    cases
+    let mut mistakes = Vec::new();
+    for line in lines(KEYS) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let (key, own_type, own_sets) = (words[0], words[1], &words[2..]);
+        for (value, name) in TYPES.iter().filter(|(_, name)| *name != own_type) {
+            let expected = format!("4: {key}: invalid type: {name}");
+            // The tables are checked by their TOML types, values by those of serde.
+            mistakes.push((set(key, value), expected.replace("sequence", "")));
+        }
+        for (_, reason, value) in sets.iter().filter(|(name, ..)| own_sets.contains(name)) {
+            mistakes.push((set(key, value), format!("4: {key}: …{reason}")));
+        }
+    }
+    mistakes
 }
 
-/// What is wrong with tables: other types, unknown keys, the same one twice.
-pub fn of_tables() -> Vec<Bad> {
-    let mut cases = vec![
-        bad("log_lvel = \"info\"\n", ":1: log_lvel: unknown field"),
-        bad("\n[disk]\ninterval = \"1s\"\n", ":2: disk: unknown field"),
-        bad("[Disks]\n", ":1: Disks: unknown field"),
-        bad("[a.b.c]\nd = 1\n", ":1: a: unknown field `a`"),
-        bad(r#""a\nb\u001b[31m" = 3"#, r":1: a\nb\u{1b}[31m: unknown field"),
-        bad(r#""" = 3"#, ":1: : unknown field ``"),
+/// Mistakes about tables. `; ` ends a line of the text, and TABLE is the name of each table.
+const TABLES: &str = r#"
+    log_lvel = 'info' => 1: log_lvel: unknown field
+    ; [disk]; interval = '1s' => 2: disk: unknown field
+    [Disks] => 1: Disks: unknown field
+    [a.b.c]; d = 1 => 1: a: unknown field `a`
+    "a\nb\u001b[31m" = 3 => 1: a\nb\u{1b}[31m: unknown field
+    "" = 3 => 1: : unknown field ``
+    log_file = ''; # again; log_file = '' => 3: log_file: duplicate key
+    ; TABLE = true => 2: TABLE: invalid type: boolean
+    ; TABLE = 3 => 2: TABLE: invalid type: integer
+    ; TABLE = 1.5 => 2: TABLE: invalid type: float
+    ; TABLE = 'x' => 2: TABLE: invalid type: string
+    ; TABLE = [] => 2: TABLE: invalid type: array
+    ; TABLE = [true] => 2: TABLE: invalid type: array
+    ; TABLE = [{ enabled = true }] => 2: TABLE: invalid type: array
+    ; TABLE = 2026-11-22 => 2: TABLE: invalid type: datetime
+    ; [[TABLE]] => 2: TABLE: invalid type: array, expected a table
+    [TABLE]; ; [TABLE] => 3: TABLE: duplicate key
+    [TABLE]; [[TABLE]] => 2: TABLE: duplicate key
+    TABLE = {}; ; [TABLE] => 3: TABLE: duplicate key
+    [TABLE]; ; none = 1 => 3: TABLE.none: unknown field `none`
+    [TABLE]; Enabled = true => 2: TABLE.Enabled: unknown field
+    [TABLE.deeper]; x = 1 => 1: TABLE.deeper: unknown field
+    TABLE.TABLE.x = 1 => 1: TABLE.TABLE: unknown field
+"#;
+
+/// Returns mistakes about tables: other types, unknown keys, duplicates.
+pub fn of_tables() -> Vec<Mistake> {
+    let tables = ["graphite", "disks", "vmware", "carbon", "host"];
+    let mistakes = tables.map(|table| of_table(&TABLES.replace("TABLE", table)));
+    mistakes.concat()
+}
+
+fn of_table(table: &str) -> Vec<Mistake> {
+    let lines = table.lines().filter_map(|line| line.trim().split_once(" => "));
+    lines
+        .map(|(text, expected)| (text.replace("; ", "\n"), expected.to_string()))
+        .collect()
+}
+
+/// Returns texts that are not TOML or nested too deep, and bytes that must not reach a terminal or a log.
+pub fn of_syntax() -> Vec<Mistake> {
+    let mistakes = [
+        ("[graphite\n", "1: graphite: "),
+        ("[graphite]\n[]\n", "2: "),
+        ("log_level =\n", "1: log_level: "),
+        ("log_level = \"info\n[graphite]\n", "1: log_level: "),
+        ("[disks]\ninterval = '''\n1s", ""),
+        ("[disks]\ninterval: \"3s\"\n", "2: disks.interval: "),
+        ("[disks]\ninterval\n", "2: disks.interval: "),
+        ("[disks]\nenabled = True\n", "2: disks.enabled: "),
+        ("log_level = info\n", "1: log_level: "),
+        ("= 3\n", "1: "),
+        ("\0", "1: "),
+        ("\u{1}\u{1b}[31m\n", "1: "),
+        ("log_level = \"in\u{1b}fo\"\n", "1: log_level: "),
+        ("log_level = \"in\0fo\"\n", "1: log_level: "),
+        ("\n# a \u{7} bell\n", "2: "),
+        ("log_level = \"\\ud800\"\n", "1: log_level: "),
+        ("[disks]\r\n\r\ninterval = \"x\"\r\n", "3: disks.interval: "),
+        ("\u{feff}[disks]\n\ninterval = \"x\"\n", "3: disks.interval: "),
+        ("log_level = \"info\"\r[disks]\n", "1: log_level: "),
+        ("\na = <[*100><]*100>", "2: a: "),
+        ("\na = <[*100000><]*100000>", "2: a: "),
+        ("\na = <{a=*50000><}*50000>", "2: a: "),
+        ("\n\n<a.*100>a = 1", "3: recursion limit"),
+        ("\n\n<a.*50000>a = 1", "3: recursion limit"),
+        ("\n[<a.*100>a]\nb.b.b = 1", "2: recursion limit"),
+        ("\n<x*100000> = 1", "2: xxxx"),
+        ("\n[<x*100000>]", "2: xxxx"),
+        ("\"<\\u001b*16000>\" = 1", r"1: \u{1b}\u{1b}"),
+        ("<[graphite]\n\"\n*80000>", "2: "),
+        ("<[[a]]\n*80000>", "1: a: unknown field"),
     ];
-    for table in ["graphite", "disks", "vmware", "carbon", "host"] {
-        for value in [
-            "true",
-            "3",
-            "1.5",
-            "\"x\"",
-            "[]",
-            "[true]",
-            "[{ enabled = true }]",
-            "2026-11-22",
-        ] {
-            cases.push(bad(
-                format!("\n{table} = {value}\n"),
-                format!(":2: {table}: invalid type: "),
-            ));
-        }
-        cases.extend([
-            bad(
-                format!("\n[[{table}]]\n"),
-                format!(":2: {table}: invalid type: array, expected a table"),
-            ),
-            bad(
-                format!("[{table}]\n\n[{table}]\n"),
-                format!(":3: {table}: duplicate key"),
-            ),
-            bad(
-                format!("[{table}]\n[[{table}]]\n"),
-                format!(":2: {table}: duplicate key"),
-            ),
-            bad(
-                format!("{table} = {{}}\n\n[{table}]\n"),
-                format!(":3: {table}: duplicate key"),
-            ),
-            bad(
-                format!("[{table}]\n\nnone = 1\n"),
-                format!(":3: {table}.none: unknown field `none`"),
-            ),
-            bad(
-                format!("[{table}]\nEnabled = true\n"),
-                format!(":2: {table}.Enabled: unknown field"),
-            ),
-            bad(
-                format!("[{table}.deeper]\nx = 1\n"),
-                format!(":1: {table}.deeper: unknown field"),
-            ),
-            bad(
-                format!("{table}.{table}.x = 1\n"),
-                format!(":1: {table}.{table}: unknown field"),
-            ),
-        ]);
-    }
-    cases
+    mistakes
+        .map(|(text, expected)| (expand(text), expected.to_string()))
+        .into()
 }
 
-/// What is no TOML, too deep or too long, and bytes that must not reach a terminal or a log.
-pub fn of_syntax() -> Vec<Bad> {
-    let deep = |open: &str, close: &str, depth: usize| {
-        format!("\na = {}{}\n", open.repeat(depth), close.repeat(depth))
-    };
-    let dots = |count: usize| vec!["a"; count].join(".");
-    vec![
-        bad("[graphite\n", ":1: graphite: "),
-        bad("[graphite]\n[]\n", ":2: "),
-        bad("log_level =\n", ":1: log_level: "),
-        bad("log_level = \"info\n[graphite]\n", ":1: log_level: "),
-        bad("[disks]\ninterval = '''\n1s", ":"),
-        bad("[disks]\ninterval: \"3s\"\n", ":2: disks.interval: "),
-        bad("[disks]\ninterval\n", ":2: disks.interval: "),
-        bad("[disks]\nenabled = True\n", ":2: disks.enabled: "),
-        bad("log_level = info\n", ":1: log_level: "),
-        bad("= 3\n", ":1: "),
-        bad("\0", ":1: "),
-        bad("\u{1}\u{1b}[31m\n", ":1: "),
-        bad("log_level = \"in\u{1b}fo\"\n", ":1: log_level: "),
-        bad("log_level = \"in\0fo\"\n", ":1: log_level: "),
-        bad("\n# a \u{7} bell\n", ":2: "),
-        bad("log_level = \"\\ud800\"\n", ":1: log_level: "),
-        // As DOS and as Windows editors write it.
-        bad("[disks]\r\n\r\ninterval = \"x\"\r\n", ":3: disks.interval: "),
-        bad("\u{feff}[disks]\n\ninterval = \"x\"\n", ":3: disks.interval: "),
-        bad("log_level = \"info\"\r[disks]\n", ":1: log_level: "),
-        bad(deep("[", "]", 100), ":2: a: "),
-        bad(deep("[", "]", 500_000), ":2: a: "),
-        bad(deep("{a=", "}", 100), ":2: a: "),
-        bad(deep("{a=", "}", 200_000), ":2: a: "),
-        bad(format!("\n\n{} = 1\n", dots(100)), ":3: recursion limit"),
-        bad(format!("\n\n{} = 1\n", dots(500_000)), ":3: recursion limit"),
-        bad(format!("\n[{}]\nb.b.b = 1\n", dots(100)), ":2: recursion limit"),
-        bad(format!("\n{} = 1\n", "x".repeat(1_000_000)), ":2: xxxx"),
-        bad(format!("\n[{}]\n", "x".repeat(1_000_000)), ":2: xxxx"),
-        bad(
-            format!("\"{}\" = 1\n", "\\u001b".repeat(160_000)),
-            r":1: \u{1b}\u{1b}",
-        ),
-        bad("[graphite]\n\"\n".repeat(80_000), ":2: "),
-        bad(
-            (0..80_000).map(|n| format!("[a.b{n}]\n")).collect::<String>(),
-            ":1: a: unknown field",
-        ),
-    ]
-}
+/// Mistakes of values together: each line has a text (`; ` ends a line of it) and the whole error after the file name.
+/// The file is `/x/gatherer.toml`.
+const COMBINATIONS: &str = r#"
+    log_file = '/x/a'; disks.output = '/x/a' => 2: disks.output: "/x/a" is both log_file and disks.output
+    vmware.output = '/x/./y/..//a'; disks.output = '/x/a' => 1: vmware.output: "/x/a" is both disks.output and vmware.output
+    graphite.output = '/tmp/__check_graphite_iostats.tmp' => 1: graphite.output: "/tmp/__check_graphite_iostats.tmp" is both graphite.output and disks.output
+    graphite.whisper_dir = '/x/w/'; disks.output = '/x/w.nb_metrics' => 2: disks.output: "/x/w.nb_metrics" is both graphite.output and disks.output
+    graphite.whisper_dir = '/x/w'; graphite.output = '/x/w' => 2: graphite.output: "/x/w" is both graphite.whisper_dir and graphite.output
+    log_file = '/dev/shm/vmware_stats_export.dat' => 1: log_file: "/dev/shm/vmware_stats_export.dat" is both log_file and vmware.output
+    state_dir = '/x/w'; graphite.whisper_dir = '/x/w' => 2: graphite.whisper_dir: "/x/w" is both state_dir and graphite.whisper_dir
+    disks.output = '/var/lib/carbon/whisper.nb_metrics' => 1: disks.output: "/var/lib/carbon/whisper.nb_metrics" is both graphite.output and disks.output
+    log_file = '/x/gatherer.toml' => 1: log_file: "/x/gatherer.toml" is the configuration file
+    disks.output = '/x/y/../gatherer.toml' => 1: disks.output: "/x/gatherer.toml" is the configuration file
+    state_dir = '/x/gatherer.toml' => 1: state_dir: "/x/gatherer.toml" is the configuration file
+    disks.output = '/etc/shadow' => 1: disks.output: "/etc/shadow" is in /etc, must not be in a system folder
+    vmware.output = '/tmp/../etc/x' => 1: vmware.output: "/tmp/../etc/x" is in /etc, must not be in a system folder
+    graphite.output = '/usr//./x' => 1: graphite.output: "/usr//./x" is in /usr, must not be in a system folder
+    graphite.whisper_dir = '/root/w' => 1: graphite.whisper_dir: "/root/w.nb_metrics" is in /root, must not be in a system folder
+    log_file = '/lib64/x' => 1: log_file: "/lib64/x" is in /lib64, must not be in a system folder
+    state_dir = '/boot' => 1: state_dir: "/boot" is in /boot, must not be in a system folder
+    state_dir = '/proc/self/fd' => 1: state_dir: "/proc/self/fd" is in /proc, must not be in a system folder
+    log_file = '/a/../../sys/x' => 1: log_file: "/a/../../sys/x" is in /sys, must not be in a system folder
+    log_file = '/bin/x' => 1: log_file: "/bin/x" is in /bin, must not be in a system folder
+    log_file = '/sbin/x' => 1: log_file: "/sbin/x" is in /sbin, must not be in a system folder
+    disks.interval = '20s'; disks.window = '10s' => 2: disks.window: window (10s) must be at least the interval (20s)
+    vmware.interval = '2m' => 1: vmware.interval: window (1m) must be at least the interval (2m)
+    disks.interval = '1ms'; disks.window = '1001ms' => 2: disks.window: window (1s 1ms) must be at most 1000 times the interval (1ms)
+    vmware.window = '366days' => 1: vmware.window: window (1year 18h) must be at most 1000 times the interval (10s)
+"#;
 
-/// Paths of which no two may be the same, and windows that do not fit their interval.
-pub fn of_values_together(place: &TestDir) -> Vec<Bad> {
-    let configuration = place.path("gatherer.toml").display().to_string();
-    let folder = place.path("").display().to_string();
-    let both = |a: &str, b: &str| format!("\" is both {a} and {b}");
-    let with = |text: &str, place: &str, end: &str| Bad {
-        end: end.into(),
-        ..bad(text, place)
-    };
-    let in_system = |text: &str, place: &str, folder: &str| {
-        with(
-            text,
-            place,
-            &format!("\" is in {folder}, must not be in a system folder"),
-        )
-    };
-    vec![
-        with(
-            "log_file = \"/x/a\"\n[disks]\noutput = \"/x/a\"\n",
-            ":3: disks.output: \"/x/a",
-            &both("log_file", "disks.output"),
-        ),
-        with(
-            "[vmware]\noutput = \"/x/./y/..//a\"\n[disks]\noutput = \"/x/a\"\n",
-            ":2: vmware.output: \"/x/a",
-            &both("disks.output", "vmware.output"),
-        ),
-        with(
-            "[graphite]\noutput = \"/tmp/__check_graphite_iostats.tmp\"\n",
-            ":2: graphite.output: ",
-            &both("graphite.output", "disks.output"),
-        ),
-        with(
-            "[graphite]\nwhisper_dir = \"/x/w/\"\n\n[disks]\noutput = \"/x/w.nb_metrics\"\n",
-            ":5: disks.output: ",
-            &both("graphite.output", "disks.output"),
-        ),
-        with(
-            "[graphite]\nwhisper_dir = \"/x/w\"\noutput = \"/x/w\"\n",
-            ":3: graphite.output: ",
-            &both("graphite.whisper_dir", "graphite.output"),
-        ),
-        with(
-            "log_file = \"/dev/shm/vmware_stats_export.dat\"\n",
-            ":1: log_file: ",
-            &both("log_file", "vmware.output"),
-        ),
-        with(
-            &format!("\nlog_file = \"{configuration}\"\n"),
-            ":2: log_file: ",
-            "\" is the configuration file",
-        ),
-        with(
-            &format!("[disks]\noutput = \"{folder}x/../gatherer.toml\"\n"),
-            ":2: disks.output: ",
-            "\" is the configuration file",
-        ),
-        with(
-            &format!("state_dir = \"{folder}gatherer.toml\"\n"),
-            ":1: state_dir: ",
-            "\" is the configuration file",
-        ),
-        with(
-            "state_dir = \"/x/w\"\n[graphite]\nwhisper_dir = \"/x/w\"\n",
-            ":3: graphite.whisper_dir: ",
-            &both("state_dir", "graphite.whisper_dir"),
-        ),
-        // Any of the usual trees may be the one that exists when the count starts.
-        with(
-            "[disks]\noutput = \"/var/lib/carbon/whisper.nb_metrics\"\n",
-            ":2: disks.output: ",
-            &both("graphite.output", "disks.output"),
-        ),
-        in_system(
-            "[disks]\noutput = \"/etc/shadow\"\n",
-            ":2: disks.output: ",
-            "/etc",
-        ),
-        in_system(
-            "[vmware]\noutput = \"/tmp/../etc/x\"\n",
-            ":2: vmware.output: ",
-            "/etc",
-        ),
-        in_system(
-            "[graphite]\noutput = \"/usr//./x\"\n",
-            ":2: graphite.output: ",
-            "/usr",
-        ),
-        in_system(
-            "\n[graphite]\nwhisper_dir = \"/root/w\"\n",
-            ":3: graphite.whisper_dir: ",
-            "/root",
-        ),
-        in_system("log_file = \"/lib64/x\"\n", ":1: log_file: ", "/lib64"),
-        in_system("state_dir = \"/boot\"\n", ":1: state_dir: ", "/boot"),
-        in_system("state_dir = \"/proc/self/fd\"\n", ":1: state_dir: ", "/proc"),
-        in_system("log_file = \"/a/../../sys/x\"\n", ":1: log_file: ", "/sys"),
-        in_system("log_file = \"/bin/x\"\n", ":1: log_file: ", "/bin"),
-        in_system("log_file = \"/sbin/x\"\n", ":1: log_file: ", "/sbin"),
-        bad(
-            "[disks]\ninterval = \"20s\"\nwindow = \"10s\"\n",
-            ":3: disks.window: window (10s) must be at least the interval (20s)",
-        ),
-        bad(
-            "[vmware]\ninterval = \"2m\"\n",
-            ":2: vmware.interval: window (1m) must be at least the interval (2m)",
-        ),
-        bad(
-            "[disks]\ninterval = \"1ms\"\nwindow = \"1001ms\"\n",
-            ":3: disks.window: window (1s 1ms) must be at most 1000 times the interval (1ms)",
-        ),
-        bad(
-            "[vmware]\nwindow = \"366days\"\n",
-            ":2: vmware.window: window (1year 18h) must be at most 1000 times",
-        ),
-    ]
-}
-
-/// All of them.
-pub fn all(place: &TestDir) -> Vec<Bad> {
-    let mut cases = of_values();
-    cases.extend(of_tables());
-    cases.extend(of_syntax());
-    cases.extend(of_values_together(place));
-    cases
+/// Returns the mistakes of values together.
+pub fn of_combinations() -> Vec<Mistake> {
+    of_table(COMBINATIONS)
 }

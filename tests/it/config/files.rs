@@ -1,202 +1,199 @@
-//! Files that are no configuration, whatever text they would hold.
+//! Files and texts that the program rejects at its start and at a reload.
 
-use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{XattrFlags, setxattr};
 use rustix::process::Signal;
+use shinken_gatherer::config::Config;
 
-use super::{refusal, refusal_of};
-use crate::support::{Daemon, TestDir, copy_of_binary, gatherer, skip, stderr_of, wait_for};
+use super::cases::expand;
+use crate::support::refusal::{assert_is_short_line, limited, refusal_of};
+use crate::support::{Daemon, TestDir, gatherer, skip, wait_for};
 
-/// What can stand where the configuration should be, made at the path, with what is said about it.
-type Made = (&'static str, fn(&Path), &'static str);
-
-const FILES: [Made; 13] = [
-    ("nothing", |_| {}, ": No such file or directory"),
+/// What is rejected, with the beginning of the error after the path: shell commands after `$ `, else texts.
+const BAD_FILES: [(&str, &str); 20] = [
+    ("$ true", ": No such file or directory"),
+    ("$ mkdir gatherer.toml", ": not a regular file"),
+    ("$ mkfifo gatherer.toml", ": not a regular file"),
+    ("$ ln -s nonexistent gatherer.toml", ": No such file or directory"),
     (
-        "a directory",
-        |path| fs::create_dir(path).unwrap(),
-        ": not a regular file",
-    ),
-    ("a FIFO", fifo, ": not a regular file"),
-    (
-        "a socket",
-        |path| drop(UnixListener::bind(path).unwrap()),
-        ": not a regular file",
-    ),
-    (
-        "a link to nothing",
-        |path| symlink("/nonexistent/file", path).unwrap(),
-        ": No such file or directory",
-    ),
-    (
-        "a link to itself",
-        |path| symlink(path, path).unwrap(),
+        "$ ln -s gatherer.toml gatherer.toml",
         ": Too many levels of symbolic links",
     ),
+    ("$ ln -s /dev/zero gatherer.toml", ": not a regular file"),
+    ("$ ln -s /dev/ptmx gatherer.toml", ": not a regular file"),
+    ("$ ln -s /proc/self/mem gatherer.toml", ": Input/output error"),
+    ("$ truncate -s 1T gatherer.toml", ": larger than 1048576 bytes"),
     (
-        "a link to endless zeros",
-        |path| symlink("/dev/zero", path).unwrap(),
-        ": not a regular file",
-    ),
-    (
-        "a link to a terminal",
-        |path| symlink("/dev/ptmx", path).unwrap(),
-        ": not a regular file",
-    ),
-    (
-        "a link to memory that can't be read",
-        |path| symlink("/proc/self/mem", path).unwrap(),
-        ": Input/output error",
-    ),
-    (
-        "10 MB of zeros",
-        |path| fs::write(path, vec![0; 10 << 20]).unwrap(),
-        ": larger than 1048576 bytes",
-    ),
-    (
-        "1 TB of holes",
-        |path| fs::File::create(path).unwrap().set_len(1 << 40).unwrap(),
-        ": larger than 1048576 bytes",
-    ),
-    (
-        "Latin-1",
-        |path| fs::write(path, b"log_level = \"info\"\n# caf\xe9\n").unwrap(),
+        "$ printf '#\\n# caf\\351\\n' >gatherer.toml",
         ":2: not valid UTF-8",
     ),
     (
-        "this program",
-        |path| assert!(fs::copy("/proc/self/exe", path).is_ok()),
-        ": larger than 1048576 bytes",
+        "[disks]\nintervall = '1s'",
+        ":2: disks.intervall: unknown field `intervall`",
+    ),
+    ("log_level = 'in\0fo'", ":1: log_level: "),
+    (r#""a\nb\u001b[31m" = 3"#, r":1: a\nb\u{1b}[31m: unknown field"),
+    ("disks.interval = 10", ":1: disks.interval: invalid type: integer"),
+    (
+        "disks.interval = '2m'",
+        ":1: disks.interval: window (1m) must be at least",
+    ),
+    (
+        "disks.output = '/etc/x'",
+        ":1: disks.output: \"/etc/x\" is in /etc",
+    ),
+    ("\na = <[*500000>", ":2: a: "),
+    ("\n<a.*500000>a = 1", ":2: recursion limit"),
+    ("log_file = '<x*1000000>'", ":1: log_file: "),
+    (
+        "graphite.exclude = ['<?*800000>']",
+        ":1: graphite.exclude: patterns are longer",
     ),
 ];
 
-fn fifo(path: &Path) {
-    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-}
-
-fn clear(path: &PathBuf) {
-    let _ = fs::remove_dir(path).or_else(|_| fs::remove_file(path));
-}
-
-#[test]
-fn invalid_configuration_file_is_rejected() {
-    let place = TestDir::new();
-    let file = place.path("gatherer.toml");
-    for (what, make, reason) in FILES {
-        clear(&file);
-        make(&file);
-        for words in [&["run"][..], &["once"]] {
-            let said = refusal(&place, words);
-            let expected = format!("{}{reason}", file.display());
-            assert!(said.starts_with(&expected), "{what}: {said}");
+/// Replaces the configuration as in [`BAD_FILES`].
+fn replace(dir: &TestDir, contents: &str) {
+    let file = dir.path("gatherer.toml");
+    let _ = fs::remove_file(&file).or_else(|_| fs::remove_dir(&file));
+    match contents.strip_prefix("$ ") {
+        Some(shell) => {
+            let mut command = Command::new("sh");
+            let status = command.args(["-ec", shell]).current_dir(dir.path("")).status();
+            assert!(status.unwrap().success(), "{shell}");
         }
+        None => fs::write(file, expand(contents)).unwrap(),
     }
 }
 
 #[test]
-fn reload_from_invalid_file_is_rejected_without_waiting() {
-    let place = TestDir::new();
-    place.configure_with("", "", "interval = \"20ms\"\nwindow = \"1s\"", "");
-    let good = fs::read(place.path("gatherer.toml")).unwrap();
-    let daemon = Daemon::start(&place);
-    place.wait_for_log("started");
-    let file = place.path("gatherer.toml");
-    for (number, (what, make, reason)) in FILES.into_iter().enumerate() {
-        clear(&file);
-        make(&file);
+fn bad_file_is_rejected_at_the_start_within_limits() {
+    let dir = TestDir::in_memory();
+    let file = dir.path("gatherer.toml");
+    for (contents, reason) in BAD_FILES {
+        replace(&dir, contents);
+        for words in [&["run"][..], &["once", "--write", "--window", "10ms"]] {
+            let line = refusal_of(limited(&dir).args(words));
+            assert!(line.starts_with(&format!("{}{reason}", file.display())), "{line}");
+        }
+    }
+    let entries = fs::read_dir(dir.path("")).unwrap();
+    let mut left: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(
+        left,
+        ["gatherer.toml", "state", "whisper"],
+        "something was written"
+    );
+}
+
+#[test]
+fn reload_of_a_bad_file_keeps_the_running_configuration() {
+    let dir = TestDir::in_memory();
+    dir.metrics(["host-1/a.wsp"]);
+    let fast = "interval = \"20ms\"";
+    dir.configure_with("", fast, &format!("{fast}\nwindow = \"1s\""), "");
+    let file = dir.path("gatherer.toml");
+    let good = fs::read_to_string(&file).unwrap();
+    let daemon = Daemon::start(&dir);
+    wait_for("the count", || dir.count());
+    for (number, (contents, reason)) in BAD_FILES.into_iter().enumerate() {
+        replace(&dir, contents);
         daemon.signal(Signal::HUP);
-        let refused = || {
-            place
-                .log()
-                .lines()
-                .filter(|line| line.contains(" reload failed, "))
+        let line = wait_for(reason, || {
+            let log = dir.log();
+            let mut lines = log.lines().filter(|line| line.contains("reload failed"));
+            lines
+                .nth(number)
+                .filter(|_| log.ends_with('\n'))
                 .map(String::from)
-                .collect::<Vec<_>>()
-        };
-        let said = wait_for(what, || refused().into_iter().nth(number));
-        let expected = format!(
-            "reload failed, keeping the current configuration: {}{reason}",
-            file.display()
-        );
-        assert!(said.contains(&expected), "{what}: {said}");
+        });
+        let path = file.display();
+        let expected =
+            format!(" ERROR daemon: reload failed, keeping the current configuration: {path}{reason}");
+        assert!(line.contains(&expected), "{expected} is not in {line}");
+        assert_is_short_line(&line);
     }
-    let published = wait_for("the disks", || place.disks());
-    wait_for("more of the disks", || {
-        place.disks().filter(|later| *later != published)
+    let log = dir.log();
+    assert_eq!(log.matches("reload failed").count(), BAD_FILES.len(), "{log}");
+    assert!(!log.contains(" reloaded\n"), "{log}");
+    dir.metrics(["host-2/b.wsp"]);
+    wait_for("a later count", || {
+        dir.count().filter(|count| count["hosts"] == 2)
     });
-    clear(&file);
-    fs::write(&file, good).unwrap();
+    let disks = wait_for("the disks", || dir.disks());
+    assert_eq!(disks["interval_seconds"], 0.02);
+    wait_for("later disks", || dir.disks().filter(|later| *later != disks));
+    replace(&dir, &good.replace("20ms\"\nwindow", "30ms\"\nwindow"));
     daemon.signal(Signal::HUP);
-    place.wait_for_log("INFO daemon: configuration reloaded");
+    dir.wait_for_log(" INFO daemon: configuration reloaded\n");
+    wait_for("the new interval", || {
+        dir.disks().filter(|disks| disks["interval_seconds"] == 0.03)
+    });
     daemon.stop();
 }
 
 #[test]
-fn unreadable_configuration_file_is_rejected() {
-    let place = TestDir::new();
-    if !rustix::process::geteuid().is_root() {
-        return skip("another user needs root");
-    }
-    let copy = copy_of_binary(&place);
-    fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).unwrap();
-    let file = place.path("gatherer.toml");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::create_dir(place.path("closed")).unwrap();
-    fs::set_permissions(place.path("closed"), fs::Permissions::from_mode(0o700)).unwrap();
-    for file in [file, place.path("closed/gatherer.toml")] {
-        for word in ["run", "once"] {
-            let mut command = Command::new("setpriv");
-            command
-                .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-                .arg(&copy);
-            let said = refusal_of(command.arg("--config").arg(&file).arg(word));
-            let expected = format!("{}: Permission denied", file.display());
-            assert!(said.starts_with(&expected), "{said}");
-        }
-    }
-}
-
-#[test]
-fn reload_from_unreadable_file_is_rejected() {
-    let place = TestDir::new();
-    let Some(daemon) = Daemon::start_as_nobody(&place) else {
-        return skip("another user needs root");
+fn file_that_others_can_write_is_rejected_with_its_mode() {
+    let dir = TestDir::in_memory();
+    let file = dir.path("gatherer.toml");
+    let assert_rejected = |mode: &str| {
+        let line = refusal_of(dir.command().arg("status"));
+        let user = rustix::process::geteuid().as_raw();
+        let start = format!("{}: owner is user {user} and mode is {mode}, ", file.display());
+        assert!(line.starts_with(&start), "{line}");
     };
-    place.wait_for_log("started");
-    let file = place.path("gatherer.toml");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    daemon.signal(Signal::HUP);
-    place.wait_for_log(&format!(
-        "reload failed, keeping the current configuration: {}: Permission denied",
-        file.display()
-    ));
-    wait_for("the disks", || place.disks());
-    daemon.stop();
+    for mode in [0o664, 0o646, 0o620, 0o666, 0o777] {
+        fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        assert_rejected(&format!("{mode:04o}"));
+    }
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    // An ACL that lets the owner and the user 65534 read and write: tag, permissions and user of each entry.
+    let mut acl = 2u32.to_le_bytes().to_vec();
+    for (tag, permissions, uid) in [
+        (1u16, 6u16, u32::MAX),
+        (2, 6, 65534),
+        (4, 0, u32::MAX),
+        (16, 6, u32::MAX),
+        (32, 0, u32::MAX),
+    ] {
+        acl.extend(tag.to_le_bytes());
+        acl.extend(permissions.to_le_bytes());
+        acl.extend(uid.to_le_bytes());
+    }
+    match setxattr(&file, "system.posix_acl_access", &acl, XattrFlags::empty()) {
+        Ok(()) => assert_rejected("0660"),
+        Err(errno) => skip(&format!("no ACL: {errno}")),
+    }
+}
+
+#[test]
+fn file_of_1_mib_is_accepted() {
+    let dir = TestDir::in_memory();
+    let file = dir.path("gatherer.toml");
+    fs::write(&file, format!("#{}\n", "x".repeat((1 << 20) - 2))).unwrap();
+    assert_eq!(Config::load(Some(&file)), Ok(Config::default()));
 }
 
 #[test]
 fn deceptive_configuration_file_name_is_escaped() {
-    for (name, plain) in [
+    for (name, escaped) in [
         ("/nonexistent/a\nb", r"/nonexistent/a\nb: "),
         ("/nonexistent/\u{1b}[31m", r"/nonexistent/\u{1b}[31m: "),
     ] {
-        let said = refusal_of(gatherer().args(["--config", name, "run"]));
-        assert!(said.starts_with(plain), "{said}");
+        let line = refusal_of(gatherer().args(["--config", name, "run"]));
+        assert!(line.starts_with(escaped), "{line}");
     }
 }
 
 #[test]
-fn empty_config_file_name_is_a_usage_error() {
-    let output = gatherer().args(["--config", "", "run"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let stderr = stderr_of(&output);
-    assert!(
-        stderr.contains("a value is required for '--config <FILE>'"),
-        "{stderr}"
+fn tree_of_the_command_line_is_not_published_into_etc() {
+    let dir = TestDir::in_memory();
+    let line = refusal_of(limited(&dir).args(["once", "--write", "--whisper-dir", "/etc/whisper"]));
+    assert_eq!(
+        line,
+        "\"/etc/whisper.nb_metrics\" is in /etc, must not be in a system folder"
     );
 }

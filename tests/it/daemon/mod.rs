@@ -1,5 +1,6 @@
 mod clocks;
 mod faults;
+mod feed;
 mod foreground;
 mod life;
 mod limits;

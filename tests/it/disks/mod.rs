@@ -1,2 +1,3 @@
 mod cases;
+mod changes;
 mod malformed_proc_sys;

@@ -1,2 +1,3 @@
 mod changing_tree;
 mod hostile_trees;
+mod unreadable;

@@ -4,6 +4,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::support::check_fixture::assert_is_row;
 use crate::support::storage::{Storage, workers_of};
 use crate::support::watch::Watch;
 use crate::support::{Daemon, TestDir, skip, stderr_of, text, wait_for};
@@ -146,6 +147,10 @@ impl Scenario {
             self.is_unreadable,
             "{check}"
         );
+        if self.is_unreadable {
+            let row = "GRAPHITE UNKNOWN: the storage of the whisper tree has not responded for …";
+            assert_is_row(row, &check);
+        }
         assert!(workers_of(daemon.child.id()).len() <= 1);
         // It stays like that for some more counts, and nothing is repeated.
         longest_gaps(&place, &daemon, || {

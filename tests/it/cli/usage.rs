@@ -1,0 +1,48 @@
+//! Usage errors and help of every command except `check`.
+
+use crate::support::{gatherer, stderr_of};
+
+#[test]
+fn bad_usage_is_code_2_with_a_hint_on_stderr() {
+    for arguments in [
+        "",
+        "runn",
+        "--config",
+        "once --jsonn",
+        "once --window 0s",
+        "status more",
+        "status --watch 1ms",
+        "status --watch often",
+        "generate",
+        "generate cake",
+        "generate completions elvish",
+    ] {
+        let output = gatherer().args(arguments.split_whitespace()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert!(
+            stderr_of(&output).contains("--help"),
+            "{arguments:?}: {}",
+            stderr_of(&output)
+        );
+    }
+    let output = gatherer().args(["--config", "", "run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = stderr_of(&output);
+    assert!(
+        stderr.contains("a value is required for '--config <FILE>'"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn help_and_version_are_code_0_on_stdout() {
+    for arguments in ["--help", "--version", "once --help", "help status"] {
+        let output = gatherer().args(arguments.split(' ')).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments}");
+        assert!(
+            !output.stdout.is_empty() && output.stderr.is_empty(),
+            "{arguments}"
+        );
+    }
+}

@@ -1,0 +1,2 @@
+mod owner;
+mod usual_trees;

@@ -1,0 +1,166 @@
+//! A configuration that another user may have written is rejected, however it came to its path.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::support::check_fixture::answer_of;
+use crate::support::generator::{DROP_IN, run_generator};
+use crate::support::refusal::refusal_of;
+use crate::support::{Daemon, TestDir, copy_of_binary, gatherer, needs_root, stderr_of, wait_for};
+
+const OTHER: u32 = 65534;
+const SERVICE: u32 = 65533;
+
+/// Returns a command that runs `program` as the user `uid`.
+fn as_user(uid: u32) -> Command {
+    let user = uid.to_string();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+    command
+}
+
+/// A folder of another user with the configuration in it, and a file of root that the user wants removed.
+struct Attack {
+    dir: TestDir,
+    file: PathBuf,
+    victim: PathBuf,
+}
+
+impl Attack {
+    fn new() -> Self {
+        let dir = TestDir::in_memory();
+        fs::create_dir(dir.path("shinken")).unwrap();
+        let attack = Self {
+            file: dir.path("shinken/gatherer.toml"),
+            victim: dir.path("victim"),
+            dir,
+        };
+        fs::write(&attack.victim, "of root\n").unwrap();
+        attack
+            .dir
+            .configure_with("", "", "interval = \"20ms\"\nwindow = \"1s\"", "");
+        let good = fs::read_to_string(attack.dir.path("gatherer.toml")).unwrap();
+        fs::write(&attack.file, &good).unwrap();
+        // The configuration of the attacker: root's file is the disk file, which is removed at the start and the end.
+        let disks = attack.dir.path("disks.tmp").display().to_string();
+        let bad = good.replace(&disks, &attack.victim.display().to_string());
+        assert_ne!(bad, good);
+        fs::write(attack.dir.path("shinken/bad.toml"), bad).unwrap();
+        for name in ["shinken", "shinken/bad.toml"] {
+            chown(attack.dir.path(name), Some(OTHER), Some(OTHER)).unwrap();
+        }
+        attack
+    }
+
+    /// Runs shell commands as the other user, in the parent of the folder.
+    fn run(&self, commands: &str) {
+        // The folder itself can be renamed only by a user who may write to its parent.
+        fs::set_permissions(self.dir.path(""), Permissions::from_mode(0o777)).unwrap();
+        let mut command = as_user(OTHER);
+        command
+            .args(["sh", "-ec", commands])
+            .current_dir(self.dir.path(""));
+        assert!(command.status().unwrap().success(), "{commands}");
+    }
+
+    fn command(&self, words: &str) -> Command {
+        let mut command = gatherer();
+        command.arg("--config").arg(&self.file).args(words.split(' '));
+        command
+    }
+
+    fn reason(&self) -> String {
+        let file = self.file.display();
+        format!(
+            "{file}: owner is user {OTHER} and mode is 0644, must be owned by root and not writable by group or others"
+        )
+    }
+}
+
+/// The ways in which another user puts a file at the path, as shell commands.
+const ROUTES: [&str; 4] = [
+    "mv shinken/bad.toml shinken/gatherer.toml",
+    "rm -f shinken/gatherer.toml; ln -s bad.toml shinken/gatherer.toml",
+    "mv shinken theirs; mkdir shinken; cp theirs/bad.toml shinken/gatherer.toml",
+    "mkdir theirs; cp shinken/bad.toml theirs/gatherer.toml; mv shinken old; ln -s theirs shinken",
+];
+
+#[test]
+fn other_users_file_is_rejected_by_every_command_and_reload() {
+    if !needs_root() {
+        return;
+    }
+    for route in ROUTES {
+        let attack = Attack::new();
+        let daemon = Daemon::spawn(&mut attack.command("run"), None);
+        let published = wait_for("the disks", || attack.dir.disks());
+        attack.run(route);
+        daemon.signal(Signal::HUP);
+        let reason = attack.reason();
+        let line = format!(" ERROR daemon: reload failed, keeping the current configuration: {reason}");
+        attack.dir.wait_for_log(&line);
+        wait_for("later disks", || {
+            attack.dir.disks().filter(|later| *later != published)
+        });
+        daemon.stop();
+        for words in [
+            "run",
+            "once",
+            "once --write --window 10ms",
+            "status",
+            "generate sandbox",
+        ] {
+            assert_eq!(refusal_of(&mut attack.command(words)), reason, "{route}: {words}");
+        }
+        let generated = run_generator(&attack.dir, "shinken/gatherer.toml");
+        assert!(generated.status.success() && stderr_of(&generated).contains(&reason));
+        assert!(!attack.dir.path(DROP_IN).exists(), "{route}");
+        let check = attack.command("check disks").output().unwrap();
+        assert_eq!(answer_of(&check), format!("DISKS UNKNOWN: {reason}"), "{route}");
+        assert_eq!(
+            fs::read_to_string(&attack.victim).unwrap(),
+            "of root\n",
+            "{route}"
+        );
+    }
+}
+
+#[test]
+fn ordinary_caller_accepts_own_and_roots_file_only() {
+    if !needs_root() {
+        return;
+    }
+    let dir = TestDir::new();
+    fs::set_permissions(dir.path(""), Permissions::from_mode(0o755)).unwrap();
+    let (copy, file) = (copy_of_binary(&dir), dir.path("gatherer.toml"));
+    // As the user of the packaged service, with and without its capabilities.
+    let status = |capabilities: &str| {
+        let mut command = as_user(SERVICE);
+        for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
+            command.args([set, capabilities]);
+        }
+        command.arg(&copy).arg("--config").arg(&file).arg("status");
+        command
+    };
+    for capabilities in ["-all", "-all,+dac_override,+fowner"] {
+        for owner in [0, SERVICE] {
+            chown(&file, Some(owner), None).unwrap();
+            let output = status(capabilities).output().unwrap();
+            // 1, because nothing is published.
+            assert_eq!(
+                (output.status.code(), stderr_of(&output)),
+                (Some(1), String::new()),
+                "{owner}"
+            );
+        }
+        chown(&file, Some(OTHER), None).unwrap();
+        let line = refusal_of(&mut status(capabilities));
+        let reason =
+            format!("owner is user {OTHER} and mode is 0644, must be owned by root or user {SERVICE} ");
+        assert!(line.contains(&reason), "{line}");
+    }
+}
