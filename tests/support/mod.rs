@@ -4,6 +4,7 @@ pub mod attacker;
 pub mod check_fixture;
 pub mod clocks;
 pub mod fixture;
+pub mod mounts;
 pub mod outputs;
 pub mod snapshot;
 pub mod storage;

@@ -1,2 +1,3 @@
+mod backing;
 mod cases;
 mod malformed_proc_sys;
