@@ -52,7 +52,8 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         if let Some(directory) = &self.directory {
-            let _ = run("umount", &["--lazy", directory.to_str().unwrap()]);
+            let directory = directory.to_str().unwrap();
+            let _ = run("umount", &[directory]).or_else(|| run("umount", &["--lazy", directory]));
         }
         for device in &self.loops {
             let _ = run("losetup", &["--detach", device]);

@@ -1,13 +1,13 @@
-//! A whisper tree that is counted again and again over its snapshot, by the library.
+//! A whisper tree that the library counts repeatedly over its snapshot.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use shinken_gatherer::graphite::{Count, CountSettings, count};
+use shinken_gatherer::graphite::{Count, CountSettings, FullScan, count};
 use tempfile::TempDir;
 
-use super::tree::Numbers;
+use super::tree::{Numbers, naive};
 use super::wait_for;
 
 pub const HOUR: Duration = Duration::from_secs(3600);
@@ -57,7 +57,6 @@ impl Tree {
         fs::write(self.path(name), "").unwrap();
     }
 
-    /// Counts now.
     pub fn count(&self) -> Count {
         self.count_at(SystemTime::now())
     }
@@ -74,12 +73,11 @@ impl Tree {
         count
     }
 
-    /// A full scan without the snapshot, and the snapshot that it writes.
+    /// Returns a full scan without the snapshot, and the records that it writes.
     pub fn full_scan(&self) -> (Count, Vec<u8>) {
         let path = self.beside("other.snapshot");
-        let count = count(&self.settings, Some(&path), false, SystemTime::now(), &mut |_| {
-            Ok(())
-        });
+        let now = SystemTime::now();
+        let count = count(&self.settings, Some(&path), false, now, &mut |_| Ok(()));
         let records = records_of(&path);
         fs::remove_file(path).unwrap();
         (count.unwrap(), records)
@@ -89,7 +87,7 @@ impl Tree {
         records_of(&self.snapshot)
     }
 
-    /// Waits until the clock of the file system's times has moved on.
+    /// Waits until file times move on.
     pub fn wait_for_tick(&self) {
         let probe = self.beside("probe");
         let stamp = || {
@@ -100,7 +98,7 @@ impl Tree {
         wait_for("the clock to tick", || (stamp() != first).then_some(()));
     }
 
-    /// The names in the folder of the snapshot.
+    /// Returns the names in the folder of the snapshot.
     pub fn state_files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.snapshot.parent().unwrap()).unwrap();
         let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
@@ -122,27 +120,24 @@ pub fn settings(whisper: &Path) -> CountSettings {
     }
 }
 
-/// The records of a snapshot: without its header, which has times, and the checksum over it.
+/// Returns the records of a snapshot, without its header, which has times, and its checksum.
 pub fn records_of(path: &Path) -> Vec<u8> {
     let bytes = fs::read(path).unwrap();
     let settings = u64::from_le_bytes(bytes[HEADER_BYTES - 8..HEADER_BYTES].try_into().unwrap());
     bytes[HEADER_BYTES + settings as usize..bytes.len() - 4].to_vec()
 }
 
-pub fn figures(count: &Count) -> (u64, u64) {
+pub fn totals(count: &Count) -> (u64, u64) {
     (count.totals.hosts, count.totals.metrics)
 }
 
 pub fn directories(top: &Path) -> Vec<PathBuf> {
     let mut found = vec![top.to_path_buf()];
     let mut next = 0;
-    while next < found.len() {
-        let below = fs::read_dir(&found[next]).unwrap().map(|entry| entry.unwrap());
-        let below: Vec<_> = below
-            .filter(|entry| entry.file_type().unwrap().is_dir())
-            .map(|entry| entry.path())
-            .collect();
-        found.extend(below);
+    while let Some(directory) = found.get(next) {
+        let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+        let below = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+        found.extend(below.map(|entry| entry.path()).collect::<Vec<_>>());
         next += 1;
     }
     found
@@ -166,7 +161,7 @@ pub fn change(top: &Path, numbers: &mut Numbers) {
             }
         }
         _ => {
-            // Another directory in the place of one of the same name, with other contents.
+            // Replaced by another directory of the same name.
             if target.is_dir() {
                 fs::remove_dir_all(&target).unwrap();
                 fs::create_dir(&target).unwrap();
@@ -174,4 +169,40 @@ pub fn change(top: &Path, numbers: &mut Numbers) {
             }
         }
     }
+}
+
+/// A tree with 30 metrics and a valid snapshot.
+pub fn filled() -> Tree {
+    let tree = Tree::in_memory();
+    for number in 0..30 {
+        tree.metric(&format!("host-{}/check-{number}/m{number}.wsp", number % 4));
+    }
+    tree.count_settled();
+    tree
+}
+
+/// Counts, and checks the totals and that there is one message, on one line, which contains `part`.
+pub fn rejected(tree: &Tree, part: &str) -> Count {
+    let count = tree.count();
+    assert_eq!(totals(&count), naive(&tree.whisper), "{part}");
+    assert_eq!(count.messages.len(), 1, "{part}: {:?}", count.messages);
+    let text = &count.messages[0];
+    assert!(
+        text.contains(part) && !text.contains(char::is_control),
+        "{text:?}"
+    );
+    count
+}
+
+/// As [`rejected`], with every directory read, and a valid snapshot afterwards.
+pub fn replaced(tree: &Tree, part: &str) {
+    let count = rejected(tree, part);
+    assert_eq!(count.full_scan, Some(FullScan::UnusableSnapshot), "{part}");
+    assert_eq!(count.totals.directories_read, count.totals.directories, "{part}");
+    let next = tree.count();
+    assert_eq!(
+        (next.totals.directories_read, next.messages.len()),
+        (0, 0),
+        "{part}"
+    );
 }

@@ -1,4 +1,5 @@
 mod command;
+mod daemon;
 mod incremental;
 mod snapshot;
 mod worker;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::tree::{Numbers, naive};
+use crate::support::tree::{Numbers, walk};
 use crate::support::watch::{descriptors, status};
 use crate::support::{Daemon, TestDir, copy_of_binary, skip, wait_for};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -24,7 +24,7 @@ const DEEP: usize = 60;
 
 /// Hosts, metrics, and directories that are closed to others.
 fn truth_of(whisper: &Path) -> (u64, u64, u64) {
-    let found = naive(whisper);
+    let found = walk(whisper);
     (found.hosts, found.metrics, found.closed)
 }
 

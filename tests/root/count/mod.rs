@@ -1,2 +1,4 @@
 mod changing_tree;
-mod hostile_trees;
+mod hostile_names;
+mod mounts;
+mod users;
