@@ -146,3 +146,29 @@ fn disks_under_btrfs_are_those_of_all_its_devices() {
     fs::write(host.path("sys/devices/dm-0/dm/name"), "vg-whisper\n").unwrap();
     assert_eq!(host.disks_of_btrfs("/dev/mapper/vg-whisper"), ["sda", "sdc"]);
 }
+
+#[test]
+fn devices_that_are_made_of_each_other_end() {
+    let names: Vec<_> = (0..12).map(|number| format!("dm-{number}")).collect();
+    let devices: Vec<(&str, &[&str])> = names.iter().map(|name| (name.as_str(), &[][..])).collect();
+    let host = Host::new(&[&[("sda", &[][..])], &devices[..]].concat());
+    for device in &names {
+        let slaves = host.path(&format!("sys/devices/{device}/slaves"));
+        for other in names.iter().filter(|other| *other != device) {
+            symlink(host.path(&format!("sys/devices/{other}")), slaves.join(other)).unwrap();
+        }
+        symlink("nowhere", slaves.join("sdx")).unwrap();
+        symlink("itself", slaves.join("itself")).unwrap();
+    }
+    assert_eq!(host.disks_of(1), [""; 0]);
+    symlink(
+        host.path("sys/devices/sda"),
+        host.path("sys/devices/dm-11/slaves/sda"),
+    )
+    .unwrap();
+    assert_eq!(host.disks_of(1), ["sda"]);
+    // A device number that leads to something else.
+    symlink("/nowhere", host.path("sys/dev/block/7:20")).unwrap();
+    symlink("7:21", host.path("sys/dev/block/7:21")).unwrap();
+    assert_eq!([20, 21, 22].map(|minor| host.disks_of(minor).len()), [0, 0, 0]);
+}

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use anyhow::Result;
 use serde_json::{Value, json};
 use shinken_gatherer::config::{DisksConfig, HostConfig};
 use shinken_gatherer::disks::{Disks, Sample};
@@ -27,14 +28,14 @@ const VALUES: [&str; 8] = [
 ];
 
 /// Kernel files, and the disks that are sampled from them.
-struct Host {
+pub(super) struct Host {
     dir: TempDir,
-    disks: Disks,
+    pub(super) disks: Disks,
     start: Instant,
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(super) fn new(devices: &str) -> Self {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let (proc, sys) = (dir.path().join("proc"), dir.path().join("sys"));
         fs::create_dir_all(&proc).unwrap();
@@ -43,11 +44,13 @@ impl Host {
             sys,
             ..HostConfig::default()
         };
-        Self {
+        let host = Self {
             disks: Disks::new(&DisksConfig::default(), &host),
             start: Instant::now(),
             dir,
-        }
+        };
+        host.make_devices(devices, 0);
+        host
     }
 
     /// Makes the devices of a line of a case at an instant, 0 or 1.
@@ -55,7 +58,7 @@ impl Host {
         let (kind, devices) = line.split_once(": ").unwrap();
         for device in devices.split(", ") {
             let mut words = device.split(' ');
-            let block = self.dir.path().join("sys/block").join(words.next().unwrap());
+            let block = self.path("sys/block").join(words.next().unwrap());
             let hardware = if kind == "disks" { "device" } else { "" };
             fs::create_dir_all(block.join(hardware)).unwrap();
             for (file, text) in words.map(|word| word.split_once('=').unwrap()) {
@@ -65,14 +68,22 @@ impl Host {
         }
     }
 
-    /// Takes a sample of this text of /proc/diskstats, so many seconds after the start.
-    fn sample(&mut self, seconds: u64, diskstats: &str) -> Sample {
-        fs::write(self.dir.path().join("proc/diskstats"), diskstats).unwrap();
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(super) fn try_sample(&mut self, seconds: u64, diskstats: impl AsRef<[u8]>) -> Result<Sample> {
+        fs::write(self.path("proc/diskstats"), diskstats).unwrap();
         let now = Moment {
             monotonic: self.start + Duration::from_secs(seconds),
             wall: SystemTime::now(),
         };
-        self.disks.sample(now).unwrap()
+        self.disks.sample(now)
+    }
+
+    /// Takes a sample of this text of /proc/diskstats, so many seconds after the start.
+    pub(super) fn sample(&mut self, seconds: u64, diskstats: impl AsRef<[u8]>) -> Sample {
+        self.try_sample(seconds, diskstats).unwrap()
     }
 }
 
@@ -89,13 +100,14 @@ fn cases() -> Vec<PathBuf> {
 fn values(case: &str) -> (Value, Value) {
     let paragraphs: Vec<_> = case.split("\n\n").collect();
     let [head, first, second, table] = paragraphs.try_into().expect("four paragraphs");
-    let mut host = Host::new();
+    let devices: Vec<_> = head.lines().skip(1).collect();
+    let mut host = Host::new(devices[0]);
     let mut sample = |instant: usize, text: &str| {
         let (_, lines) = text.split_once('\n').unwrap();
-        for line in head.lines().skip(1) {
+        for line in &devices {
             host.make_devices(line, instant);
         }
-        host.sample(10 * instant as u64, &format!("{lines}\n"))
+        host.sample(10 * instant as u64, format!("{lines}\n"))
     };
     sample(0, first);
     let report = serde_json::to_value(sample(1, second).report.expect("a document")).unwrap();
@@ -120,8 +132,7 @@ fn every_case_gives_its_expected_values() {
 #[test]
 fn malformed_line_is_reported_by_number_and_column() {
     let text = "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n8 16 sdb 1 2 3\n8 32 sdc 1 0 8 1 many 0 8 1 0 1 1\n";
-    let mut host = Host::new();
-    host.make_devices("disks: sda, sdb, sdc", 0);
+    let mut host = Host::new("disks: sda, sdb, sdc");
     let skipped = host.sample(0, text).skipped;
     assert_eq!(
         skipped.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -134,8 +145,7 @@ fn malformed_line_is_reported_by_number_and_column() {
 
 #[test]
 fn window_grows_to_its_length_then_moves() {
-    let mut host = Host::new();
-    host.make_devices("disks: sda", 0);
+    let mut host = Host::new("disks: sda");
     for (seconds, expected) in [
         // Busy for half of the first minute, then idle.
         (0, None),
@@ -160,7 +170,7 @@ fn window_grows_to_its_length_then_moves() {
         (3760, Some((40.0, 0.0))),
     ] {
         let ticks_ms = seconds.min(60) * 500;
-        let sample = host.sample(seconds, &format!("8 0 sda 0 0 0 0 0 0 0 0 0 {ticks_ms} 0\n"));
+        let sample = host.sample(seconds, format!("8 0 sda 0 0 0 0 0 0 0 0 0 {ticks_ms} 0\n"));
         let found = sample.report.map(|report| {
             let util = report.disks["sda"].util_percent.get();
             (report.window_seconds.get(), util)

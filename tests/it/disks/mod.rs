@@ -1,4 +1,4 @@
 mod backing;
 mod cases;
-mod malformed_proc_sys;
+mod malformed;
 mod names;

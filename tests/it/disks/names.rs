@@ -4,11 +4,12 @@ use std::fs;
 use std::time::Duration;
 
 use crate::support::tree::is_plain;
+use crate::support::watch::Watch;
 use crate::support::{Daemon, TestDir, stderr_of, text};
 use rustix::process::Signal;
 
 /// Returns a folder whose configuration has these disks.
-fn with_disks(names: &[String], interval: &str) -> TestDir {
+pub(super) fn with_disks(names: &[String], interval: &str) -> TestDir {
     let dir = TestDir::in_memory();
     let (proc, sys) = (dir.path("proc"), dir.path("sys"));
     fs::create_dir(&proc).unwrap();
@@ -81,4 +82,27 @@ fn thousand_disks_are_published_without_delaying_the_watchdog() {
     }
     assert_eq!(dir.disks().unwrap()["disks"].as_object().unwrap().len(), 1000);
     daemon.stop();
+}
+
+#[test]
+fn many_malformed_lines_are_logged_once_and_so_is_their_end() {
+    let dir = with_disks(&["sda".into()], "5ms");
+    let (new, diskstats) = (dir.path("proc/new"), dir.path("proc/diskstats"));
+    let good = fs::read_to_string(&diskstats).unwrap();
+    let malformed: String = (0..1000)
+        .map(|number| format!("8 16 sd{number} 1 2 3\n"))
+        .collect();
+    let reads = Watch::read(&dir.path("proc"));
+    let daemon = Daemon::start(&dir);
+    for text in [good.clone() + &malformed, good] {
+        fs::write(&new, text).unwrap();
+        fs::rename(&new, &diskstats).unwrap();
+        reads.wait_for("diskstats", 20);
+    }
+    dir.wait_for_log(" INFO disks: diskstats has no malformed lines any more");
+    daemon.stop();
+    let log = dir.log();
+    assert_eq!(log.matches(" WARN ").count(), 5, "{log}");
+    assert_eq!(log.matches("; further ones are not logged\n").count(), 1, "{log}");
+    assert_eq!(log.matches("no malformed lines").count(), 1, "{log}");
 }
