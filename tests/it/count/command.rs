@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::tree::{make_deep, naive, remove_deep, totals_of};
+use crate::support::tree::{hostile_names, make_deep, naive, remove_deep, totals_of};
 use crate::support::{TestDir, json_of, stderr_of, text};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, linkat, mkdirat, mknodat, openat, symlinkat};
 use serde_json::Value;
@@ -39,26 +39,31 @@ fn every_unusual_entry_counts_by_its_lstat_type() {
         b"plain-file",
     ];
     dir.metrics(names);
+    dir.metrics(
+        hostile_names()
+            .iter()
+            .map(|name| [name, &b"/"[..], &name[..name.len().min(251)], b".wsp"].concat()),
+    );
     let whisper = dir.path("whisper");
-    fs::create_dir(whisper.join("empty-host")).unwrap();
-    fs::create_dir(whisper.join("a-host-called.wsp")).unwrap();
-    fs::create_dir_all(whisper.join("host-3").join("d".repeat(255)).join("e".repeat(255))).unwrap();
-    for (target, link) in [
-        ("check/a.wsp", "host-1/link-to-file.wsp"),
-        ("/nowhere", "host-1/dangling.wsp"),
-        ("../host-1", "host-2/link-to-directory"),
-        ("../host-1", "host-2/link-to-directory.wsp"),
-        (".", "loop"),
-        ("loop.wsp", "loop.wsp"),
+    for name in [
+        "empty-host",
+        "a-host-called.wsp",
+        &format!("host-3/{0}/{0}", "d".repeat(255)),
     ] {
-        symlink(target, whisper.join(link)).unwrap();
+        fs::create_dir_all(whisper.join(name)).unwrap();
     }
+    let links = "a.wsp=check/a.wsp dangling.wsp=/nowhere up=.. up.wsp=../.. loop=. loop.wsp=loop.wsp b.wsp=c.wsp \
+                 c.wsp=b.wsp root=/ root.wsp=/proc/self/root fd.wsp=/dev/fd/0 stdin.wsp=/dev/stdin";
+    for (name, target) in links.split(' ').map(|link| link.split_once('=').unwrap()) {
+        symlink(target, whisper.join("host-2").join(name)).unwrap();
+    }
+    symlink("host-1", whisper.join("link-to-host")).unwrap();
     let fifo = whisper.join("host-1/fifo.wsp");
     mknodat(CWD, fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
     let _socket = UnixListener::bind(whisper.join("host-1/socket.wsp")).unwrap();
-    assert_eq!(naive(&whisper), (8, 12), "the naive walk itself");
+    assert_eq!(naive(&whisper), (8 + 17, 8 + 17 + 9), "the naive walk itself");
     let document = dir.once_json()["graphite"].clone();
-    assert_eq!(totals_of(&document), (8, 12));
+    assert_eq!(totals_of(&document), naive(&whisper));
     assert_eq!(document.get("unreadable"), None);
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use crate::support::snapshot::{HOUR, Tree, change, directories, settings, totals};
 use crate::support::tree::{Numbers, make_deep, naive, remove_deep};
 use crate::support::wait_for;
+use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 use shinken_gatherer::config::GraphiteConfig;
 use shinken_gatherer::graphite::{CountSettings, FullScan, Totals, count};
 
@@ -169,6 +170,47 @@ fn directory_replaced_by_another_of_its_name_is_read() {
     fs::rename(tree.path("spare/x"), tree.path("host/x")).unwrap();
     fs::remove_dir_all(tree.path("host/y")).unwrap();
     assert_eq!(totals(&tree.count_settled()), (2, 2));
+}
+
+/// A FIFO, a socket and links that loop take the name of a directory, which takes theirs.
+#[test]
+fn entries_that_change_their_type_are_counted_right() {
+    let tree = Tree::in_memory();
+    tree.metric("host/check/a.wsp");
+    let entry = |name: &str| tree.path("host").join(name);
+    for (name, kind) in [("fifo.wsp", FileType::Fifo), ("socket.wsp", FileType::Socket)] {
+        mknodat(CWD, entry(name), kind, Mode::RUSR, 0).unwrap();
+    }
+    for (target, name) in [("b.wsp", "c.wsp"), ("c.wsp", "b.wsp"), ("..", "up")] {
+        symlink(target, entry(name)).unwrap();
+    }
+    for name in ["fifo.wsp", "socket.wsp", "b.wsp", "c.wsp", "up"] {
+        for _ in 0..2 {
+            let exchange = RenameFlags::EXCHANGE;
+            renameat_with(CWD, entry("check"), CWD, entry(name), exchange).unwrap();
+            assert_eq!(totals(&tree.count_settled()), naive(&tree.whisper), "{name}");
+        }
+    }
+}
+
+#[test]
+fn whisper_directory_replaced_during_the_count_is_an_error() {
+    let tree = Tree::in_memory();
+    for number in 0..5000 {
+        fs::create_dir(tree.path(&format!("host-{number}"))).unwrap();
+    }
+    let (snapshot, now) = (Some(tree.snapshot.as_path()), SystemTime::now());
+    let replace = &mut |_: &Totals| {
+        let _ = fs::rename(&tree.whisper, tree.beside("away"));
+        let _ = fs::create_dir(&tree.whisper);
+        Ok(())
+    };
+    let error = count(&tree.settings, snapshot, true, now, replace).unwrap_err();
+    assert!(
+        format!("{error:#}").ends_with(" was replaced during the count"),
+        "{error:#}"
+    );
+    assert_eq!(tree.state_files(), [""; 0]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::support::mounts::{Mounted, run};
 use crate::support::snapshot::{HOUR, Tree, filled, rejected, totals};
@@ -102,7 +102,7 @@ fn remount_with_another_device_number_reads_nothing() {
 
 #[test]
 fn whole_second_times_hide_nothing_until_full_scan() {
-    let mut tree = Tree::new();
+    let tree = Tree::new();
     // Inodes of 128 bytes have no room for nanoseconds.
     let Some(_mounted) = Mounted::ext4(&["-I", "128"], &tree.beside("image"), &tree.whisper) else {
         return skip(NEEDS);
@@ -111,18 +111,12 @@ fn whole_second_times_hide_nothing_until_full_scan() {
     let host = tree.path("host");
     let stamp = || fs::metadata(&host).unwrap();
     assert_eq!(stamp().mtime_nsec(), 0);
-    tree.settings.settling_time = Duration::from_secs(2);
-    for number in 0..50 {
-        tree.metric(&format!("host/{number}.wsp"));
-        assert_eq!(totals(&tree.count()), (1, number + 1));
-    }
     // With a clock that is ahead, the count trusts times that it should not. The full scan finds that.
-    tree.settings.settling_time = Duration::ZERO;
     let wall = SystemTime::now() + HOUR;
     wait_for("a change in the second of the last one", || {
         tree.metric("host/x.wsp");
         let before = stamp().mtime();
-        fs::remove_file(&tree.snapshot).unwrap();
+        let _ = fs::remove_file(&tree.snapshot);
         tree.count_at(wall);
         tree.metric("host/missed.wsp");
         let is_hidden = stamp().mtime() == before;
@@ -131,9 +125,9 @@ fn whole_second_times_hide_nothing_until_full_scan() {
         }
         is_hidden.then_some(())
     });
-    assert_eq!(totals(&tree.count_at(wall)), (1, 51));
+    assert_eq!(totals(&tree.count_at(wall)), (1, 1));
     let full = tree.count_at(wall + 25 * HOUR);
-    assert_eq!((totals(&full), full.totals.differences), ((1, 52), 1));
+    assert_eq!((totals(&full), full.totals.differences), ((1, 2), 1));
 }
 
 #[test]
