@@ -53,8 +53,7 @@ fn other_version_tree_or_patterns_cause_full_scan() {
     replaced(&tree, "its format is version 2");
     tree.settings.exclude.push("*.none".into());
     replaced(&tree, "another whisper directory or other exclude patterns");
-    let other = Tree::in_memory();
-    other.metric("host/x.wsp");
+    let other = Tree::of(["host/x.wsp"]);
     fs::write(&other.snapshot, good).unwrap();
     replaced(&other, "another whisper directory");
     // The records depend on neither the depth of hosts nor the pace.

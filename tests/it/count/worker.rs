@@ -85,9 +85,14 @@ fn frozen_worker_ends_with_its_daemon() {
 }
 
 #[test]
-fn killed_worker_is_replaced_and_counts_right() {
+fn killed_worker_leaves_a_usable_snapshot_and_is_replaced() {
     let dir = thousand_metrics();
-    dir.configure("interval = \"5ms\"\nmax_busy_percent = 30");
+    dir.configure_with(
+        "log_level = \"debug\"",
+        "interval = \"5ms\"\nmax_busy_percent = 30",
+        "",
+        "",
+    );
     let mut random = Numbers::seeded();
     let daemon = Daemon::start(&dir);
     wait_for("the count", || dir.count());
@@ -100,6 +105,7 @@ fn killed_worker_is_replaced_and_counts_right() {
     }
     assert!(killed > KILLS / 4, "only {killed} of {KILLS} were killed");
     wait_for_right_count(&dir);
+    assert_eq!(lines(&dir, "cannot use snapshot"), 0, "{}", dir.log());
     dir.wait_for_log("WARN graphite: the count worker died (signal: 9 (SIGKILL)), trying again");
     dir.wait_for_log("INFO graphite: counting works again");
     wait_for("no temporary files", || {

@@ -55,10 +55,7 @@ fn file_system_without_entry_types_is_counted() {
 
 #[test]
 fn mount_over_a_directory_is_counted_instead_of_it() {
-    let tree = Tree::in_memory();
-    for name in ["host/a.wsp", "host/b.wsp", "other/x.wsp"] {
-        tree.metric(name);
-    }
+    let tree = Tree::of(["host/a.wsp", "host/b.wsp", "other/x.wsp"]);
     tree.count_settled();
     let Some(mounted) = Mounted::new(&["-t", "tmpfs", "none"], &tree.path("host")) else {
         return skip(NEEDS);
