@@ -13,6 +13,12 @@ fn lines(dir: &TestDir, part: &str) -> usize {
     dir.log().lines().filter(|line| line.contains(part)).count()
 }
 
+/// Waits until so many more lines contain `part`.
+fn wait_for_lines(dir: &TestDir, part: &str, more: usize) {
+    let before = lines(dir, part);
+    wait_for(part, || (lines(dir, part) >= before + more).then_some(()));
+}
+
 /// Replaces text in the configuration.
 fn reconfigure(dir: &TestDir, replacements: &[(String, String)]) {
     let path = dir.path("gatherer.toml");
@@ -61,17 +67,11 @@ fn count_without_state_folder_reads_everything() {
             &[(format!("{:?}", dir.path("state")), format!("{state:?}"))],
         );
         let daemon = Daemon::start(&dir);
-        wait_for("some counts", || {
-            (lines(&dir, "2 directories, 2 read") > 3).then_some(())
-        });
+        wait_for_lines(&dir, "2 directories, 2 read", 4);
         daemon.stop();
         let reported = lines(&dir, "without it, each count reads every directory");
-        assert_eq!(
-            (reported, lines(&dir, " WARN graphite")),
-            (warnings, warnings),
-            "{}",
-            dir.log()
-        );
+        let all = lines(&dir, " WARN graphite");
+        assert_eq!((reported, all), (warnings, warnings), "{}", dir.log());
     }
 }
 
@@ -158,11 +158,9 @@ fn daemon_itself_never_touches_the_tree() {
     );
     let mut command = Command::new("strace");
     command
-        .args(["-qq", "-ff", "-e", "trace=%file", "-s", "4096", "-o"])
+        .args("-qq -ff -e trace=%file -s 4096 -o".split(' '))
         .arg(dir.path("trace"));
-    command
-        .arg(env!("CARGO_BIN_EXE_shinken-gatherer"))
-        .arg("--config");
+    command.args([env!("CARGO_BIN_EXE_shinken-gatherer"), "--config"]);
     let mut daemon = Daemon::spawn(command.arg(dir.path("gatherer.toml")).arg("run"), None);
     // strace has started other processes before it.
     dir.wait_for_log("INFO daemon: started");
@@ -170,16 +168,10 @@ fn daemon_itself_never_touches_the_tree() {
     let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).unwrap();
     let pid: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
     let signal = |signal| kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
-    let wait_for_counts = || {
-        let counts = lines(&dir, " hosts, ");
-        wait_for("more counts", || {
-            (lines(&dir, " hosts, ") > counts + 3).then_some(())
-        });
-    };
-    wait_for_counts();
+    wait_for_lines(&dir, " hosts, ", 4);
     signal(Signal::HUP);
     dir.wait_for_log("INFO daemon: configuration reloaded");
-    wait_for_counts();
+    wait_for_lines(&dir, " hosts, ", 4);
     signal(Signal::TERM);
     wait_for("the daemon's end", || daemon.child.try_wait().unwrap());
     let mut workers = 0;
@@ -210,10 +202,7 @@ fn clock_set_back_asks_for_a_full_scan() {
     dir.wait_for_log("2 directories, 0 read");
     clock.shift_wall(-5);
     dir.wait_for_log("full scan (requested)");
-    let settled = lines(&dir, "2 directories, 0 read");
-    wait_for("the snapshot to be used again", || {
-        (lines(&dir, "2 directories, 0 read") > settled).then_some(())
-    });
+    wait_for_lines(&dir, "2 directories, 0 read", 1);
     assert_eq!(lines(&dir, "full scan (requested)"), 1, "{}", dir.log());
     daemon.stop();
 }

@@ -42,7 +42,7 @@ fn assert_settles(dir: &TestDir) {
 
 /// Starts a daemon as nobody, in a mount namespace in which `script` runs, too. `None` without root.
 fn start(dir: &TestDir, script: &str) -> Option<Daemon> {
-    run("unshare", &["-m", "true"])?;
+    run("unshare -m true")?;
     dir.configure("interval = \"5ms\"\nmax_busy_percent = 100");
     for (path, mode) in [("", 0o777), ("gatherer.toml", 0o644)] {
         fs::set_permissions(dir.path(path), Permissions::from_mode(mode)).unwrap();

@@ -20,7 +20,7 @@ fn pseudo_file_systems_below_the_tree_are_not_counted() {
     let mount = |(kind, name): (&str, &str)| {
         let directory = dir.path("whisper").join(name);
         fs::create_dir_all(&directory).unwrap();
-        Mounted::new(&["-t", kind, "none"], &directory)
+        Mounted::new(&format!("-t {kind} none"), &directory)
     };
     let mounts = [
         ("proc", "proc"),
@@ -39,7 +39,7 @@ fn pseudo_file_systems_below_the_tree_are_not_counted() {
 fn file_system_without_entry_types_is_counted() {
     let dir = TestDir::in_memory();
     let whisper = dir.path("whisper");
-    let Some(_mounted) = Mounted::ext4(&["-O", "^filetype"], &dir.path("image"), &whisper) else {
+    let Some(_mounted) = Mounted::ext4("-O ^filetype", &dir.path("image"), &whisper) else {
         return skip(NEEDS);
     };
     dir.metrics(["host-1/a.wsp", "host-1/sub/b.wsp", "host-2/c.txt", "d.wsp"]);
@@ -57,16 +57,13 @@ fn file_system_without_entry_types_is_counted() {
 fn mount_over_a_directory_is_counted_instead_of_it() {
     let tree = Tree::of(["host/a.wsp", "host/b.wsp", "other/x.wsp"]);
     tree.count_settled();
-    let Some(mounted) = Mounted::new(&["-t", "tmpfs", "none"], &tree.path("host")) else {
+    let Some(mounted) = Mounted::new("-t tmpfs none", &tree.path("host")) else {
         return skip(NEEDS);
     };
     tree.metric("host/c.wsp");
-    let count = |expected, directories_read| {
+    let count = |expected, read| {
         let count = tree.count_settled();
-        assert_eq!(
-            (totals(&count), count.totals.directories_read),
-            (expected, directories_read)
-        );
+        assert_eq!((totals(&count), count.totals.directories_read), (expected, read));
     };
     count((2, 2), 1);
     count((2, 2), 0);
@@ -80,7 +77,7 @@ fn mount_over_a_directory_is_counted_instead_of_it() {
 fn remount_with_another_device_number_reads_nothing() {
     let tree = Tree::new();
     let image = tree.beside("image");
-    let Some(mounted) = Mounted::ext4(&[], &image, &tree.whisper) else {
+    let Some(mounted) = Mounted::ext4("", &image, &tree.whisper) else {
         return skip(NEEDS);
     };
     tree.metric("host/a.wsp");
@@ -91,7 +88,7 @@ fn remount_with_another_device_number_reads_nothing() {
     // Uses the loop device that is free again.
     let mut other = Mounted::default();
     other.attach(&tree.beside("other")).unwrap();
-    let _mounted = Mounted::new(&["-o", "loop", image.to_str().unwrap()], &tree.whisper).unwrap();
+    let _mounted = Mounted::new(&format!("-o loop {}", image.display()), &tree.whisper).unwrap();
     assert_ne!(device(), before, "the new mount needs another device number");
     let count = tree.count_settled();
     assert_eq!((totals(&count), count.totals.directories_read), ((1, 1), 0));
@@ -101,11 +98,11 @@ fn remount_with_another_device_number_reads_nothing() {
 fn whole_second_times_hide_nothing_until_full_scan() {
     let tree = Tree::new();
     // Inodes of 128 bytes have no room for nanoseconds.
-    let Some(_mounted) = Mounted::ext4(&["-I", "128"], &tree.beside("image"), &tree.whisper) else {
+    let Some(_mounted) = Mounted::ext4("-I 128", &tree.beside("image"), &tree.whisper) else {
         return skip(NEEDS);
     };
-    fs::create_dir(tree.path("host")).unwrap();
     let host = tree.path("host");
+    fs::create_dir(&host).unwrap();
     let stamp = || fs::metadata(&host).unwrap();
     assert_eq!(stamp().mtime_nsec(), 0);
     // With a clock that is ahead, the count trusts times that it should not. The full scan finds that.
@@ -132,7 +129,7 @@ fn read_only_or_full_state_folder_is_reported() {
     let tree = filled();
     let state = tree.beside("state");
     let good = fs::read(&tree.snapshot).unwrap();
-    let Some(_mounted) = Mounted::new(&["-t", "tmpfs", "-o", "size=4k,mode=700", "none"], &state) else {
+    let Some(_mounted) = Mounted::new("-t tmpfs -o size=4k,mode=700 none", &state) else {
         return skip(NEEDS);
     };
     // One page, used by another file.
@@ -144,22 +141,20 @@ fn read_only_or_full_state_folder_is_reported() {
     fs::remove_file(state.join("filler")).unwrap();
     fs::write(&tree.snapshot, &good).unwrap();
     assert_eq!(tree.count().totals.directories_read, 0);
-    run("mount", &["-o", "remount,ro", state.to_str().unwrap()]).unwrap();
+    run(&format!("mount -o remount,ro {}", state.display())).unwrap();
     assert!(tree.count().messages.is_empty(), "there is nothing to write");
     tree.metric("host-0/new.wsp");
     tree.wait_for_tick();
     for _ in 0..2 {
-        assert_eq!(
-            rejected(&tree, "cannot write snapshot").totals.directories_read,
-            1
-        );
+        let count = rejected(&tree, "cannot write snapshot");
+        assert_eq!(count.totals.directories_read, 1);
     }
 }
 
 /// The service's sandbox makes the tree read-only for one process.
 #[test]
 fn tree_that_is_no_longer_read_only_is_one_warning() {
-    if run("unshare", &["-m", "true"]).is_none() {
+    if run("unshare -m true").is_none() {
         return skip("a mount namespace needs root");
     }
     let sandbox = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
@@ -174,37 +169,24 @@ fn tree_that_is_no_longer_read_only_is_one_warning() {
             _ => {
                 let mut command = Command::new("unshare");
                 command.args(["-m", "sh", "-c", sandbox, "sh"]).arg(&whisper);
-                command
-                    .arg(env!("CARGO_BIN_EXE_shinken-gatherer"))
-                    .arg("--config");
+                command.args([env!("CARGO_BIN_EXE_shinken-gatherer"), "--config"]);
                 Daemon::spawn(command.arg(dir.path("gatherer.toml")).arg("run"), None)
             }
         };
         wait_for("some counts", || (lines(" 1 hosts, ") > 3).then_some(()));
         assert_eq!(lines("no longer read-only"), 0, "{}", dir.log());
-        let pid = daemon.child.id().to_string();
-        let mount = [
-            "-m",
-            "-t",
-            &pid,
-            "mount",
-            "-t",
-            "tmpfs",
-            "none",
-            whisper.to_str().unwrap(),
-        ];
+        let (pid, path) = (daemon.child.id(), whisper.display());
+        let mount = format!("nsenter -m -t {pid} mount -t tmpfs none {path}");
         match change {
             "none" => {}
-            "mounted over" => assert!(run("nsenter", &mount).is_some()),
+            "mounted over" => drop(run(&mount).unwrap()),
             _ => {
                 fs::rename(&whisper, dir.path("whisper.old")).unwrap();
                 fs::create_dir(&whisper).unwrap();
             }
         }
         if change != "none" {
-            dir.wait_for_log(
-                "/whisper\" is no longer read-only; if it was replaced or mounted over, restart",
-            );
+            dir.wait_for_log("\" is no longer read-only; if it was replaced or mounted over, restart");
             wait_for("some counts", || (lines(" 0 hosts, ") > 3).then_some(()));
             assert_eq!(lines("no longer read-only"), 1, "{}", dir.log());
             assert_eq!(totals_of(&dir.count().unwrap()), (0, 0));

@@ -14,15 +14,14 @@ fn btrfs_on_two_devices_has_both_disks() {
     let (mount, mut mounted) = (dir.path().join("mount"), Mounted::default());
     fs::create_dir(&mount).unwrap();
     let mut set_up = || {
-        let devices = [
-            mounted.attach(&dir.path().join("a"))?,
-            mounted.attach(&dir.path().join("b"))?,
-        ];
-        let [first, second] = devices.each_ref().map(String::as_str);
-        run("mkfs.btrfs", &["--quiet", "--data", "raid0", first, second])?;
-        mounted.mount(&[first], &mount)?;
-        run("btrfs", &["subvolume", "create", mount.join("tree").to_str()?])?;
-        Some(devices)
+        let devices = ["a", "b"].map(|name| mounted.attach(&dir.path().join(name)));
+        let [Some(first), Some(second)] = devices else {
+            return None;
+        };
+        run(&format!("mkfs.btrfs --quiet --data raid0 {first} {second}"))?;
+        mounted.mount(&first, &mount)?;
+        run(&format!("btrfs subvolume create {}/tree", mount.display()))?;
+        Some([first, second])
     };
     let Some(devices) = set_up() else {
         return skip("btrfs on loop devices needs root and btrfs-progs");
