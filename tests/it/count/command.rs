@@ -39,17 +39,13 @@ fn every_unusual_entry_counts_by_its_lstat_type() {
         b"plain-file",
     ];
     dir.metrics(names);
-    dir.metrics(
-        hostile_names()
-            .iter()
-            .map(|name| [name, &b"/"[..], &name[..name.len().min(251)], b".wsp"].concat()),
-    );
+    for name in hostile_names() {
+        let metric = [&name[..name.len().min(251)], b".wsp"].concat();
+        dir.metrics([[name, metric].join(&b'/')]);
+    }
     let whisper = dir.path("whisper");
-    for name in [
-        "empty-host",
-        "a-host-called.wsp",
-        &format!("host-3/{0}/{0}", "d".repeat(255)),
-    ] {
+    let long = format!("host-3/{0}/{0}", "d".repeat(255));
+    for name in ["empty-host", "a-host-called.wsp", &long] {
         fs::create_dir_all(whisper.join(name)).unwrap();
     }
     let links = "a.wsp=check/a.wsp dangling.wsp=/nowhere up=.. up.wsp=../.. loop=. loop.wsp=loop.wsp b.wsp=c.wsp \
