@@ -11,6 +11,14 @@ use crate::support::{TestDir, json_of, stderr_of, text};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, linkat, mkdirat, mknodat, openat, symlinkat};
 use serde_json::Value;
 
+fn once(dir: &TestDir, arguments: &str) -> Output {
+    let mut command = dir.command();
+    command
+        .args(["once", "--window", "10ms"])
+        .args(arguments.split(' '));
+    command.output().unwrap()
+}
+
 /// Returns the output of `once`, run with these limits of the shell.
 fn once_limited(dir: &TestDir, limits: &str) -> Output {
     let command = format!(
@@ -24,21 +32,11 @@ fn once_limited(dir: &TestDir, limits: &str) -> Output {
 #[test]
 fn every_unusual_entry_counts_by_its_lstat_type() {
     let dir = TestDir::in_memory();
-    let names: [&[u8]; 12] = [
-        b"host-1/check/a.wsp",
-        b"host-1/check/b.wsp",
-        b"host-1/not-a-metric.txt",
-        b"host-1/xwsp",
-        b"host-1/UPPER.WSP",
-        b"host-1/.wsp",
-        b".hidden-host/c.wsp",
-        b"latin-\xe9\xff/caf\xe9.wsp",
-        b"new\nline/tab\t.wsp",
-        b"host-2/x.wsp/inside.wsp",
-        b"directly.wsp",
-        b"plain-file",
-    ];
-    dir.metrics(names);
+    let names =
+        b"host-1/check/a.wsp|host-1/check/b.wsp|host-1/not-a-metric.txt|host-1/xwsp|host-1/UPPER.WSP|\
+                  host-1/.wsp|.hidden-host/c.wsp|latin-\xe9\xff/caf\xe9.wsp|new\nline/tab\t.wsp|\
+                  host-2/x.wsp/inside.wsp|directly.wsp|plain-file";
+    dir.metrics(names.split(|byte| *byte == b'|'));
     for name in hostile_names() {
         let metric = [&name[..name.len().min(251)], b".wsp"].concat();
         dir.metrics([[name, metric].join(&b'/')]);
@@ -68,33 +66,19 @@ fn whisper_directory_that_is_a_link_is_counted() {
     let dir = TestDir::in_memory();
     dir.metrics(["host/a.wsp"]);
     symlink(dir.path("whisper"), dir.path("link")).unwrap();
-    let mut command = dir.command();
-    command.args(["once", "--json", "--window=10ms", "--whisper-dir"]);
-    let output = command.arg(dir.path("link")).output().unwrap();
+    let link = dir.path("link");
+    let output = once(&dir, &format!("--json --whisper-dir {}", link.display()));
     assert_eq!(totals_of(&json_of(&output)["graphite"]), (1, 1));
 }
 
 #[test]
 fn host_depth_and_patterns_decide_what_counts() {
     let dir = TestDir::in_memory();
-    dir.metrics([
-        "_pre/host-1/a.wsp",
-        "_pre/host-2/b.wsp",
-        "other/host-3/c/d.wsp",
-        "other/host-3/c/d.old.wsp",
-        "other/lost+found/f.wsp",
-        "lost+found/e.wsp",
-        "tmp-1/g.wsp",
-        "e.wsp",
-    ]);
-    for (settings, expected) in [
-        ("", (3, 7)),
-        ("host_depth = 2", (4, 7)),
-        (
-            r#"exclude = ["lost+found", "*.old.wsp", "/tmp-*/", "_pre/host-2/b.wsp"]"#,
-            (2, 3),
-        ),
-    ] {
+    let names = "_pre/host-1/a.wsp _pre/host-2/b.wsp other/host-3/c/d.wsp other/host-3/c/d.old.wsp \
+                 other/lost+found/f.wsp lost+found/e.wsp tmp-1/g.wsp e.wsp";
+    dir.metrics(names.split(' '));
+    let exclude = r#"exclude = ["lost+found", "*.old.wsp", "/tmp-*/", "_pre/host-2/b.wsp"]"#;
+    for (settings, expected) in [("", (3, 7)), ("host_depth = 2", (4, 7)), (exclude, (2, 3))] {
         dir.configure(settings);
         assert_eq!(totals_of(&dir.once_json()["graphite"]), expected, "{settings}");
     }
@@ -104,11 +88,7 @@ fn host_depth_and_patterns_decide_what_counts() {
 fn missing_whisper_directory_is_an_error_of_the_count_only() {
     let dir = TestDir::in_memory();
     fs::remove_dir(dir.path("whisper")).unwrap();
-    let mut command = dir.command();
-    let output = command
-        .args(["once", "--json", "--write", "--window", "10ms"])
-        .output();
-    let output = output.unwrap();
+    let output = once(&dir, "--json --write");
     assert_eq!(output.status.code(), Some(1));
     let errors = stderr_of(&output);
     assert!(errors.contains("opening the whisper directory"), "{errors}");
@@ -123,11 +103,7 @@ fn once_publishes_only_with_write() {
     dir.metrics(["host/a.wsp"]);
     dir.once_json();
     assert!(dir.count().is_none() && dir.disks().is_none());
-    let mut command = dir.command();
-    let output = command
-        .args(["once", "--write", "--window", "10ms"])
-        .output()
-        .unwrap();
+    let output = once(&dir, "--write");
     assert!(output.status.success(), "{}", stderr_of(&output));
     assert_eq!(totals_of(&dir.count().unwrap()), (1, 1));
     assert!(dir.disks().is_some());

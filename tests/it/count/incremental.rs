@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::snapshot::{HOUR, Tree, change, directories, totals};
 use crate::support::tree::{Numbers, make_deep, naive, remove_deep};
+use crate::support::wait_for;
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 use shinken_gatherer::config::GraphiteConfig;
 use shinken_gatherer::graphite::{CountSettings, FullScan, Totals, count};
@@ -296,4 +297,21 @@ fn progress_is_reported_and_its_error_ends_the_count() {
     assert!(format!("{error:#}").ends_with(": enough"), "{error:#}");
     assert_eq!(fs::read(&tree.snapshot).unwrap(), before);
     assert_eq!(tree.state_files(), ["whisper.snapshot"]);
+}
+
+/// The record of the parent is the same before and after, so that only the removal itself differs.
+#[test]
+fn removal_within_one_clock_tick_removes_the_record() {
+    let mut tree = Tree::of(["host/a.wsp"]);
+    tree.settings.settling_time = HOUR;
+    let stamp = || fs::metadata(tree.path("host")).unwrap().modified().unwrap();
+    wait_for("a removal at the time of the last change", || {
+        fs::create_dir(tree.path("host/z")).unwrap();
+        let before = stamp();
+        tree.count();
+        fs::remove_dir(tree.path("host/z")).unwrap();
+        (stamp() == before).then_some(())
+    });
+    tree.count();
+    assert!(tree.records() == tree.full_scan().1);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use shinken_gatherer::device::Device;
@@ -15,14 +15,15 @@ struct Host {
 }
 
 impl Host {
-    /// Each device has the number of its position, and is followed by those that it consists of.
-    fn new(devices: &[(&str, &[&str])]) -> Self {
+    /// Each word is a device, `=` and the devices that it consists of. Its minor number is its position, from 0.
+    fn new(devices: &str) -> Self {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let host = Self { dir };
         for folder in ["whisper", "proc/self", "sys/class/block", "sys/dev/block"] {
             fs::create_dir_all(host.path(folder)).unwrap();
         }
-        for (number, (device, slaves)) in devices.iter().enumerate() {
+        for (number, device) in devices.split(' ').enumerate() {
+            let (device, slaves) = device.split_once('=').unwrap_or((device, ""));
             let directory = host.path("sys/devices").join(device);
             let name = directory.file_name().unwrap();
             fs::create_dir_all(directory.join("slaves")).unwrap();
@@ -32,7 +33,7 @@ impl Host {
             }
             symlink(&directory, host.path(&format!("sys/dev/block/7:{number}"))).unwrap();
             symlink(&directory, host.path("sys/class/block").join(name)).unwrap();
-            for slave in *slaves {
+            for slave in slaves.split_terminator('+') {
                 let target = fs::canonicalize(host.path("sys/class/block").join(slave)).unwrap();
                 symlink(target, directory.join("slaves").join(slave)).unwrap();
             }
@@ -59,7 +60,10 @@ impl Host {
             mount.stx_mnt_id
         );
         fs::write(self.path("proc/self/mountinfo"), mountinfo).unwrap();
-        disks_under(&self.path("proc"), &self.path("sys"), &whisper)
+        let (proc, sys) = (self.path("proc"), self.path("sys"));
+        let devices = devices_under(&proc, &sys, &whisper).into_iter();
+        let disks = devices.flat_map(|device| disks_of_device(&sys, device));
+        disks.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Lists a btrfs file system with these devices.
@@ -72,71 +76,25 @@ impl Host {
     }
 }
 
-/// Returns the names of the disks under the file system of `directory`, sorted.
-fn disks_under(proc: &Path, sys: &Path, directory: &Path) -> Vec<String> {
-    let devices = devices_under(proc, sys, directory);
-    let disks = devices
-        .into_iter()
-        .flat_map(|device| disks_of_device(sys, device));
-    disks.collect::<BTreeSet<_>>().into_iter().collect()
-}
-
 #[test]
 fn disks_under_stacked_devices_are_found() {
-    let host = Host::new(&[
-        ("sda", &[]),
-        ("sda/sda1", &[]),
-        ("sdb", &[]),
-        ("sdb/sdb1", &[]),
-        ("sdc", &[]),
-        ("cciss!c0d0", &[]),
-        ("md0", &["sda1", "sdb1"]),
-        // LUKS on the mirror, and a logical volume on that.
-        ("dm-0", &["md0"]),
-        ("dm-1", &["dm-0"]),
-        ("dm-2", &["sda1", "sdc"]),
-    ]);
-    let disks: Vec<_> = (1..11).map(|minor| host.disks_of(minor).join(" ")).collect();
-    let expected = [
-        "sda",
-        "sdb",
-        "sdb",
-        "sdc",
-        "cciss/c0d0",
-        "sda sdb",
-        "sda sdb",
-        "sda sdb",
-        "sda sdc",
-        "",
-    ];
-    assert_eq!(disks, expected);
+    // LUKS on a mirror, and a logical volume on that.
+    let devices = "sda sda/sda1 sdb sdb/sdb1 sdc cciss!c0d0 md0=sda1+sdb1 dm-0=md0 dm-1=dm-0 dm-2=sda1+sdc";
+    let host = Host::new(devices);
+    let disks: Vec<_> = (0..11).map(|minor| host.disks_of(minor).join("+")).collect();
+    assert_eq!(
+        disks.join(" "),
+        "sda sda sdb sdb sdc cciss/c0d0 sda+sdb sda+sdb sda+sdb sda+sdc "
+    );
 }
 
 #[test]
 fn disks_under_btrfs_are_those_of_all_its_devices() {
-    let devices: [(&str, &[&str]); 5] = [
-        ("sda", &[]),
-        ("sda/sda2", &[]),
-        ("sdb", &[]),
-        ("sdc", &[]),
-        ("dm-0", &["sdc"]),
-    ];
-    let host = Host::new(&devices);
-    for source in [
-        "/dev/sdx",
-        "none",
-        "/dev/mapper/other",
-        "/dev/../sda",
-        "/dev/",
-        "",
-    ] {
+    let host = Host::new("sda sda/sda2 sdb sdc dm-0=sdc");
+    for source in "/dev/sdx none /dev/mapper/other /dev/../sda /dev/ ".split(' ') {
         assert_eq!(host.disks_of_btrfs(source), [""; 0], "{source}");
     }
-    assert_eq!(
-        host.disks_of_btrfs("/dev/sdb"),
-        ["sdb"],
-        "no list of file systems"
-    );
+    assert_eq!(host.disks_of_btrfs("/dev/sdb"), ["sdb"], "nothing is listed");
     host.file_system("0b7ad0c3-1111-4bb5-8c2f-1a1e5a6d6ac9", &["sdb"]);
     host.file_system("f2a9b7c0-2222-4d43-9a15-5b9e7c1b8d11", &["sda2", "dm-0"]);
     fs::create_dir_all(host.path("sys/fs/btrfs/features")).unwrap();
@@ -150,8 +108,7 @@ fn disks_under_btrfs_are_those_of_all_its_devices() {
 #[test]
 fn devices_that_are_made_of_each_other_end() {
     let names: Vec<_> = (0..12).map(|number| format!("dm-{number}")).collect();
-    let devices: Vec<(&str, &[&str])> = names.iter().map(|name| (name.as_str(), &[][..])).collect();
-    let host = Host::new(&[&[("sda", &[][..])], &devices[..]].concat());
+    let host = Host::new(&format!("sda {}", names.join(" ")));
     for device in &names {
         let slaves = host.path(&format!("sys/devices/{device}/slaves"));
         for other in names.iter().filter(|other| *other != device) {

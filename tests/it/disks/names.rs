@@ -45,17 +45,10 @@ fn names_in_configuration_and_devices_are_escaped() {
     };
     assert!(run(&["status"]).contains("util"));
     assert!(run(&["check", "disks"]).contains("%util"));
-    let once = run(&[
-        "once",
-        "--window",
-        "10ms",
-        "--whisper-dir",
-        whisper.to_str().unwrap(),
-    ]);
-    assert!(
-        once.contains("%util") && once.contains("diskstats line 2"),
-        "{once}"
-    );
+    let whisper = whisper.to_str().unwrap();
+    let once = run(&["once", "--window=10ms", "--whisper-dir", whisper]);
+    assert!(once.contains("%util"), "{once}");
+    assert!(once.contains("diskstats line 2"), "{once}");
     // An invalid configuration, at a reload and at a start.
     let invalid = "\"log\\u001b[31m\\nlevel\\u202e\" = 1\n";
     fs::write(dir.path("gatherer.toml"), invalid).unwrap();
