@@ -92,12 +92,9 @@ fn diskstats_line() -> impl Strategy<Value = String> {
 
 fn diskstats_instants() -> impl Strategy<Value = String> {
     let step = prop_oneof![4 => 1..20_000u64, 1 => Just(0), 1 => 0..2_000_000_000u64];
-    vec((step, vec(diskstats_line(), 0..8)), 1..8).prop_map(|instants| {
-        let texts = instants
-            .into_iter()
-            .map(|(step, lines)| format!("@{step}\n{}", lines.concat()));
-        texts.collect()
-    })
+    let lines = vec(diskstats_line(), 0..8).prop_map(|lines| lines.concat());
+    let instant = (step, lines).prop_map(|(step, lines)| format!("@{step}\n{lines}"));
+    vec(instant, 1..8).prop_map(|instants| instants.concat())
 }
 
 fn configuration_value() -> impl Strategy<Value = String> {
@@ -120,12 +117,12 @@ fn configuration_value() -> impl Strategy<Value = String> {
 
 /// Returns a basic string of TOML.
 fn toml_string(text: &str) -> String {
-    let escaped = text.chars().map(|character| match character {
-        '"' | '\\' => format!("\\{character}"),
-        character if character.is_control() => format!("\\U{:08x}", u32::from(character)),
-        character => character.to_string(),
-    });
-    format!("\"{}\"", escaped.collect::<String>())
+    let escape = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\U{:08x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(escape).collect::<String>())
 }
 
 fn configuration_text() -> impl Strategy<Value = String> {

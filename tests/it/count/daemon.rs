@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::clocks::Clocks;
 use crate::support::{Daemon, TestDir, skip, text, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 fn lines(dir: &TestDir, part: &str) -> usize {
     dir.log().lines().filter(|line| line.contains(part)).count()
@@ -19,19 +20,13 @@ fn wait_for_lines(dir: &TestDir, part: &str, more: usize) {
     wait_for(part, || (lines(dir, part) >= before + more).then_some(()));
 }
 
-/// Replaces text in the configuration.
-fn reconfigure(dir: &TestDir, replacements: &[(String, String)]) {
-    let path = dir.path("gatherer.toml");
-    let mut config = fs::read_to_string(&path).unwrap();
-    for (old, new) in replacements {
-        assert!(config.contains(old), "{old} is not in {config}");
-        config = config.replacen(old, new, 1);
-    }
-    fs::write(path, config).unwrap();
-}
-
-fn whisper_dir(path: PathBuf) -> String {
-    format!("whisper_dir = {path:?}")
+/// Replaces the path of `name` in the configuration.
+fn move_to(dir: &TestDir, name: &str, path: &Path) {
+    let old = format!("{:?}\n", dir.path(name));
+    let config = fs::read_to_string(dir.path("gatherer.toml")).unwrap();
+    assert!(config.contains(&old), "{old} is not in {config}");
+    let config = config.replacen(&old, &format!("{path:?}\n"), 1);
+    fs::write(dir.path("gatherer.toml"), config).unwrap();
 }
 
 #[test]
@@ -58,14 +53,12 @@ fn count_without_state_folder_reads_everything() {
         let dir = TestDir::in_memory();
         dir.metrics(["h/a.wsp"]);
         dir.configure_with("log_level = \"debug\"", "interval = \"20ms\"", "", "");
-        let state = match folder {
-            "" => PathBuf::new(),
-            _ => dir.path(folder),
+        let state = if folder.is_empty() {
+            PathBuf::new()
+        } else {
+            dir.path(folder)
         };
-        reconfigure(
-            &dir,
-            &[(format!("{:?}", dir.path("state")), format!("{state:?}"))],
-        );
+        move_to(&dir, "state", &state);
         let daemon = Daemon::start(&dir);
         wait_for_lines(&dir, "2 directories, 2 read", 4);
         daemon.stop();
@@ -81,10 +74,7 @@ fn dangling_link_as_whisper_dir_is_logged_with_its_target() {
         let dir = TestDir::in_memory();
         let (path, target) = (dir.path(name), dir.path("hidden"));
         symlink(&target, dir.path("link")).unwrap();
-        reconfigure(
-            &dir,
-            &[(whisper_dir(dir.path("whisper")), whisper_dir(path.clone()))],
-        );
+        move_to(&dir, "whisper", &path);
         let daemon = Daemon::start(&dir);
         let through = through.replace("{link}", &format!("{:?}", dir.path("link")));
         dir.wait_for_log(&format!(
@@ -123,15 +113,12 @@ fn disabled_count_still_finds_the_disks_of_the_tree() {
     fs::create_dir(&proc).unwrap();
     fs::write(proc.join("diskstats"), "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n").unwrap();
     symlink("../../devices/sda", sys.join("dev/block").join(number)).unwrap();
-    let (disks, host) = (
-        "interval = \"100ms\"\nwindow = \"1s\"",
-        format!("[host]\nproc = {proc:?}\nsys = {sys:?}"),
-    );
+    let host = format!("[host]\nproc = {proc:?}\nsys = {sys:?}");
+    let disks = "interval = \"100ms\"\nwindow = \"1s\"";
     dir.configure_with("", "enabled = false", disks, &host);
     let daemon = Daemon::start(&dir);
-    wait_for("the disks of the tree", || {
-        dir.disks().filter(|disks| disks["whisper_disks"][0] == "sda")
-    });
+    let is_found = |disks: &Value| disks["whisper_disks"][0] == "sda";
+    wait_for("the disks of the tree", || dir.disks().filter(is_found));
     daemon.stop();
     assert!(dir.count().is_none());
 }
@@ -149,17 +136,10 @@ fn daemon_itself_never_touches_the_tree() {
     fs::write(dir.path("storage/whisper/a.wsp"), "").unwrap();
     let graphite = format!("output = {:?}\ninterval = \"50ms\"", dir.path("out/count"));
     dir.configure_with("", &graphite, "interval = \"50ms\"\nwindow = \"1s\"", "");
-    reconfigure(
-        &dir,
-        &[(
-            whisper_dir(dir.path("whisper")),
-            whisper_dir(dir.path("storage/whisper")),
-        )],
-    );
+    move_to(&dir, "whisper", &dir.path("storage/whisper"));
     let mut command = Command::new("strace");
-    command
-        .args("-qq -ff -e trace=%file -s 4096 -o".split(' '))
-        .arg(dir.path("trace"));
+    command.args("-qq -ff -e trace=%file -s 4096 -o".split(' '));
+    command.arg(dir.path("trace"));
     command.args([env!("CARGO_BIN_EXE_shinken-gatherer"), "--config"]);
     let mut daemon = Daemon::spawn(command.arg(dir.path("gatherer.toml")).arg("run"), None);
     // strace has started other processes before it.
