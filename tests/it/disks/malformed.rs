@@ -8,10 +8,9 @@ use std::path::Path;
 
 use super::cases::Host;
 use super::names::with_disks;
-use crate::support::watch::{Watch, status};
-use crate::support::{Daemon, TestDir, document, wait_for};
+use crate::support::watch::status;
+use crate::support::{Daemon, wait_for};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use serde_json::Value;
 use shinken_gatherer::disks::diskstats::Malformed;
 use shinken_gatherer::vmware::detect::detect;
 
@@ -176,39 +175,15 @@ fn missing_or_invalid_sysfs_does_not_affect_other_disks() {
 }
 
 #[test]
-fn invalid_firmware_is_not_vmware_and_invalid_cpus_are_unknown() {
-    let dir = TestDir::in_memory();
-    let sys = dir.path("sys");
-    let vendor = sys.join("class/dmi/id/sys_vendor");
-    let online = sys.join("devices/system/cpu/online");
-    for path in [&vendor, &online] {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-    }
+fn invalid_firmware_is_not_vmware() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let vendor = dir.path().join("class/dmi/id/sys_vendor");
+    fs::create_dir_all(vendor.parent().unwrap()).unwrap();
     for kind in PLANTED.split('|') {
         plant(&vendor, kind);
-        let found = detect(&sys);
+        let found = detect(dir.path());
         let evidence = &found.evidence;
         assert!(!found.is_vmware && evidence.len() < 300, "{kind:?}: {evidence}");
         assert!(!evidence.contains(char::is_control), "{kind:?}: {evidence}");
     }
-    plant(&vendor, "VMware, Inc.\u{1b}[31m\n");
-    let vmware = "interval = \"10ms\"\nwindow = \"1s\"\nlibraries = [\"/nowhere\"]";
-    let more = format!("{vmware}\n[host]\nsys = {sys:?}");
-    dir.configure_with("", "enabled = false", "enabled = false", &more);
-    let daemon = Daemon::start(&dir);
-    let watch = Watch::replaced(&dir.path(""));
-    let vcpus = || {
-        watch.wait_for("vmware.dat", 3);
-        document(&dir.path("vmware.dat")).unwrap()["vcpus"].clone()
-    };
-    for kind in PLANTED.split('|') {
-        plant(&online, kind);
-        assert_eq!(vcpus(), Value::Null, "{kind:?}");
-    }
-    plant(&online, "0-3,8\n");
-    assert_eq!(vcpus(), 5);
-    let log = dir.log();
-    assert_eq!(log.matches(" WARN ").count(), 1, "the library is missing:\n{log}");
-    assert!(!log.contains('\u{1b}'), "{log:?}");
-    daemon.stop();
 }

@@ -3,10 +3,9 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
-use std::time::SystemTime;
 
 use crate::support::mounts::{Mounted, run};
-use crate::support::snapshot::{HOUR, Tree, filled, rejected, totals};
+use crate::support::snapshot::{Tree, filled, rejected, totals};
 use crate::support::tree::totals_of;
 use crate::support::{Daemon, TestDir, skip, wait_for};
 use rustix::fs::{CWD, Dir, FileType, Mode, mknodat};
@@ -92,36 +91,6 @@ fn remount_with_another_device_number_reads_nothing() {
     assert_ne!(device(), before, "the new mount needs another device number");
     let count = tree.count_settled();
     assert_eq!((totals(&count), count.totals.directories_read), ((1, 1), 0));
-}
-
-#[test]
-fn whole_second_times_hide_nothing_until_full_scan() {
-    let tree = Tree::new();
-    // Inodes of 128 bytes have no room for nanoseconds.
-    let Some(_mounted) = Mounted::ext4("-I 128", &tree.beside("image"), &tree.whisper) else {
-        return skip(NEEDS);
-    };
-    let host = tree.path("host");
-    fs::create_dir(&host).unwrap();
-    let stamp = || fs::metadata(&host).unwrap();
-    assert_eq!(stamp().mtime_nsec(), 0);
-    // With a clock that is ahead, the count trusts times that it should not. The full scan finds that.
-    let wall = SystemTime::now() + HOUR;
-    wait_for("a change in the second of the last one", || {
-        tree.metric("host/x.wsp");
-        let before = stamp().mtime();
-        let _ = fs::remove_file(&tree.snapshot);
-        tree.count_at(wall);
-        tree.metric("host/missed.wsp");
-        let is_hidden = stamp().mtime() == before;
-        if !is_hidden {
-            fs::remove_file(tree.path("host/missed.wsp")).unwrap();
-        }
-        is_hidden.then_some(())
-    });
-    assert_eq!(totals(&tree.count_at(wall)), (1, 1));
-    let full = tree.count_at(wall + 25 * HOUR);
-    assert_eq!((totals(&full), full.totals.differences), ((1, 2), 1));
 }
 
 #[test]
