@@ -117,20 +117,36 @@ fn killed_worker_leaves_a_usable_snapshot_and_is_replaced() {
 }
 
 #[test]
-fn worker_after_two_deaths_ignores_the_snapshot() {
+fn worker_ignores_the_snapshot_only_after_two_deaths_in_a_row() {
     let dir = thousand_metrics();
     let graphite = "interval = \"50ms\"\nmax_busy_percent = 2";
     dir.configure_with("log_level = \"debug\"", graphite, "", "");
     let daemon = Daemon::start(&dir);
-    // One that finishes before it is killed does not count.
-    wait_for("two deaths in a row", || {
-        let _ = kill_process(wait_for_worker(&daemon), Signal::KILL);
-        let id = daemon.child.id();
-        wait_for("the worker's end", || workers_of(id).is_empty().then_some(()));
-        (lines(&dir, "trying again, the next one ignores the snapshot") > 0).then_some(())
-    });
+    let kill_until_logged = |message: &str| {
+        let before = lines(&dir, message);
+        wait_for(message, || {
+            // One that finishes before it is killed does not die.
+            let _ = kill_process(wait_for_worker(&daemon), Signal::KILL);
+            let id = daemon.child.id();
+            wait_for("the worker's end", || workers_of(id).is_empty().then_some(()));
+            (lines(&dir, message) > before).then_some(())
+        });
+    };
+    let wait_for_counts = || {
+        let before = lines(&dir, " directories, ");
+        wait_for("counts", || {
+            (lines(&dir, " directories, ") > before + 2).then_some(())
+        });
+    };
+    kill_until_logged("trying again, the next one ignores the snapshot");
     dir.wait_for_log("full scan (requested)");
     wait_for_right_count(&dir);
+    wait_for_counts();
+    // These deaths do not count after a success.
+    let full_scans = lines(&dir, "full scan (requested)");
+    kill_until_logged("the count worker died");
+    wait_for_counts();
+    assert_eq!(lines(&dir, "full scan (requested)"), full_scans, "{}", dir.log());
     daemon.stop();
 }
 

@@ -149,14 +149,14 @@ fn diskstats_that_is_not_a_file_is_an_error_without_delay() {
 fn missing_or_invalid_sysfs_does_not_affect_other_disks() {
     let host = || {
         let mut host = Host::new("disks: sda, sdb");
-        host.sample(0, &format!("{}\n{}\n", line("sda", 1), line("sdb", 1)));
+        host.sample(0, format!("{}\n{}\n", line("sda", 1), line("sdb", 1)));
         host
     };
     let files = "/hidden /size /dev /diskseq /device/type /device/media /device/devtype /device ".split(' ');
     for (file, kind) in files.flat_map(|file| PLANTED.split('|').map(move |kind| (file, kind))) {
         let mut host = host();
         plant(&host.path(&format!("sys/block/sdb{file}")), kind);
-        let sample = host.sample(10, &format!("{}\n{}\n", line("sda", 2), line("sdb", 2)));
+        let sample = host.sample(10, format!("{}\n{}\n", line("sda", 2), line("sdb", 2)));
         let report = sample.report.unwrap();
         let reads = report.disks["sda"].reads_per_second.get();
         assert_eq!((reads, sample.skipped.len()), (10.0, 0), "{file}: {kind:?}");
