@@ -315,23 +315,3 @@ fn removal_within_one_clock_tick_removes_the_record() {
     tree.count();
     assert!(tree.records() == tree.full_scan().1);
 }
-
-/// With a clock that is ahead, the count trusts times that it should not.
-#[test]
-fn change_that_times_hide_is_found_by_the_full_scan() {
-    let tree = Tree::of(["host/a.wsp"]);
-    let wall = SystemTime::now() + HOUR;
-    let stamp = || fs::metadata(tree.path("host")).unwrap().modified().unwrap();
-    wait_for("a change at the time of the last one", || {
-        let _ = fs::remove_file(&tree.snapshot);
-        tree.metric("host/removed.wsp");
-        let before = stamp();
-        tree.count_at(wall);
-        fs::remove_file(tree.path("host/removed.wsp")).unwrap();
-        (stamp() == before).then_some(())
-    });
-    assert_eq!(totals(&tree.count_at(wall)), (1, 2));
-    let full = tree.count_at(wall + 25 * HOUR);
-    assert_eq!((totals(&full), full.totals.differences), ((1, 1), 1));
-    assert!(full.messages[0].starts_with("full scan found 1 entries that changed"));
-}

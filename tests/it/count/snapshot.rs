@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::support::snapshot::{HEADER_BYTES, Tree, filled, rejected, replaced, totals};
+use crate::support::snapshot::{HEADER_BYTES, HOUR, Tree, filled, rejected, replaced, totals};
 use crate::support::tree::Numbers;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use shinken_gatherer::graphite::FullScan;
@@ -115,5 +115,34 @@ fn snapshot_that_cannot_be_written_is_reported() {
     for _ in 0..2 {
         let count = rejected(&tree, "cannot write snapshot");
         assert_eq!(count.full_scan, Some(FullScan::NoSnapshot));
+    }
+}
+
+/// The same as entries that changed without a change of their directory's times.
+#[test]
+fn entries_that_differ_from_the_snapshot_are_found_by_full_scan() {
+    let tree = Tree::of(["host/a.wsp"]);
+    tree.count_settled();
+    let good = fs::read(&tree.snapshot).unwrap();
+    let (all, last) = (
+        &good[..good.len() - 4],
+        good.len() - 4 - HEADER_BYTES - "host".len(),
+    );
+    let mut more_metrics = all.to_vec();
+    more_metrics[last + 4] = 2;
+    let other_name = [&all[last..all.len() - 4], b"zost"].concat();
+    for (records, counted) in [
+        (more_metrics, (1, 2)),
+        (all[..last].to_vec(), (0, 0)),
+        ([all, &other_name].concat(), (1, 1)),
+    ] {
+        let checksum = crc32fast::hash(&records).to_le_bytes();
+        fs::write(&tree.snapshot, [&records[..], &checksum].concat()).unwrap();
+        let now = SystemTime::now();
+        assert_eq!(totals(&tree.count_at(now)), counted);
+        fs::write(&tree.snapshot, [&records[..], &checksum].concat()).unwrap();
+        let full = tree.count_at(now + 24 * HOUR);
+        assert_eq!((totals(&full), full.totals.differences), ((1, 1), 1));
+        assert!(full.messages[0].starts_with("full scan found 1 entries that changed"));
     }
 }

@@ -119,7 +119,7 @@ fn killed_worker_leaves_a_usable_snapshot_and_is_replaced() {
 #[test]
 fn worker_ignores_the_snapshot_only_after_two_deaths_in_a_row() {
     let dir = thousand_metrics();
-    let graphite = "interval = \"50ms\"\nmax_busy_percent = 2";
+    let graphite = "interval = \"50ms\"\nmax_busy_percent = 10";
     dir.configure_with("log_level = \"debug\"", graphite, "", "");
     let daemon = Daemon::start(&dir);
     let kill_until_logged = |message: &str| {
