@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use shinken_gatherer::graphite::{Count, CountSettings, FullScan, count};
 use tempfile::TempDir;
 
-use super::tree::{Numbers, naive};
+use super::tree::naive;
 use super::wait_for;
 
 pub const HOUR: Duration = Duration::from_secs(3600);
@@ -132,46 +132,6 @@ fn records_of(path: &Path) -> Vec<u8> {
 
 pub fn totals(count: &Count) -> (u64, u64) {
     (count.totals.hosts, count.totals.metrics)
-}
-
-pub fn directories(top: &Path) -> Vec<PathBuf> {
-    let mut found = vec![top.to_path_buf()];
-    let mut next = 0;
-    while let Some(directory) = found.get(next) {
-        let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
-        let below = entries.filter(|entry| entry.file_type().unwrap().is_dir());
-        found.extend(below.map(|entry| entry.path()).collect::<Vec<_>>());
-        next += 1;
-    }
-    found
-}
-
-/// Makes one random change somewhere in the tree.
-pub fn change(top: &Path, numbers: &mut Numbers) {
-    let all = directories(top);
-    let directory = &all[numbers.below(all.len())];
-    let name = ["a.wsp", "b.wsp", "c.txt", "d", "e", "f.wsp", "d.x", "d-"][numbers.below(8)];
-    let target = directory.join(name);
-    match numbers.below(8) {
-        0 | 1 => drop(fs::write(&target, "")),
-        2 | 3 => drop(fs::create_dir(&target)),
-        4 => drop(fs::remove_file(&target)),
-        5 => drop(fs::remove_dir_all(&target)),
-        6 => {
-            let source = &all[numbers.below(all.len())];
-            if source != top {
-                drop(fs::rename(source, &target));
-            }
-        }
-        _ => {
-            // Replaced by another directory of the same name.
-            if target.is_dir() {
-                fs::remove_dir_all(&target).unwrap();
-                fs::create_dir(&target).unwrap();
-                fs::write(target.join("g.wsp"), "").unwrap();
-            }
-        }
-    }
 }
 
 /// A tree with 30 metrics and a valid snapshot.

@@ -16,16 +16,8 @@ use shinken_gatherer::moment::Moment;
 use tempfile::TempDir;
 
 /// The columns of the expected values.
-const VALUES: [&str; 8] = [
-    "util_percent",
-    "reads_per_second",
-    "writes_per_second",
-    "read_bytes_per_second",
-    "write_bytes_per_second",
-    "read_await_ms",
-    "write_await_ms",
-    "queue_size",
-];
+const VALUES: &str = "util_percent reads_per_second writes_per_second read_bytes_per_second write_bytes_per_second \
+                      read_await_ms write_await_ms queue_size";
 
 /// Kernel files, and the disks that are sampled from them.
 pub(super) struct Host {
@@ -116,7 +108,7 @@ fn values(case: &str) -> (Value, Value) {
         let mut columns = row.split_whitespace();
         let disk = columns.next().unwrap().to_string();
         let numbers = columns.map(|number| json!(number.parse::<f64>().unwrap()));
-        (disk, VALUES.map(String::from).into_iter().zip(numbers).collect())
+        (disk, VALUES.split(' ').map(String::from).zip(numbers).collect())
     });
     (Value::Object(rows.collect()), report["disks"].clone())
 }
