@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::mounts::run;
+use crate::support::mounts::Mounted;
 use crate::support::tree::{Numbers, totals_of, walk};
 use crate::support::watch::{descriptors, status};
 use crate::support::{Daemon, TestDir, copy_of_binary, skip, wait_for};
@@ -42,7 +42,7 @@ fn assert_settles(dir: &TestDir) {
 
 /// Starts a daemon as nobody, in a mount namespace in which `script` runs, too. `None` without root.
 fn start(dir: &TestDir, script: &str) -> Option<Daemon> {
-    run("unshare -m true")?;
+    let _is_root = Mounted::none()?;
     dir.configure("interval = \"5ms\"\nmax_busy_percent = 100");
     for (path, mode) in [("", 0o777), ("gatherer.toml", 0o644)] {
         fs::set_permissions(dir.path(path), Permissions::from_mode(mode)).unwrap();
