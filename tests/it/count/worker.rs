@@ -125,10 +125,12 @@ fn worker_ignores_the_snapshot_only_after_two_deaths_in_a_row() {
     let kill_until_logged = |message: &str| {
         let before = lines(&dir, message);
         wait_for(message, || {
-            // One that finishes before it is killed does not die.
-            let _ = kill_process(wait_for_worker(&daemon), Signal::KILL);
-            let id = daemon.child.id();
-            wait_for("the worker's end", || workers_of(id).is_empty().then_some(()));
+            // One that finishes before it is killed does not die. When the next one starts, a death is logged.
+            let worker = wait_for_worker(&daemon);
+            let _ = kill_process(worker, Signal::KILL);
+            wait_for("the next worker", || {
+                (wait_for_worker(&daemon) != worker).then_some(())
+            });
             (lines(&dir, message) > before).then_some(())
         });
     };
