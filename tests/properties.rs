@@ -1,5 +1,5 @@
-//! The properties that the fuzz targets hold, on the stable toolchain: over the committed corpora, over inputs that
-//! fuzzing found, and over generated ones that come near to what is valid.
+//! The properties of the fuzz targets, on the stable toolchain: for the committed corpora, for inputs that fuzzing found,
+//! and for generated inputs that are nearly valid.
 
 #[path = "../fuzz/properties/configuration.rs"]
 mod configuration;
@@ -19,16 +19,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Holds the property for each input of the corpus; a panic names the file by the path printed before it.
-#[allow(clippy::print_stdout, reason = "shown with a failure, to name its input")]
+/// Checks the property for each input of the corpus.
+#[allow(clippy::print_stdout, reason = "names the input of a failure")]
 fn replay(target: &str, hold: fn(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/corpus")
         .join(target);
-    let mut inputs: Vec<_> = fs::read_dir(corpus)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let entries = fs::read_dir(corpus).unwrap();
+    let mut inputs: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     inputs.sort();
     assert!(inputs.len() >= 10, "the corpus of {target} is missing");
     for input in inputs {
@@ -38,38 +36,24 @@ fn replay(target: &str, hold: fn(&[u8])) {
 }
 
 #[test]
-fn corpus_of_configurations_passes() {
-    replay("configuration", configuration::hold);
-}
-
-#[test]
 fn corpus_of_diskstats_passes() {
     replay("diskstats", diskstats::hold);
 }
 
 #[test]
-fn corpus_of_documents_passes() {
+fn other_corpora_pass() {
+    replay("configuration", configuration::hold);
     replay("documents", documents::hold);
-}
-
-#[test]
-fn corpus_of_ranges_passes() {
     replay("ranges", ranges::hold);
-}
-
-#[test]
-fn snapshot_corpus_passes() {
     replay("snapshot", snapshot::hold);
 }
 
-/// Found by the target `diskstats`: all of such a column went into the log.
 #[test]
-fn a_column_of_a_megabyte_is_not_repeated_in_the_log() {
+fn column_of_a_megabyte_is_not_repeated_in_the_log() {
     let noise = "\u{1d}".repeat(1 << 20);
     diskstats::hold(format!("8 0 sda 0{noise} 0\n8 0 sda{noise} 1\n").as_bytes());
 }
 
-/// Found by generated texts: the sum that looks for a wrap did not fit 64 bits.
 #[test]
 fn counter_decreasing_near_its_maximum_restarts_the_window() {
     let (largest, less) = (u64::MAX, u64::MAX - 1);
@@ -78,7 +62,7 @@ fn counter_decreasing_near_its_maximum_restarts_the_window() {
     diskstats::hold(format!("{}@10000\n{}@10000\n{}", line(largest), line(less), line(7)).as_bytes());
 }
 
-/// A number as the kernel may print it: small, near one of the limits, or none at all.
+/// A number as the kernel may print it: small or near a limit; or something else.
 fn column() -> impl Strategy<Value = String> {
     let near = |limit: u64| (0..100u64).prop_map(move |less| limit.wrapping_sub(less).to_string());
     prop_oneof![
@@ -87,21 +71,16 @@ fn column() -> impl Strategy<Value = String> {
         2 => near(1 << 40),
         1 => near(u64::MAX),
         1 => any::<u64>().prop_map(|number| number.to_string()),
-        1 => select(vec!["-1", "+1", "1e9", "", "18446744073709551616", "\u{1}", "x"]).prop_map(String::from),
+        1 => words("-1 +1 1e9  18446744073709551616 \u{1} x").prop_map(String::from),
     ]
 }
 
+fn words(words: &'static str) -> impl Strategy<Value = &'static str> {
+    select(words.split(' ').collect::<Vec<_>>())
+}
+
 fn diskstats_line() -> impl Strategy<Value = String> {
-    let name = select(vec![
-        "sda",
-        "sdb",
-        "sda1",
-        "dm-0",
-        "cciss/c0d0",
-        "nvme0n1",
-        "nvme0c0n1",
-        "nvme0c1n1",
-    ]);
+    let name = words("sda sdb sda1 dm-0 cciss/c0d0 nvme0n1 nvme0c0n1 nvme0c1n1");
     (name, vec(column(), 11), 0..20usize, 0..8usize).prop_map(|(name, mut columns, keep, more)| {
         if keep < 11 && more == 0 {
             columns.truncate(keep);
@@ -113,19 +92,13 @@ fn diskstats_line() -> impl Strategy<Value = String> {
 
 fn diskstats_instants() -> impl Strategy<Value = String> {
     let step = prop_oneof![4 => 1..20_000u64, 1 => Just(0), 1 => 0..2_000_000_000u64];
-    vec((step, vec(diskstats_line(), 0..8)), 1..8).prop_map(|instants| {
-        let texts = instants
-            .into_iter()
-            .map(|(step, lines)| format!("@{step}\n{}", lines.concat()));
-        texts.collect()
-    })
+    let lines = vec(diskstats_line(), 0..8).prop_map(|lines| lines.concat());
+    let instant = (step, lines).prop_map(|(step, lines)| format!("@{step}\n{lines}"));
+    vec(instant, 1..8).prop_map(|instants| instants.concat())
 }
 
 fn configuration_value() -> impl Strategy<Value = String> {
-    let duration = (
-        0..100_000u64,
-        select(vec!["ms", "s", "m", "h", "days", "years", "", "us"]),
-    );
+    let duration = (0..100_000u64, words("ms s m h days years  us"));
     let path = "(/[a-z.]{0,3}){0,4}(\n|\u{0}|/)?";
     prop_oneof![
         duration.prop_map(|(number, unit)| format!("{:?}", format!("{number}{unit}"))),
@@ -142,50 +115,25 @@ fn configuration_value() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A basic string of TOML: what has to be escaped is.
+/// Returns a basic string of TOML.
 fn toml_string(text: &str) -> String {
-    let escaped = text.chars().map(|character| match character {
-        '"' | '\\' => format!("\\{character}"),
-        character if character.is_control() => format!("\\U{:08x}", u32::from(character)),
-        character => character.to_string(),
-    });
-    format!("\"{}\"", escaped.collect::<String>())
+    let escape = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\U{:08x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(escape).collect::<String>())
 }
 
 fn configuration_text() -> impl Strategy<Value = String> {
-    let line = (
-        select(vec!["", "graphite.", "disks.", "vmware.", "carbon.", "host."]),
-        select(vec![
-            "log_level",
-            "log_file",
-            "state_dir",
-            "enabled",
-            "whisper_dir",
-            "output",
-            "interval",
-            "max_busy_percent",
-            "host_depth",
-            "full_scan_interval",
-            "exclude",
-            "window",
-            "libraries",
-            "address",
-            "prefix",
-            "proc",
-            "sys",
-            "run",
-            "graphite",
-            "disks",
-            "other",
-        ]),
-        configuration_value(),
+    let table = words(" graphite. disks. vmware. carbon. host.");
+    let key = words(
+        "log_level log_file state_dir enabled whisper_dir output interval max_busy_percent host_depth full_scan_interval \
+         exclude window libraries address prefix proc sys run graphite disks other",
     );
-    vec(line, 0..6).prop_map(|lines| {
-        let lines = lines
-            .into_iter()
-            .map(|(table, key, value)| format!("{table}{key} = {value}\n"));
-        lines.collect()
-    })
+    let line = (table, key, configuration_value());
+    let line = line.prop_map(|(table, key, value)| format!("{table}{key} = {value}\n"));
+    vec(line, 0..6).prop_map(|lines| lines.concat())
 }
 
 fn number() -> impl Strategy<Value = String> {
@@ -193,50 +141,27 @@ fn number() -> impl Strategy<Value = String> {
         any::<f64>().prop_map(|number| number.to_string()),
         any::<i64>().prop_map(|number| number.to_string()),
         (0..200u32).prop_map(|number| f64::from(number).to_string()),
-        select(vec![
-            "0",
-            "-0.0",
-            "1e308",
-            "1e999",
-            "-1",
-            "null",
-            "18446744073709551616"
-        ])
-        .prop_map(String::from),
+        words("0 -0.0 1e308 1e999 -1 null 18446744073709551616").prop_map(String::from),
     ]
 }
 
 fn document() -> impl Strategy<Value = String> {
     let name = prop_oneof![Just("sda".to_string()), any::<String>(), "[a-z'|= \n]{0,6}"];
     let disk = vec(number(), 8).prop_map(|numbers| {
-        let fields = [
-            "util_percent",
-            "reads_per_second",
-            "writes_per_second",
-            "read_bytes_per_second",
-            "write_bytes_per_second",
-            "read_await_ms",
-            "write_await_ms",
-            "queue_size",
-        ];
-        let pairs: Vec<_> = fields
-            .iter()
-            .zip(numbers)
-            .map(|(field, number)| format!("\"{field}\":{number}"))
-            .collect();
+        let fields = "util_percent reads_per_second writes_per_second read_bytes_per_second write_bytes_per_second \
+                      read_await_ms write_await_ms queue_size";
+        let fields = fields.split(' ').zip(numbers);
+        let pairs: Vec<_> = fields.map(|(field, number)| format!("\"{field}\":{number}")).collect();
         format!("{{{}}}", pairs.join(","))
     });
     let disks = vec((name, disk), 0..4).prop_map(|disks| {
-        let pairs: Vec<_> = disks
-            .into_iter()
-            .map(|(name, disk)| format!("{}:{disk}", serde_json::Value::from(name)))
-            .collect();
-        pairs.join(",")
+        let pair = |(name, disk): (String, String)| format!("{}:{disk}", serde_json::Value::from(name));
+        disks.into_iter().map(pair).collect::<Vec<_>>().join(",")
     });
     (disks, vec(number(), 6), select(vec![1, 1, 1, 2]), any::<String>()).prop_map(|(disks, numbers, schema, error)| {
         let [a, b, c, d, e, f] = numbers.try_into().expect("six numbers");
         let error = serde_json::Value::from(error);
-        // The fields of all three documents: each reader takes its own.
+        // The fields of all three documents.
         format!(
             "{{\"schema\":{schema},\"updated_at\":1795352700,\"interval_seconds\":{a},\"hosts\":{b},\"metrics\":{c},\
              \"scan_seconds\":{d},\"window_seconds\":{e},\"disks\":{{{disks}}},\"whisper_disks\":[\"sda\"],\
@@ -245,8 +170,8 @@ fn document() -> impl Strategy<Value = String> {
     })
 }
 
-/// Few enough to take seconds where nothing is optimised, and no files beside the tests: a failure prints its input.
-fn some() -> ProptestConfig {
+/// Takes seconds in a debug build, and writes no files: a failure prints its input.
+fn config() -> ProptestConfig {
     ProptestConfig {
         cases: 400,
         failure_persistence: None,
@@ -255,7 +180,7 @@ fn some() -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(some())]
+    #![proptest_config(config())]
 
     #[test]
     fn generated_diskstats_hold(text in diskstats_instants()) {
@@ -278,7 +203,7 @@ proptest! {
     }
 
     #[test]
-    fn noise_holds(noise in vec(any::<u8>(), 0..300)) {
+    fn random_bytes_hold(noise in vec(any::<u8>(), 0..300)) {
         for hold in [configuration::hold, diskstats::hold, documents::hold, ranges::hold] {
             hold(&noise);
         }

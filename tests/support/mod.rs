@@ -5,6 +5,7 @@ pub mod check_fixture;
 pub mod clocks;
 pub mod fixture;
 pub mod generator;
+pub mod mounts;
 pub mod outputs;
 pub mod refusal;
 pub mod snapshot;

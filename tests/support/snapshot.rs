@@ -1,20 +1,20 @@
-//! A whisper tree that is counted again and again over its snapshot, by the library.
+//! A whisper tree that the library counts repeatedly over its snapshot.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use shinken_gatherer::graphite::{Count, CountSettings, count};
+use shinken_gatherer::graphite::{Count, CountSettings, FullScan, count};
 use tempfile::TempDir;
 
-use super::tree::Numbers;
+use super::tree::naive;
 use super::wait_for;
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 /// Bytes of the header before the settings: magic, two times and a length.
 pub const HEADER_BYTES: usize = 32;
 
-/// A whisper directory, its snapshot and how to count.
+/// A whisper directory, its snapshot, and settings that trust a directory as soon as file times move on.
 pub struct Tree {
     dir: TempDir,
     pub whisper: PathBuf,
@@ -31,19 +31,34 @@ impl Tree {
         Self::at(tempfile::tempdir_in("/dev/shm").unwrap())
     }
 
+    /// Makes a tree with these metrics in memory.
+    pub fn of<N: AsRef<str>>(metrics: impl IntoIterator<Item = N>) -> Self {
+        let tree = Self::in_memory();
+        metrics.into_iter().for_each(|name| tree.metric(name.as_ref()));
+        tree
+    }
+
     fn at(dir: TempDir) -> Self {
         let whisper = dir.path().join("whisper");
         fs::create_dir(&whisper).unwrap();
         fs::create_dir(dir.path().join("state")).unwrap();
+        let settings = CountSettings {
+            whisper_dir: whisper.clone(),
+            host_depth: 1,
+            exclude: vec!["/lost+found/".into()],
+            max_busy_percent: 100,
+            full_scan_interval: 24 * HOUR,
+            settling_time: Duration::ZERO,
+        };
         Self {
             snapshot: dir.path().join("state/whisper.snapshot"),
-            settings: settings(&whisper),
+            settings,
             dir,
             whisper,
         }
     }
 
-    /// A path beside the whisper directory.
+    /// Returns a path beside the whisper directory.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -57,7 +72,6 @@ impl Tree {
         fs::write(self.path(name), "").unwrap();
     }
 
-    /// Counts now.
     pub fn count(&self) -> Count {
         self.count_at(SystemTime::now())
     }
@@ -74,12 +88,11 @@ impl Tree {
         count
     }
 
-    /// A full scan without the snapshot, and the snapshot that it writes.
+    /// Returns a full scan without the snapshot, and the records that it writes.
     pub fn full_scan(&self) -> (Count, Vec<u8>) {
         let path = self.beside("other.snapshot");
-        let count = count(&self.settings, Some(&path), false, SystemTime::now(), &mut |_| {
-            Ok(())
-        });
+        let now = SystemTime::now();
+        let count = count(&self.settings, Some(&path), false, now, &mut |_| Ok(()));
         let records = records_of(&path);
         fs::remove_file(path).unwrap();
         (count.unwrap(), records)
@@ -89,7 +102,7 @@ impl Tree {
         records_of(&self.snapshot)
     }
 
-    /// Waits until the clock of the file system's times has moved on.
+    /// Waits until file times move on.
     pub fn wait_for_tick(&self) {
         let probe = self.beside("probe");
         let stamp = || {
@@ -100,7 +113,7 @@ impl Tree {
         wait_for("the clock to tick", || (stamp() != first).then_some(()));
     }
 
-    /// The names in the folder of the snapshot.
+    /// Returns the names in the folder of the snapshot.
     pub fn state_files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.snapshot.parent().unwrap()).unwrap();
         let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
@@ -110,68 +123,41 @@ impl Tree {
     }
 }
 
-/// Counts at full speed, and trusts a directory as soon as the clock has ticked.
-pub fn settings(whisper: &Path) -> CountSettings {
-    CountSettings {
-        whisper_dir: whisper.into(),
-        host_depth: 1,
-        exclude: vec!["/lost+found/".into()],
-        max_busy_percent: 100,
-        full_scan_interval: 24 * HOUR,
-        settling_time: Duration::ZERO,
-    }
-}
-
-/// The records of a snapshot: without its header, which has times, and the checksum over it.
-pub fn records_of(path: &Path) -> Vec<u8> {
+/// Returns the records of a snapshot, without its header, which has times, and its checksum.
+fn records_of(path: &Path) -> Vec<u8> {
     let bytes = fs::read(path).unwrap();
     let settings = u64::from_le_bytes(bytes[HEADER_BYTES - 8..HEADER_BYTES].try_into().unwrap());
     bytes[HEADER_BYTES + settings as usize..bytes.len() - 4].to_vec()
 }
 
-pub fn figures(count: &Count) -> (u64, u64) {
+pub fn totals(count: &Count) -> (u64, u64) {
     (count.totals.hosts, count.totals.metrics)
 }
 
-pub fn directories(top: &Path) -> Vec<PathBuf> {
-    let mut found = vec![top.to_path_buf()];
-    let mut next = 0;
-    while next < found.len() {
-        let below = fs::read_dir(&found[next]).unwrap().map(|entry| entry.unwrap());
-        let below: Vec<_> = below
-            .filter(|entry| entry.file_type().unwrap().is_dir())
-            .map(|entry| entry.path())
-            .collect();
-        found.extend(below);
-        next += 1;
-    }
-    found
+/// A tree with 30 metrics and a valid snapshot.
+pub fn filled() -> Tree {
+    let tree = Tree::of((0..30).map(|number| format!("host-{}/check-{number}/m.wsp", number % 4)));
+    tree.count_settled();
+    tree
 }
 
-/// Makes one random change somewhere in the tree.
-pub fn change(top: &Path, numbers: &mut Numbers) {
-    let all = directories(top);
-    let directory = &all[numbers.below(all.len())];
-    let name = ["a.wsp", "b.wsp", "c.txt", "d", "e", "f.wsp", "d.x", "d-"][numbers.below(8)];
-    let target = directory.join(name);
-    match numbers.below(8) {
-        0 | 1 => drop(fs::write(&target, "")),
-        2 | 3 => drop(fs::create_dir(&target)),
-        4 => drop(fs::remove_file(&target)),
-        5 => drop(fs::remove_dir_all(&target)),
-        6 => {
-            let source = &all[numbers.below(all.len())];
-            if source != top {
-                drop(fs::rename(source, &target));
-            }
-        }
-        _ => {
-            // Another directory in the place of one of the same name, with other contents.
-            if target.is_dir() {
-                fs::remove_dir_all(&target).unwrap();
-                fs::create_dir(&target).unwrap();
-                fs::write(target.join("g.wsp"), "").unwrap();
-            }
-        }
-    }
+/// Counts, and checks the totals and that there is one message, on one line, which contains `part`.
+pub fn rejected(tree: &Tree, part: &str) -> Count {
+    let count = tree.count();
+    assert_eq!(totals(&count), naive(&tree.whisper), "{part}");
+    assert_eq!(count.messages.len(), 1, "{part}: {:?}", count.messages);
+    let text = &count.messages[0];
+    let is_line = !text.contains(char::is_control);
+    assert!(is_line && text.contains(part), "{text:?}");
+    count
+}
+
+/// As [`rejected`], with every directory read, and a valid snapshot afterwards.
+pub fn replaced(tree: &Tree, part: &str) {
+    let count = rejected(tree, part);
+    assert_eq!(count.full_scan, Some(FullScan::UnusableSnapshot), "{part}");
+    assert_eq!(count.totals.directories_read, count.totals.directories, "{part}");
+    let next = tree.count();
+    assert_eq!(next.totals.directories_read, 0, "{part}");
+    assert!(next.messages.is_empty(), "{part}");
 }

@@ -1,114 +1,133 @@
-//! The disks' values from fixtures of two instants, ten seconds apart: `tests/cases/NN-name/{t0,t1}/{proc,sys}`.
+//! The published values, from the kernel files of two instants: `cases/NN-name`.
 //!
-//! `expected.json` holds the `disks` of the document after the second instant; `under.json`, where there is one, the
-//! physical disks under block devices.
+//! A case has four paragraphs: a description and the devices in sysfs, two texts of /proc/diskstats, and the expected
+//! values. `disks:` and `virtual:` list devices with and without hardware, each with its files in sysfs. A file
+//! `NAME=A|B` has the text A at the first instant and B at the second.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use anyhow::Result;
 use serde_json::{Value, json};
 use shinken_gatherer::config::{DisksConfig, HostConfig};
-use shinken_gatherer::device::Device;
-use shinken_gatherer::disks::Disks;
-use shinken_gatherer::disks::backing::disks_of_device;
+use shinken_gatherer::disks::{Disks, Sample};
 use shinken_gatherer::moment::Moment;
+use tempfile::TempDir;
 
-const ELAPSED: Duration = Duration::from_secs(10);
+/// The columns of the expected values.
+const VALUES: &str = "util_percent reads_per_second writes_per_second read_bytes_per_second write_bytes_per_second \
+                      read_await_ms write_await_ms queue_size";
 
-/// Makes `now/proc` and `now/sys` of a folder of its own be those of an instant.
-fn switch_to(now: &Path, instant: &Path) {
-    for part in ["proc", "sys"] {
-        let link = now.join(part);
-        let _ = fs::remove_file(&link);
-        std::os::unix::fs::symlink(instant.join(part), link).unwrap();
+/// Kernel files, and the disks that are sampled from them.
+pub(super) struct Host {
+    dir: TempDir,
+    pub(super) disks: Disks,
+    start: Instant,
+}
+
+impl Host {
+    pub(super) fn new(devices: &str) -> Self {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let (proc, sys) = (dir.path().join("proc"), dir.path().join("sys"));
+        fs::create_dir_all(&proc).unwrap();
+        let host = HostConfig {
+            proc,
+            sys,
+            ..HostConfig::default()
+        };
+        let host = Self {
+            disks: Disks::new(&DisksConfig::default(), &host),
+            start: Instant::now(),
+            dir,
+        };
+        host.make_devices(devices, 0);
+        host
+    }
+
+    /// Makes the devices of a line of a case at an instant, 0 or 1.
+    fn make_devices(&self, line: &str, instant: usize) {
+        let (kind, devices) = line.split_once(": ").unwrap();
+        for device in devices.split(", ") {
+            let mut words = device.split(' ');
+            let block = self.path("sys/block").join(words.next().unwrap());
+            let hardware = if kind == "disks" { "device" } else { "" };
+            fs::create_dir_all(block.join(hardware)).unwrap();
+            for (file, text) in words.map(|word| word.split_once('=').unwrap()) {
+                let text = text.split('|').nth(instant).unwrap_or(text);
+                fs::write(block.join(file), format!("{text}\n")).unwrap();
+            }
+        }
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(super) fn try_sample(&mut self, seconds: u64, diskstats: impl AsRef<[u8]>) -> Result<Sample> {
+        fs::write(self.path("proc/diskstats"), diskstats).unwrap();
+        let now = Moment {
+            monotonic: self.start + Duration::from_secs(seconds),
+            wall: SystemTime::now(),
+        };
+        self.disks.sample(now)
+    }
+
+    /// Takes a sample of this text of /proc/diskstats, so many seconds after the start.
+    pub(super) fn sample(&mut self, seconds: u64, diskstats: impl AsRef<[u8]>) -> Sample {
+        self.try_sample(seconds, diskstats).unwrap()
     }
 }
 
-fn disks_at_second_instant(case: &Path) -> Value {
-    let now = tempfile::tempdir().unwrap();
-    let host = HostConfig {
-        proc: now.path().join("proc"),
-        sys: now.path().join("sys"),
-        ..HostConfig::default()
-    };
-    let mut disks = Disks::new(&DisksConfig::default(), &host);
-    let start = Instant::now();
-    switch_to(now.path(), &case.join("t0"));
-    disks.sample(at(start)).unwrap();
-    switch_to(now.path(), &case.join("t1"));
-    let sample = disks.sample(at(start + ELAPSED)).unwrap();
-    let report = serde_json::to_value(sample.report.expect("a document")).unwrap();
-    assert_eq!(report["window_seconds"], json!(10.0));
-    report["disks"].clone()
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/disks/cases");
+    let entries = fs::read_dir(folder).unwrap();
+    let mut cases: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(cases.len() >= 9, "cases are missing");
+    cases
 }
 
-fn cases() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
-    let mut cases: Vec<_> = fs::read_dir(root)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    cases.sort();
-    assert!(cases.len() >= 19, "the fixtures are missing");
-    cases
+/// Returns the expected values of a case, and those that are published.
+fn values(case: &str) -> (Value, Value) {
+    let paragraphs: Vec<_> = case.split("\n\n").collect();
+    let [head, first, second, table] = paragraphs.try_into().expect("four paragraphs");
+    let devices: Vec<_> = head.lines().skip(1).collect();
+    let mut host = Host::new(devices[0]);
+    let mut sample = |instant: usize, text: &str| {
+        let (_, lines) = text.split_once('\n').unwrap();
+        for line in &devices {
+            host.make_devices(line, instant);
+        }
+        host.sample(10 * instant as u64, format!("{lines}\n"))
+    };
+    sample(0, first);
+    let report = serde_json::to_value(sample(1, second).report.expect("a document")).unwrap();
+    assert_eq!(report["window_seconds"], json!(10.0));
+    let rows = table.lines().skip(1).map(|row| {
+        let mut columns = row.split_whitespace();
+        let disk = columns.next().unwrap().to_string();
+        let numbers = columns.map(|number| json!(number.parse::<f64>().unwrap()));
+        (disk, VALUES.split(' ').map(String::from).zip(numbers).collect())
+    });
+    (Value::Object(rows.collect()), report["disks"].clone())
 }
 
 #[test]
 fn every_case_gives_its_expected_values() {
-    let mut wrong = String::new();
     for case in cases() {
-        let expected: Value = serde_json::from_slice(&fs::read(case.join("expected.json")).unwrap()).unwrap();
-        let found = disks_at_second_instant(&case);
-        if found != expected {
-            wrong += &format!("{}:\n  expected {expected}\n  found    {found}\n", case.display());
-        }
+        let (expected, found) = values(&fs::read_to_string(&case).unwrap());
+        assert_eq!(found, expected, "{case:?}");
     }
-    assert!(wrong.is_empty(), "{wrong}");
 }
 
 #[test]
-fn disks_under_stacked_devices_are_found() {
-    let mut checked = 0;
-    for case in cases() {
-        let Ok(text) = fs::read(case.join("under.json")) else {
-            continue;
-        };
-        let expected: BTreeMap<String, Vec<String>> = serde_json::from_slice(&text).unwrap();
-        for (device, disks) in expected {
-            let (major, minor) = device.split_once(':').unwrap();
-            let device_number = Device {
-                major: major.parse().unwrap(),
-                minor: minor.parse().unwrap(),
-            };
-            let found = disks_of_device(&case.join("t1/sys"), device_number);
-            assert_eq!(
-                found.into_iter().collect::<Vec<_>>(),
-                disks,
-                "{device} of {}",
-                case.display()
-            );
-            checked += 1;
-        }
-    }
-    assert!(checked >= 5);
-}
-
-#[test]
-fn a_malformed_line_is_named() {
-    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/15-short-lines/t1");
-    let host = HostConfig {
-        proc: case.join("proc"),
-        sys: case.join("sys"),
-        ..HostConfig::default()
-    };
-    let sample = Disks::new(&DisksConfig::default(), &host)
-        .sample(at(Instant::now()))
-        .unwrap();
-    let skipped: Vec<_> = sample.skipped.iter().map(ToString::to_string).collect();
+fn malformed_line_is_reported_by_number_and_column() {
+    let text = "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n8 16 sdb 1 2 3\n8 32 sdc 1 0 8 1 many 0 8 1 0 1 1\n";
+    let mut host = Host::new("disks: sda, sdb, sdc");
+    let skipped = host.sample(0, text).skipped;
     assert_eq!(
-        skipped,
+        skipped.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
             r#"diskstats line 2: device "sdb" has 6 columns, expected at least 14"#,
             r#"diskstats line 3: column 8 of device "sdc" is not a number: "many""#
@@ -117,61 +136,37 @@ fn a_malformed_line_is_named() {
 }
 
 #[test]
-fn the_window_grows_to_its_length_and_slides() {
-    let now = tempfile::tempdir().unwrap();
-    let (proc, sys) = (now.path().join("proc"), now.path().join("sys"));
-    fs::create_dir_all(&proc).unwrap();
-    fs::create_dir_all(sys.join("block/sda/device")).unwrap();
-    let mut disks = Disks::new(
-        &DisksConfig::default(),
-        &HostConfig {
-            proc: proc.clone(),
-            sys,
-            ..HostConfig::default()
-        },
-    );
-    let start = Instant::now();
-    // Busy for half of the first minute, idle in the next.
-    let mut sample_at = |seconds: u64| {
+fn window_grows_to_its_length_then_moves() {
+    let mut host = Host::new("disks: sda");
+    for (seconds, expected) in [
+        // Busy for half of the first minute, then idle.
+        (0, None),
+        (1, Some((1.0, 50.0))),
+        (10, Some((10.0, 50.0))),
+        (20, Some((20.0, 50.0))),
+        (30, Some((30.0, 50.0))),
+        (40, Some((40.0, 50.0))),
+        (50, Some((50.0, 50.0))),
+        (60, Some((60.0, 50.0))),
+        (70, Some((60.0, 41.667))),
+        (80, Some((60.0, 33.333))),
+        (90, Some((60.0, 25.0))),
+        (100, Some((60.0, 16.667))),
+        (110, Some((60.0, 8.333))),
+        (120, Some((60.0, 0.0))),
+        // Stopped for an hour. The next samples alone would be too short a window.
+        (3720, Some((3600.0, 0.0))),
+        (3730, Some((3610.0, 0.0))),
+        (3740, Some((3620.0, 0.0))),
+        (3750, Some((3630.0, 0.0))),
+        (3760, Some((40.0, 0.0))),
+    ] {
         let ticks_ms = seconds.min(60) * 500;
-        fs::write(
-            proc.join("diskstats"),
-            format!("8 0 sda 0 0 0 0 0 0 0 0 0 {ticks_ms} 0\n"),
-        )
-        .unwrap();
-        let sample = disks.sample(at(start + Duration::from_secs(seconds))).unwrap();
-        sample.report.map(|report| {
-            (
-                report.window_seconds.get(),
-                report.disks["sda"].util_percent.get(),
-            )
-        })
-    };
-    assert_eq!(sample_at(0), None);
-    assert_eq!(sample_at(1), Some((1.0, 50.0)));
-    assert_eq!(sample_at(10), Some((10.0, 50.0)));
-    for seconds in [20, 30, 40, 50] {
-        sample_at(seconds);
-    }
-    assert_eq!(sample_at(60), Some((60.0, 50.0)));
-    assert_eq!(sample_at(70), Some((60.0, 41.667)));
-    for seconds in [80, 90, 100, 110] {
-        sample_at(seconds);
-    }
-    assert_eq!(sample_at(120), Some((60.0, 0.0)));
-    // Stopped for an hour: the values span that hour, because nothing newer is known.
-    assert_eq!(sample_at(3720), Some((3600.0, 0.0)));
-    // The samples right after it make no window of their own: what happened in those moments would stand for it.
-    assert_eq!(sample_at(3730), Some((3610.0, 0.0)));
-    for seconds in [3740, 3750] {
-        sample_at(seconds);
-    }
-    assert_eq!(sample_at(3760), Some((40.0, 0.0)));
-}
-
-fn at(monotonic: Instant) -> Moment {
-    Moment {
-        monotonic,
-        wall: SystemTime::now(),
+        let sample = host.sample(seconds, format!("8 0 sda 0 0 0 0 0 0 0 0 0 {ticks_ms} 0\n"));
+        let found = sample.report.map(|report| {
+            let util = report.disks["sda"].util_percent.get();
+            (report.window_seconds.get(), util)
+        });
+        assert_eq!(found, expected, "after {seconds} s");
     }
 }

@@ -1,3 +1,5 @@
+mod backing;
 mod cases;
 mod changes;
-mod malformed_proc_sys;
+mod malformed;
+mod names;

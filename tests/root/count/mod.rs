@@ -1,3 +1,5 @@
 mod changing_tree;
-mod hostile_trees;
+mod hostile_names;
+mod mounts;
 mod unreadable;
+mod users;

@@ -1,0 +1,188 @@
+//! The count as a task of the daemon: its snapshot, its whisper directory, and what the daemon itself accesses.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::clocks::Clocks;
+use crate::support::{Daemon, TestDir, skip, text, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+fn lines(dir: &TestDir, part: &str) -> usize {
+    dir.log().lines().filter(|line| line.contains(part)).count()
+}
+
+/// Waits until so many more lines contain `part`.
+fn wait_for_lines(dir: &TestDir, part: &str, more: usize) {
+    let before = lines(dir, part);
+    wait_for(part, || (lines(dir, part) >= before + more).then_some(()));
+}
+
+/// Replaces the path of `name` in the configuration.
+fn move_to(dir: &TestDir, name: &str, path: &Path) {
+    let old = format!("{:?}\n", dir.path(name));
+    let config = fs::read_to_string(dir.path("gatherer.toml")).unwrap();
+    assert!(config.contains(&old), "{old} is not in {config}");
+    let config = config.replacen(&old, &format!("{path:?}\n"), 1);
+    fs::write(dir.path("gatherer.toml"), config).unwrap();
+}
+
+#[test]
+fn restart_does_not_read_unchanged_directories() {
+    let dir = TestDir::in_memory();
+    dir.metrics((0..50).map(|host| format!("h{host}/c/m.wsp")));
+    dir.configure_with("log_level = \"debug\"", "interval = \"100ms\"", "", "");
+    let daemon = Daemon::start(&dir);
+    // Directories are settled 2 s after their last change.
+    dir.wait_for_log("101 directories, 0 read");
+    daemon.stop();
+    fs::remove_file(dir.path("gatherer.log")).unwrap();
+    let daemon = Daemon::start(&dir);
+    dir.wait_for_log(" DEBUG graphite: 101 directories, ");
+    daemon.stop();
+    let log = dir.log();
+    let first = log.lines().find(|line| line.contains(" directories, ")).unwrap();
+    assert!(first.contains("101 directories, 0 read, 101 unchanged;"), "{log}");
+}
+
+#[test]
+fn count_without_state_folder_reads_everything() {
+    for (folder, warnings) in [("", 0), ("none/state", 1)] {
+        let dir = TestDir::in_memory();
+        dir.metrics(["h/a.wsp"]);
+        dir.configure_with("log_level = \"debug\"", "interval = \"20ms\"", "", "");
+        let state = if folder.is_empty() {
+            PathBuf::new()
+        } else {
+            dir.path(folder)
+        };
+        move_to(&dir, "state", &state);
+        let daemon = Daemon::start(&dir);
+        wait_for_lines(&dir, "2 directories, 2 read", 4);
+        daemon.stop();
+        let reported = lines(&dir, "without it, each count reads every directory");
+        let all = lines(&dir, " WARN graphite");
+        assert_eq!((reported, all), (warnings, warnings), "{}", dir.log());
+    }
+}
+
+#[test]
+fn dangling_link_as_whisper_dir_is_logged_with_its_target() {
+    for (name, through) in [("link", "a link"), ("link/whisper", "below {link}, a link")] {
+        let dir = TestDir::in_memory();
+        let (path, target) = (dir.path(name), dir.path("hidden"));
+        symlink(&target, dir.path("link")).unwrap();
+        move_to(&dir, "whisper", &path);
+        let daemon = Daemon::start(&dir);
+        let through = through.replace("{link}", &format!("{:?}", dir.path("link")));
+        dir.wait_for_log(&format!(
+            "WARN graphite: counting {path:?}: opening the whisper directory {path:?}, {through} to {target:?}: \
+             No such file or directory (os error 2); if it exists, the sandbox of the service hides it, see \
+             \"A whisper tree in a home\" in docs/configuration.md\n",
+        ));
+        daemon.stop();
+    }
+    let page = fs::read_to_string("docs/configuration.md").unwrap();
+    assert!(page.contains("# A whisper tree in a home\n"));
+}
+
+#[test]
+fn output_that_is_another_output_through_links_is_not_written() {
+    let dir = TestDir::in_memory();
+    dir.metrics(["h/a.wsp"]);
+    symlink(dir.path(""), dir.path("link")).unwrap();
+    dir.configure(&format!("output = {:?}", dir.path("link/disks.tmp")));
+    let daemon = Daemon::start(&dir);
+    dir.wait_for_log("graphite.output and disks.output are the same file, through links: ");
+    wait_for("the disks", || dir.disks());
+    daemon.stop();
+    assert_eq!(lines(&dir, " hosts, "), 0, "{}", dir.log());
+}
+
+#[test]
+fn disabled_count_still_finds_the_disks_of_the_tree() {
+    let dir = TestDir::new();
+    let device = fs::metadata(dir.path("whisper")).unwrap().dev();
+    let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let (proc, sys) = (dir.path("proc"), dir.path("sys"));
+    for folder in ["block/sda/device", "dev/block", "devices/sda"] {
+        fs::create_dir_all(sys.join(folder)).unwrap();
+    }
+    fs::create_dir(&proc).unwrap();
+    fs::write(proc.join("diskstats"), "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n").unwrap();
+    symlink("../../devices/sda", sys.join("dev/block").join(number)).unwrap();
+    let host = format!("[host]\nproc = {proc:?}\nsys = {sys:?}");
+    let disks = "interval = \"100ms\"\nwindow = \"1s\"";
+    dir.configure_with("", "enabled = false", disks, &host);
+    let daemon = Daemon::start(&dir);
+    let is_found = |disks: &Value| disks["whisper_disks"][0] == "sda";
+    wait_for("the disks of the tree", || dir.disks().filter(is_found));
+    daemon.stop();
+    assert!(dir.count().is_none());
+}
+
+#[test]
+fn daemon_itself_never_touches_the_tree() {
+    let dir = TestDir::in_memory();
+    let works = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
+    if !works.is_ok_and(|status| status.success()) {
+        return skip("strace cannot be used");
+    }
+    for folder in ["out", "storage/whisper"] {
+        fs::create_dir_all(dir.path(folder)).unwrap();
+    }
+    fs::write(dir.path("storage/whisper/a.wsp"), "").unwrap();
+    let graphite = format!("output = {:?}\ninterval = \"50ms\"", dir.path("out/count"));
+    dir.configure_with("", &graphite, "interval = \"50ms\"\nwindow = \"1s\"", "");
+    move_to(&dir, "whisper", &dir.path("storage/whisper"));
+    let mut command = Command::new("strace");
+    command.args("-qq -ff -e trace=%file -s 4096 -o".split(' '));
+    command.arg(dir.path("trace"));
+    command.args([env!("CARGO_BIN_EXE_shinken-gatherer"), "--config"]);
+    let mut daemon = Daemon::spawn(command.arg(dir.path("gatherer.toml")).arg("run"), None);
+    // strace has started other processes before it.
+    dir.wait_for_log("INFO daemon: started");
+    let strace = daemon.child.id();
+    let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).unwrap();
+    let pid: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
+    let signal = |signal| kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    wait_for_lines(&dir, " hosts, ", 4);
+    signal(Signal::HUP);
+    dir.wait_for_log("INFO daemon: configuration reloaded");
+    wait_for_lines(&dir, " hosts, ", 4);
+    signal(Signal::TERM);
+    wait_for("the daemon's end", || daemon.child.try_wait().unwrap());
+    let mut workers = 0;
+    for entry in fs::read_dir(dir.path("")).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        let Some(traced) = name.strip_prefix("trace.") else {
+            continue;
+        };
+        let calls = text(&fs::read(entry.path()).unwrap());
+        let touches = calls.contains("/storage/whisper") || calls.contains("/out/");
+        if traced.parse() == Ok(pid) {
+            assert!(calls.contains("disks.tmp") && !touches, "{calls}");
+        } else {
+            workers += usize::from(touches);
+        }
+    }
+    assert!(workers > 5, "{workers} workers were traced");
+}
+
+/// The snapshot of the worker is not from the future, yet cannot be trusted.
+#[test]
+fn clock_set_back_asks_for_a_full_scan() {
+    let dir = TestDir::in_memory();
+    dir.metrics(["h/a.wsp"]);
+    dir.configure_with("log_level = \"debug\"", "interval = \"100ms\"", "", "");
+    let clock = Clocks::new(&dir);
+    let daemon = Daemon::spawn(clock.given_to(dir.command().arg("run")), None);
+    dir.wait_for_log("2 directories, 0 read");
+    clock.shift_wall(-5);
+    dir.wait_for_log("full scan (requested)");
+    wait_for_lines(&dir, "2 directories, 0 read", 1);
+    assert_eq!(lines(&dir, "full scan (requested)"), 1, "{}", dir.log());
+    daemon.stop();
+}

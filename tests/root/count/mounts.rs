@@ -1,0 +1,165 @@
+//! The count of trees with file systems mounted on them, below them, or under the state folder.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::process::Command;
+
+use crate::support::mounts::{Mounted, run};
+use crate::support::snapshot::{Tree, filled, rejected, totals};
+use crate::support::tree::totals_of;
+use crate::support::{Daemon, TestDir, skip, wait_for};
+use rustix::fs::{CWD, Dir, FileType, Mode, mknodat};
+
+const NEEDS: &str = "mounting needs root";
+
+#[test]
+fn pseudo_file_systems_below_the_tree_are_not_counted() {
+    let dir = TestDir::in_memory();
+    dir.metrics(["host-1/a.wsp", "mounted/b.wsp"]);
+    let mount = |(kind, name): (&str, &str)| {
+        let directory = dir.path("whisper").join(name);
+        fs::create_dir_all(&directory).unwrap();
+        Mounted::new(&format!("-t {kind} none"), &directory)
+    };
+    let mounts = [
+        ("proc", "proc"),
+        ("proc", "host-1/proc"),
+        ("sysfs", "sys"),
+        ("tmpfs", "mounted"),
+    ];
+    let Some(_mounted) = mounts.into_iter().map(mount).collect::<Option<Vec<_>>>() else {
+        return skip(NEEDS);
+    };
+    dir.metrics(["mounted/c.wsp"]);
+    assert_eq!(totals_of(&dir.once_json()["graphite"]), (2, 2));
+}
+
+#[test]
+fn file_system_without_entry_types_is_counted() {
+    let dir = TestDir::in_memory();
+    let whisper = dir.path("whisper");
+    let Some(_mounted) = Mounted::ext4("-O ^filetype", &dir.path("image"), &whisper) else {
+        return skip(NEEDS);
+    };
+    dir.metrics(["host-1/a.wsp", "host-1/sub/b.wsp", "host-2/c.txt", "d.wsp"]);
+    fs::create_dir(whisper.join("x.wsp")).unwrap();
+    symlink("/nowhere", whisper.join("host-1/link.wsp")).unwrap();
+    let fifo = whisper.join("host-1/fifo.wsp");
+    mknodat(CWD, fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let mut entries = Dir::read_from(fs::File::open(&whisper).unwrap()).unwrap();
+    assert!(entries.all(|entry| entry.unwrap().file_type() == FileType::Unknown));
+    // lost+found is excluded.
+    assert_eq!(totals_of(&dir.once_json()["graphite"]), (3, 4));
+}
+
+#[test]
+fn mount_over_a_directory_is_counted_instead_of_it() {
+    let tree = Tree::of(["host/a.wsp", "host/b.wsp", "other/x.wsp"]);
+    tree.count_settled();
+    let Some(mounted) = Mounted::new("-t tmpfs none", &tree.path("host")) else {
+        return skip(NEEDS);
+    };
+    tree.metric("host/c.wsp");
+    let count = |expected, read| {
+        let count = tree.count_settled();
+        assert_eq!((totals(&count), count.totals.directories_read), (expected, read));
+    };
+    count((2, 2), 1);
+    count((2, 2), 0);
+    assert!(tree.records() == tree.full_scan().1);
+    drop(mounted);
+    count((2, 3), 1);
+}
+
+/// Device numbers of NFS, btrfs and overlay change at a remount.
+#[test]
+fn remount_with_another_device_number_reads_nothing() {
+    let tree = Tree::new();
+    let image = tree.beside("image");
+    let Some(mounted) = Mounted::ext4("", &image, &tree.whisper) else {
+        return skip(NEEDS);
+    };
+    tree.metric("host/a.wsp");
+    tree.count_settled();
+    let device = || fs::metadata(&tree.whisper).unwrap().dev();
+    let before = device();
+    drop(mounted);
+    // Uses the loop device that is free again.
+    let mut other = Mounted::none().unwrap();
+    other.attach(&tree.beside("other"));
+    let _mounted = Mounted::new(&format!("-o loop {}", image.display()), &tree.whisper).unwrap();
+    assert_ne!(device(), before, "the new mount needs another device number");
+    let count = tree.count_settled();
+    assert_eq!((totals(&count), count.totals.directories_read), ((1, 1), 0));
+}
+
+#[test]
+fn read_only_or_full_state_folder_is_reported() {
+    let tree = filled();
+    let state = tree.beside("state");
+    let good = fs::read(&tree.snapshot).unwrap();
+    let Some(_mounted) = Mounted::new("-t tmpfs -o size=4k,mode=700 none", &state) else {
+        return skip(NEEDS);
+    };
+    // One page, used by another file.
+    fs::write(state.join("filler"), [0; 4096]).unwrap();
+    for _ in 0..2 {
+        rejected(&tree, "cannot write snapshot");
+        assert_eq!(tree.state_files(), ["filler"]);
+    }
+    fs::remove_file(state.join("filler")).unwrap();
+    fs::write(&tree.snapshot, &good).unwrap();
+    assert_eq!(tree.count().totals.directories_read, 0);
+    run(&format!("mount -o remount,ro {}", state.display()));
+    assert!(tree.count().messages.is_empty(), "there is nothing to write");
+    tree.metric("host-0/new.wsp");
+    tree.wait_for_tick();
+    for _ in 0..2 {
+        let count = rejected(&tree, "cannot write snapshot");
+        assert_eq!(count.totals.directories_read, 1);
+    }
+}
+
+/// The service's sandbox makes the tree read-only for one process.
+#[test]
+fn tree_that_is_no_longer_read_only_is_one_warning() {
+    if Mounted::none().is_none() {
+        return skip(NEEDS);
+    }
+    let sandbox = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
+    for change in ["none", "mounted over", "replaced"] {
+        let dir = TestDir::in_memory();
+        let whisper = dir.path("whisper");
+        dir.metrics(["h/a.wsp"]);
+        dir.configure("interval = \"20ms\"");
+        let lines = |part: &str| dir.log().matches(part).count();
+        let daemon = match change {
+            "none" => Daemon::start(&dir),
+            _ => {
+                let mut command = Command::new("unshare");
+                command.args(["-m", "sh", "-c", sandbox, "sh"]).arg(&whisper);
+                command.args([env!("CARGO_BIN_EXE_shinken-gatherer"), "--config"]);
+                Daemon::spawn(command.arg(dir.path("gatherer.toml")).arg("run"), None)
+            }
+        };
+        wait_for("some counts", || (lines(" 1 hosts, ") > 3).then_some(()));
+        assert_eq!(lines("no longer read-only"), 0, "{}", dir.log());
+        let (pid, path) = (daemon.child.id(), whisper.display());
+        let mount = format!("nsenter -m -t {pid} mount -t tmpfs none {path}");
+        match change {
+            "none" => {}
+            "mounted over" => drop(run(&mount)),
+            _ => {
+                fs::rename(&whisper, dir.path("whisper.old")).unwrap();
+                fs::create_dir(&whisper).unwrap();
+            }
+        }
+        if change != "none" {
+            dir.wait_for_log("\" is no longer read-only; if it was replaced or mounted over, restart");
+            wait_for("some counts", || (lines(" 0 hosts, ") > 3).then_some(()));
+            assert_eq!(lines("no longer read-only"), 1, "{}", dir.log());
+            assert_eq!(totals_of(&dir.count().unwrap()), (0, 0));
+        }
+        daemon.stop();
+    }
+}
