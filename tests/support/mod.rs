@@ -4,6 +4,7 @@ pub mod attacker;
 pub mod check_fixture;
 pub mod clocks;
 pub mod fixture;
+pub mod mounted;
 pub mod outputs;
 pub mod snapshot;
 pub mod storage;
@@ -194,6 +195,15 @@ pub fn json_of(output: &Output) -> Value {
 #[allow(clippy::print_stderr, reason = "tests/run reads this line")]
 pub fn skip(reason: &str) {
     eprintln!("SKIPPED {}: {reason}", std::thread::current().name().unwrap());
+}
+
+/// Returns whether root runs this test. If not, reports the test as skipped.
+pub fn root_or_skip() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        skip("needs root");
+    }
+    is_root
 }
 
 /// A running daemon, killed when the test ends before it.
