@@ -1,4 +1,4 @@
-//! Clocks that jump under the built binary: a library that is loaded before libc shifts them by what a file holds.
+//! Clocks that jump: a library loaded before libc shifts them by the seconds in a file.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -32,6 +32,8 @@ __attribute__((constructor)) static void find_shifts(void)
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
     int result = syscall(SYS_clock_gettime, clock, now);
+    if (shifts && shifts[0] == INT64_MAX)
+        return -1;
     if (result == 0 && shifts && clock == CLOCK_REALTIME)
         now->tv_sec += shifts[0];
     if (result == 0 && shifts && clock == CLOCK_MONOTONIC)
@@ -47,8 +49,8 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    pub fn new(place: &TestDir) -> Self {
-        let (source, library) = (place.path("clocks.c"), place.path("clocks.so"));
+    pub fn new(dir: &TestDir) -> Self {
+        let (source, library) = (dir.path("clocks.c"), dir.path("clocks.so"));
         fs::write(&source, SHIFTED_CLOCKS).unwrap();
         let compiled = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
@@ -57,7 +59,7 @@ impl Clocks {
             .output()
             .expect("a C compiler, which Rust's linker needs too");
         assert!(compiled.status.success(), "{}", text(&compiled.stderr));
-        let shifts = place.path("shifts");
+        let shifts = dir.path("shifts");
         fs::write(&shifts, [0; 16]).unwrap();
         Self { library, shifts }
     }
@@ -69,13 +71,18 @@ impl Clocks {
             .env("SHIFTED_CLOCKS", &self.shifts)
     }
 
-    fn set(&self, place: u64, seconds: i64) {
+    fn set(&self, clock: u64, seconds: i64) {
         let file = File::options().write(true).open(&self.shifts).unwrap();
-        file.write_all_at(&seconds.to_ne_bytes(), place * 8).unwrap();
+        file.write_all_at(&seconds.to_ne_bytes(), clock * 8).unwrap();
     }
 
     pub fn shift_wall(&self, seconds: i64) {
         self.set(0, seconds);
+    }
+
+    /// Makes every read of a clock fail, which Rust's standard library answers with a panic.
+    pub fn fail(&self) {
+        self.set(0, i64::MAX);
     }
 
     pub fn shift_monotonic(&self, seconds: i64) {

@@ -1,4 +1,4 @@
-//! What the tests of the built binary share: a place of its own for each, the daemon in it, and waiting.
+//! What the tests of the built binary share: a directory with a configuration, the daemon, and waiting.
 
 pub mod attacker;
 pub mod check_fixture;
@@ -9,10 +9,11 @@ pub mod outputs;
 pub mod snapshot;
 pub mod storage;
 pub mod tree;
+pub mod unread;
 pub mod watch;
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -21,13 +22,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Longest that a test waits for something that should happen at once: these machines are slow and shared.
+/// Longest wait for something that normally takes milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Keys of a collector that samples often. The first value comes after one interval.
+pub const FAST: &str = "interval = \"20ms\"\nwindow = \"1s\"";
 
-/// Waits until `condition` gives something.
+/// Waits until `condition` returns a value.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -39,7 +43,7 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A folder with a whisper tree, a configuration that publishes into it, and nothing else.
+/// A directory with a whisper tree and a configuration that writes nowhere else.
 pub struct TestDir {
     dir: TempDir,
 }
@@ -54,47 +58,108 @@ impl TestDir {
         Self::under(Path::new("/dev/shm"))
     }
 
-    fn under(directory: &Path) -> Self {
-        let place = Self {
-            dir: tempfile::tempdir_in(directory).unwrap(),
-        };
+    fn under(parent: &Path) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
+        let dir = Self { dir };
         for folder in ["whisper", "state"] {
-            fs::create_dir(place.path(folder)).unwrap();
+            fs::create_dir(dir.path(folder)).unwrap();
         }
-        place.configure("");
-        place
+        dir.configure("");
+        dir
     }
 
     pub fn path(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.dir.path().join(name.as_ref())
     }
 
-    /// Writes the configuration: where everything is, then `graphite` keys, then whole tables in `more`.
+    /// Writes a file, and creates the directories above it.
+    pub fn write(&self, name: &str, content: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    pub fn set_mode(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.path(name), Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Writes the configuration: keys of the top level, of `[graphite]` and of `[disks]`, then `more`, which begins
+    /// with keys of `[vmware]`. Paths that are not given are in this directory.
     pub fn configure_with(&self, top: &str, graphite: &str, disks: &str, more: &str) {
         let root = self.dir.path().display();
+        let path = |keys: &str, key: &str, name: &str| {
+            let keys = keys.split("\n[").next().unwrap();
+            match keys.starts_with('[') || !keys.contains(&format!("{key} = ")) {
+                true => format!("{key} = \"{root}/{name}\"\n"),
+                false => String::new(),
+            }
+        };
         let run = format!("[host]\nrun = \"{root}/run\"\n");
-        let more = match more.contains("[host]\n") {
+        let more_and_host = match more.contains("[host]\n") {
             true => more.replace("[host]\n", &run),
             false => format!("{more}\n{run}"),
         };
-        let text = format!(
-            "log_file = \"{root}/gatherer.log\"\nstate_dir = \"{root}/state\"\n{top}\n\
-             [graphite]\nwhisper_dir = \"{root}/whisper\"\n{graphite}\n\
-             [disks]\noutput = \"{root}/disks.tmp\"\n{disks}\n\
-             [vmware]\noutput = \"{root}/vmware.dat\"\n{more}\n"
-        );
-        fs::write(
-            self.path("gatherer.toml"),
-            outputs::publish_in(self.dir.path(), &text),
-        )
-        .unwrap();
+        let text = [
+            &path(top, "log_file", "gatherer.log"),
+            &path(top, "state_dir", "state"),
+            top,
+            "\n[graphite]\n",
+            &path(graphite, "whisper_dir", "whisper"),
+            graphite,
+            "\n[disks]\n",
+            &path(disks, "output", "disks.tmp"),
+            disks,
+            "\n[vmware]\n",
+            &path(more, "output", "vmware.dat"),
+            &more_and_host,
+        ];
+        let text = outputs::publish_in(self.dir.path(), &(text.concat() + "\n"));
+        self.write("gatherer.toml", &text);
     }
 
     pub fn configure(&self, graphite: &str) {
         self.configure_with("", graphite, "", "");
     }
 
-    /// Makes files (and the directories they need) below the whisper directory.
+    /// Writes a configuration with the kernel files of a VMware VM: one disk, four vCPUs, and no guest library.
+    pub fn configure_vm(&self, top: &str, graphite: &str, disks: &str, vmware: &str) {
+        if !self.path("proc").exists() {
+            fs::create_dir_all(self.path("sys/block/sda/device")).unwrap();
+            self.write("proc/diskstats", "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n");
+            self.write("sys/class/dmi/id/sys_vendor", "VMware, Inc.\n");
+            self.write("sys/devices/system/cpu/online", "0-3\n");
+        }
+        let root = self.dir.path().display();
+        let more = format!(
+            "libraries = [\"{root}/none.so\"]\n{vmware}\n[host]\nproc = \"{root}/proc\"\nsys = \"{root}/sys\"\n"
+        );
+        self.configure_with(top, graphite, disks, &more);
+    }
+
+    /// Replaces a part of the configuration.
+    pub fn reconfigure(&self, old: &str, new: &str) {
+        let text = self.read("gatherer.toml");
+        assert!(text.contains(old), "{text}");
+        self.write("gatherer.toml", &text.replace(old, new));
+    }
+
+    /// Writes `proc` and `sys` with this many disks, and returns the `[host]` table that uses them.
+    pub fn many_disks(&self, disks: usize) -> String {
+        let mut diskstats = String::new();
+        for number in 0..disks {
+            fs::create_dir_all(self.path(format!("sys/block/sd{number}/device"))).unwrap();
+            diskstats += &format!("8 {number} sd{number} 1 0 8 1 1 0 8 1 0 1 1\n");
+        }
+        self.write("proc/diskstats", &diskstats);
+        let (proc, sys) = (self.path("proc"), self.path("sys"));
+        format!("[host]\nproc = {proc:?}\nsys = {sys:?}")
+    }
+
+    /// Creates files and the directories above them in the whisper directory.
     pub fn metrics<N: AsRef<[u8]>>(&self, names: impl IntoIterator<Item = N>) {
         for name in names {
             let path = self.path("whisper").join(OsStr::from_bytes(name.as_ref()));
@@ -103,20 +168,21 @@ impl TestDir {
         }
     }
 
+    /// The binary with the configuration of this directory.
     pub fn command(&self) -> Command {
         let mut command = gatherer();
         command.arg("--config").arg(self.path("gatherer.toml"));
         command
     }
 
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().unwrap()
+    }
+
     pub fn once_json(&self) -> Value {
-        let output = self
-            .command()
-            .args(["once", "--json", "--window", "10ms"])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
+        let output = self.run(&["once", "--json", "--window", "10ms"]);
+        assert!(output.status.success(), "{}", stderr_of(&output));
+        json_of(&output)
     }
 
     pub fn log(&self) -> String {
@@ -134,11 +200,38 @@ impl TestDir {
     pub fn disks(&self) -> Option<Value> {
         document(&self.path("disks.tmp"))
     }
+
+    pub fn vmware(&self) -> Option<Value> {
+        document(&self.path("vmware.dat"))
+    }
+
+    pub fn wait_for_metrics(&self, metrics: u64) {
+        wait_for(&format!("the count of {metrics}"), || {
+            self.count().filter(|count| count["metrics"] == metrics)
+        });
+    }
+
+    /// Waits for this many new documents of the disks.
+    pub fn wait_for_disks(&self, documents: usize) {
+        let name = "disks.tmp";
+        watch::Watch::replaced(self.dir.path()).wait_for(name, documents);
+    }
+
+    pub fn wait_until_removed(&self, name: &str) {
+        wait_for(&format!("the removal of {name}"), || {
+            (!self.path(name).exists()).then_some(())
+        });
+    }
 }
 
-/// The built binary, with none of the variables of the environment that it looks at.
+/// The built binary without the environment variables that it reads.
 pub fn gatherer() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shinken-gatherer"));
+    clear_environment(&mut command);
+    command
+}
+
+fn clear_environment(command: &mut Command) {
     for variable in [
         "GATHERER_DEBUG",
         "NOTIFY_SOCKET",
@@ -149,26 +242,28 @@ pub fn gatherer() -> Command {
         command.env_remove(variable);
     }
     command.stdin(Stdio::null());
-    command
 }
 
-/// A copy of the binary where any user can run it: the original may be in a folder that only its owner can enter.
-pub fn copy_of_binary(place: &TestDir) -> PathBuf {
-    let copy = place.path("gatherer");
-    // By another process: a descriptor of this one, open for writing, could be inherited by what other tests start,
-    // and a file that anyone can write to can't be run.
-    assert!(
-        Command::new("cp")
-            .arg(env!("CARGO_BIN_EXE_shinken-gatherer"))
-            .arg(&copy)
-            .status()
-            .unwrap()
-            .success()
-    );
+/// Copies the binary into the directory: the original may be in a folder that only its owner can enter.
+pub fn copy_of_binary(dir: &TestDir) -> PathBuf {
+    let (original, copy) = (env!("CARGO_BIN_EXE_shinken-gatherer"), dir.path("gatherer"));
+    // By another process: this one's writable descriptor could be inherited by the children of other tests, and a file
+    // that is open for writing cannot be executed.
+    let copied = Command::new("cp").arg(original).arg(&copy).status();
+    assert!(copied.unwrap().success());
     copy
 }
 
-/// A published file: whole and well-formed, or not there.
+/// A shell script that runs the daemon at its end, after `commands`.
+pub fn shell(dir: &TestDir, commands: &str) -> Command {
+    let (program, config) = (env!("CARGO_BIN_EXE_shinken-gatherer"), dir.path("gatherer.toml"));
+    let mut shell = Command::new("sh");
+    let script = format!("{commands} exec {program} --config {} run", config.display());
+    shell.args(["-c", &script]);
+    shell
+}
+
+/// Reads a published file, which must be whole. `None` if it does not exist.
 pub fn document(path: &Path) -> Option<Value> {
     let text = fs::read_to_string(path).ok()?;
     assert!(
@@ -186,7 +281,7 @@ pub fn stderr_of(output: &Output) -> String {
     text(&output.stderr)
 }
 
-/// The JSON a command printed; what it complained of where it printed none.
+/// The JSON that a command printed.
 pub fn json_of(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr_of(output)))
 }
@@ -199,56 +294,53 @@ pub fn skip(reason: &str) {
 
 /// Returns whether root runs this test. If not, reports the test as skipped.
 pub fn root_or_skip() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
+    let is_root = geteuid().is_root();
     if !is_root {
         skip("needs root");
     }
     is_root
 }
 
-/// A running daemon, killed when the test ends before it.
+/// A running daemon, killed at the end of the test.
 pub struct Daemon {
     pub child: Child,
     notify: Option<UnixDatagram>,
 }
 
 impl Daemon {
-    pub fn start(place: &TestDir) -> Self {
-        Self::spawn(place.command().arg("run"), None)
+    pub fn start(dir: &TestDir) -> Self {
+        Self::spawn(dir.command().arg("run"), None)
     }
 
-    /// As the user nobody, to whom permissions mean something; `None` where that needs root.
-    pub fn start_as_nobody(place: &TestDir) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
+    /// Runs as the user nobody, who is subject to permissions; `None` without root.
+    pub fn start_as_nobody(dir: &TestDir) -> Option<Self> {
+        if !geteuid().is_root() {
             return None;
         }
-        let everyone =
-            |path: PathBuf, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-        everyone(place.path(""), 0o777);
-        everyone(place.path("state"), 0o777);
-        everyone(place.path("gatherer.toml"), 0o644);
-        let mut command = Command::new(copy_of_binary(place));
-        command
-            .arg("--config")
-            .arg(place.path("gatherer.toml"))
-            .arg("run")
-            .uid(65534)
-            .gid(65534);
-        Some(Self::spawn(&mut command, None))
+        for (name, mode) in [("", 0o777), ("state", 0o777), ("gatherer.toml", 0o644)] {
+            dir.set_mode(name, mode);
+        }
+        let mut command = Command::new(copy_of_binary(dir));
+        command.arg("--config").arg(dir.path("gatherer.toml"));
+        Some(Self::spawn(command.arg("run").uid(65534).gid(65534), None))
     }
 
-    /// With a notify socket, as systemd would start it.
-    pub fn start_notifying(place: &TestDir, watchdog: Option<Duration>) -> Self {
-        let socket = place.path("notify");
+    /// Starts it with a notify socket, as systemd does.
+    pub fn start_notifying(dir: &TestDir, watchdog: Option<Duration>) -> Self {
+        Self::spawn_notifying(dir, watchdog, dir.command().arg("run"))
+    }
+
+    pub fn spawn_notifying(dir: &TestDir, watchdog: Option<Duration>, command: &mut Command) -> Self {
+        let socket = dir.path("notify");
         let _ = fs::remove_file(&socket);
         let notify = UnixDatagram::bind(&socket).unwrap();
+        dir.set_mode("notify", 0o777);
         notify.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut command = place.command();
-        command.arg("run").env("NOTIFY_SOCKET", &socket);
+        command.env("NOTIFY_SOCKET", &socket);
         if let Some(watchdog) = watchdog {
             command.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
         }
-        Self::spawn(&mut command, Some(notify))
+        Self::spawn(command, Some(notify))
     }
 
     pub fn spawn(command: &mut Command, notify: Option<UnixDatagram>) -> Self {
@@ -260,26 +352,21 @@ impl Daemon {
         Self { child, notify }
     }
 
-    /// The next message to the service manager.
+    /// Receives the next message to systemd.
     pub fn message(&self) -> String {
         let mut buffer = [0; 4096];
-        let length = self
-            .notify
-            .as_ref()
-            .unwrap()
-            .recv(&mut buffer)
-            .expect("a message to the service manager");
-        text(&buffer[..length])
+        let received = self.notify.as_ref().unwrap().recv(&mut buffer);
+        text(&buffer[..received.expect("a message to systemd")])
     }
 
-    /// The next message that has this line in it; those before it are dropped.
+    /// Receives messages until one has a line that starts with `line`.
     pub fn wait_for_message(&self, line: &str) -> String {
         wait_for(line, || {
             Some(self.message()).filter(|message| message.lines().any(|found| found.starts_with(line)))
         })
     }
 
-    /// Takes the messages to the service manager that are there.
+    /// Receives the messages to systemd that have arrived.
     pub fn drain_messages(&self) -> Vec<String> {
         let notify = self.notify.as_ref().unwrap();
         let (mut messages, mut buffer) = (Vec::new(), [0; 4096]);
@@ -291,18 +378,29 @@ impl Daemon {
         messages
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).unwrap();
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Stops it with SIGTERM; it must end by itself, with code 0, and within a second.
+    /// Kills it with SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Stops it with SIGTERM and returns how long that took. Its exit code must be 0.
     pub fn stop(mut self) -> Duration {
         let asked = Instant::now();
-        self.signal(rustix::process::Signal::TERM);
+        self.signal(Signal::TERM);
         let status = wait_for("the daemon to stop", || self.child.try_wait().unwrap());
         assert!(status.success(), "{status}");
         asked.elapsed()
+    }
+
+    /// Stops it, which must take less than a second.
+    pub fn stop_at_once(self) {
+        let stopped = self.stop();
+        assert!(stopped < Duration::from_secs(1), "stopped in {stopped:?}");
     }
 }
 

@@ -6,11 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::clocks::Clocks;
-use crate::support::fixture::{COUNT, Fixture, READY, User, assert_published, can_be_others};
+use crate::support::fixture::{COUNT, Fixture, READY, User};
 use crate::support::storage::workers_of;
 use crate::support::tree::{Numbers, make_large, naive};
 use crate::support::watch::{Watch, status};
-use crate::support::{Daemon, TestDir, skip, text, wait_for};
+use crate::support::{Daemon, TestDir, root_or_skip, skip, text, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Kills of the worker at random moments.
@@ -259,7 +259,7 @@ fn tree_that_is_no_longer_read_only_is_one_warning() {
     // Makes the tree read-only for one process, as the service's sandbox does.
     let sandbox = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
     let works = Command::new("unshare").args(["-m", "true"]).status();
-    if !can_be_others() || !works.is_ok_and(|status| status.success()) {
+    if !rustix::process::geteuid().is_root() || !works.is_ok_and(|status| status.success()) {
         return skip("mount namespaces cannot be made here");
     }
     let warning = "/whisper\" is no longer read-only; if it was replaced or mounted over, restart";
@@ -454,11 +454,11 @@ fn clock_set_back_asks_for_a_full_scan() {
 
 #[test]
 fn worker_keeps_capabilities_after_the_vmware_helper_started() {
-    if !can_be_others() {
-        return skip("only root can start processes of other users");
+    if !root_or_skip() {
+        return;
     }
     let machine = Fixture::new(["count", "disks", "ready"]);
-    let whisper = machine.place.path("whisper");
+    let whisper = machine.path("whisper");
     chown(&whisper, Some(0), None).unwrap();
     fs::set_permissions(&whisper, fs::Permissions::from_mode(0o700)).unwrap();
     let daemon = Daemon::spawn(&mut User::Service.command(&machine), None);
@@ -471,7 +471,7 @@ fn worker_keeps_capabilities_after_the_vmware_helper_started() {
     wait_for("more counts", || {
         (machine.log().matches(" hosts, ").count() > counts + 3).then_some(())
     });
-    assert_published(&machine, COUNT);
+    machine.assert_published(COUNT);
     assert!(!machine.log().contains("not counted"), "{}", machine.log());
     assert_eq!(status(&daemon.child, "Threads"), 1);
     daemon.stop();

@@ -1,6 +1,6 @@
 mod clocks;
-mod faults;
 mod foreground;
 mod life;
 mod limits;
 mod lock;
+mod reload;
