@@ -43,7 +43,7 @@ impl Fixture {
     }
 
     pub fn with_log(directories: [&str; 3], log_file: &str) -> Self {
-        let dir = TestDir::new();
+        let dir = TestDir::mounted();
         let log_file = dir.path(log_file);
         let folders = directories.map(|name| dir.path(name));
         let run = dir.path("run");

@@ -26,6 +26,8 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use mounted::Mounted;
+
 /// Longest wait for something that normally takes milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Keys of a collector that samples often. The first value comes after one interval.
@@ -45,22 +47,30 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 
 /// A directory with a whisper tree and a configuration that writes nowhere else.
 pub struct TestDir {
+    /// Dropped before the directory.
+    _mount: Option<Mounted>,
     dir: TempDir,
 }
 
 impl TestDir {
     pub fn new() -> Self {
-        Self::under(&std::env::temp_dir())
+        Self::under(&std::env::temp_dir(), false)
     }
 
     /// On a file system in memory, where flushing costs nothing.
     pub fn in_memory() -> Self {
-        Self::under(Path::new("/dev/shm"))
+        Self::under(Path::new("/dev/shm"), false)
     }
 
-    fn under(parent: &Path) -> Self {
+    /// In memory if root runs the test, on a mount that allows programs and devices, which /dev/shm may not.
+    pub fn mounted() -> Self {
+        Self::under(&std::env::temp_dir(), geteuid().is_root())
+    }
+
+    fn under(parent: &Path, is_mounted: bool) -> Self {
         let dir = tempfile::tempdir_in(parent).unwrap();
-        let dir = Self { dir };
+        let mount = is_mounted.then(|| Mounted::tmpfs(dir.path())).flatten();
+        let dir = Self { _mount: mount, dir };
         for folder in ["whisper", "state"] {
             fs::create_dir(dir.path(folder)).unwrap();
         }

@@ -111,7 +111,7 @@ fn count_is_flushed_before_and_after_its_rename() {
     let Some(mut once) = strace(&dir, &options, &["once", "--write", "--window", "10ms"]) else {
         return;
     };
-    assert!(once.status().unwrap().success());
+    assert!(once.output().unwrap().status.success());
     let trace = dir.read("trace");
     let is_of = |line: &&str, name: &str| line.contains(name) || (name != "disks" && line.contains("fsync"));
     let calls = |name: &str| {

@@ -6,9 +6,9 @@ use crate::support::unread::{Unread, many_disks};
 use crate::support::{Daemon, FAST, TestDir, root_or_skip, wait_for};
 use rustix::process::Signal;
 
-/// A journal that appends its datagrams to a file, or reads none without one. It ends with its parent.
+/// A journal that appends its entries to a file as lines, or reads none without a file. It ends with its parent.
 const JOURNAL: &str = "
-import os, socket, sys, time
+import os, re, socket, sys, time
 parent = os.getppid()
 os.makedirs('/run/systemd/journal')
 server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -19,8 +19,10 @@ while os.getppid() == parent:
         if len(sys.argv) == 1:
             time.sleep(0.1)
         else:
+            # A field is NAME, a newline, the length in eight bytes, the value and a newline.
+            entry = re.sub(rb'(?ms)^([A-Z_]+)\\n.{8}', rb'\\1=', server.recv(1 << 20))
             with open(sys.argv[1], 'ab') as seen:
-                seen.write(server.recv(1 << 20) + b'\\n')
+                seen.write(entry + b'\\n')
     except TimeoutError:
         pass
 ";
