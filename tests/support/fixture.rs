@@ -157,6 +157,8 @@ pub enum User {
     Ordinary,
 }
 
+pub const USERS: [User; 3] = [User::Root, User::Service, User::Ordinary];
+
 impl User {
     pub fn uid(self) -> u32 {
         match self {

@@ -218,33 +218,6 @@ fn frozen_daemon_continues_with_right_values_and_no_catch_up() {
 }
 
 #[test]
-fn minutes_skipped_by_monotonic_clock_stay_in_the_window() {
-    let dir = vm();
-    let clocks = Clocks::new(&dir);
-    let daemon = Daemon::spawn(clocks.given_to(dir.command().arg("run")), None);
-    while_the_disk_works(&dir, || {
-        let watch = Watch::replaced(&dir.path(""));
-        let mut skipped = 0;
-        for (metrics, seconds) in (2..).zip([300, 40 * 86_400]) {
-            skipped += seconds;
-            clocks.shift_monotonic(skipped);
-            let long = wait_for("a document over the gap", || {
-                let document = dir.disks()?;
-                (number(&document, "window_seconds") > seconds as f64).then_some(document)
-            });
-            assert!(number(&long, "window_seconds") < seconds as f64 + 5.0, "{long}");
-            assert!(number(&long["disks"]["sda"], "reads_per_second") < 2.0, "{long}");
-            assert_no_catch_up(&watch);
-            wait_until_steady(&dir);
-            dir.metrics([format!("host/{seconds}.wsp")]);
-            dir.wait_for_metrics(metrics);
-        }
-    });
-    assert_no_warnings(&dir);
-    daemon.stop();
-}
-
-#[test]
 fn panic_removes_the_disks_file() {
     let dir = vm();
     let clocks = Clocks::new(&dir);

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
+use crate::support::daemon::shell;
 use crate::support::watch::{Watch, cpu_time, status};
-use crate::support::{Daemon, FAST, TestDir, shell, wait_for};
+use crate::support::{Daemon, FAST, TestDir, wait_for};
 use rustix::process::Signal;
 
 #[test]
@@ -98,14 +99,24 @@ fn idle_daemon_uses_hardly_any_cpu_and_rarely_wakes_up() {
 }
 
 #[test]
-fn published_files_are_readable_by_all_whatever_the_umask() {
-    let dir = TestDir::in_memory();
-    let daemon = Daemon::spawn(&mut shell(&dir, "umask 077;"), None);
-    for file in ["whisper.nb_metrics", "disks.tmp"] {
-        let mode = wait_for(file, || fs::metadata(dir.path(file)).ok()).mode();
-        assert_eq!(mode & 0o7777, 0o644, "{file}");
+fn modes_of_files_do_not_depend_on_the_umask() {
+    for umask in ["umask 077;", "umask 0;"] {
+        let dir = TestDir::in_memory();
+        let daemon = Daemon::spawn(&mut shell(&dir, umask), None);
+        for (file, mode) in [
+            ("whisper.nb_metrics", 0o644),
+            ("disks.tmp", 0o644),
+            (
+                "run/shinken-gatherer",
+                if umask == "umask 0;" { 0o755 } else { 0o700 },
+            ),
+            ("run/shinken-gatherer/lock", 0o600),
+        ] {
+            let metadata = wait_for(file, || fs::metadata(dir.path(file)).ok());
+            assert_eq!(metadata.mode() & 0o7777, mode, "{umask} {file}");
+        }
+        daemon.stop();
     }
-    daemon.stop();
 }
 
 #[test]
@@ -158,16 +169,6 @@ fn missing_whisper_directory_is_one_warning_until_it_appears() {
     dir.metrics(["host/a.wsp"]);
     dir.wait_for_metrics(1);
     dir.wait_for_log("INFO graphite: counting works again");
-    daemon.stop();
-}
-
-#[test]
-fn log_that_is_a_directory_stops_nothing() {
-    let dir = TestDir::in_memory();
-    fs::create_dir(dir.path("gatherer.log")).unwrap();
-    let daemon = Daemon::start(&dir);
-    wait_for("the count", || dir.count());
-    wait_for("the disks", || dir.disks());
     daemon.stop();
 }
 

@@ -3,9 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::support::daemon::shell;
 use crate::support::tree::make_large;
 use crate::support::watch::{Usage, Watch, children_of, kill, status};
-use crate::support::{Daemon, FAST, TestDir, shell, wait_for};
+use crate::support::{Daemon, FAST, TestDir, wait_for};
 use rustix::process::Signal;
 
 /// As many as in a day, with the intervals of the default configuration.

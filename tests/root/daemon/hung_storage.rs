@@ -15,22 +15,14 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// How long `status` and `check` wait for the storage of the tree.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-fn dir_with_tree() -> TestDir {
+fn new_dir() -> TestDir {
     let dir = TestDir::in_memory();
     fs::create_dir(dir.path("out")).unwrap();
-    configure(&dir, "300ms");
-    dir
-}
-
-fn configure(dir: &TestDir, interval: &str) {
     let output = dir.path("out/count");
-    let graphite = format!("output = {output:?}\ninterval = \"{interval}\"");
+    let graphite = format!("output = {output:?}\ninterval = \"300ms\"");
     let disks = "interval = \"500ms\"\nwindow = \"5s\"";
     dir.configure_with("", &graphite, disks, "enabled = false");
-}
-
-fn fill(dir: &TestDir) {
-    dir.metrics((0..HOSTS).map(|host| format!("host-{host}/a.wsp")));
+    dir
 }
 
 fn wait_for_count(dir: &TestDir, metrics: u64) {
@@ -83,43 +75,23 @@ fn answer(dir: &TestDir, arguments: &[&str], limit: Duration) -> String {
 struct Scenario {
     /// The folder of the test directory that hangs.
     hangs: &'static str,
-    /// Whether the count hangs with it.
-    count_hangs: bool,
     /// Whether a hung worker survives its daemon.
     is_unkillable: bool,
+    /// Whether the count hangs with it.
+    count_hangs: bool,
     /// Whether `status` and `check` cannot read the published count.
     is_unreadable: bool,
 }
 
 impl Scenario {
-    /// Storage that accepts no writes. A process that writes cannot be killed.
-    const fn frozen(hangs: &'static str, count_hangs: bool) -> Self {
-        Self {
-            hangs,
-            count_hangs,
-            is_unkillable: true,
-            is_unreadable: false,
-        }
-    }
-
-    /// Storage that never answers. A process that waits for it can be killed.
-    const fn silent(hangs: &'static str, is_unreadable: bool) -> Self {
-        Self {
-            hangs,
-            count_hangs: true,
-            is_unkillable: false,
-            is_unreadable,
-        }
-    }
-
     fn run(&self) {
-        let dir = dir_with_tree();
+        let dir = new_dir();
         let storage = match self.is_unkillable {
             true => Storage::ext4(&dir, self.hangs),
             false => Storage::fuse(&dir, self.hangs),
         };
         let Some(mut storage) = storage else { return };
-        fill(&dir);
+        dir.metrics((0..HOSTS).map(|host| format!("host-{host}/a.wsp")));
         let daemon = Daemon::start_notifying(&dir, Some(WATCHDOG));
         wait_for_count(&dir, HOSTS);
         wait_for("the disks", || dir.disks());
@@ -188,40 +160,36 @@ impl Scenario {
     }
 }
 
+/// A frozen file system blocks writes only, in a way that no signal ends.
 #[test]
-fn frozen_output_delays_only_the_count() {
-    Scenario::frozen("out", true).run();
+fn frozen_storage_delays_only_the_count() {
+    for (hangs, count_hangs) in [("out", true), ("state", true), ("whisper", false)] {
+        let scenario = Scenario {
+            hangs,
+            is_unkillable: true,
+            count_hangs,
+            is_unreadable: false,
+        };
+        scenario.run();
+    }
 }
 
 #[test]
-fn frozen_state_folder_delays_only_the_count() {
-    Scenario::frozen("state", true).run();
-}
-
-#[test]
-fn frozen_tree_delays_nothing() {
-    // A frozen file system still answers reads.
-    Scenario::frozen("whisper", false).run();
-}
-
-#[test]
-fn silent_output_delays_only_the_count() {
-    Scenario::silent("out", true).run();
-}
-
-#[test]
-fn silent_tree_delays_only_the_count() {
-    Scenario::silent("whisper", false).run();
-}
-
-#[test]
-fn silent_state_folder_delays_only_the_count() {
-    Scenario::silent("state", false).run();
+fn silent_storage_delays_only_the_count() {
+    for (hangs, is_unreadable) in [("out", true), ("state", false), ("whisper", false)] {
+        let scenario = Scenario {
+            hangs,
+            is_unkillable: false,
+            count_hangs: true,
+            is_unreadable,
+        };
+        scenario.run();
+    }
 }
 
 #[test]
 fn hung_worker_does_not_outlive_a_killed_daemon() {
-    let dir = dir_with_tree();
+    let dir = new_dir();
     let Some(mut storage) = Storage::fuse(&dir, "whisper") else {
         return;
     };
@@ -236,27 +204,4 @@ fn hung_worker_does_not_outlive_a_killed_daemon() {
     });
     daemon.kill();
     wait_for_no_workers(id);
-}
-
-#[test]
-fn thawed_worker_finishes_its_count_once() {
-    let dir = dir_with_tree();
-    configure(&dir, "1h");
-    let Some(mut storage) = Storage::ext4(&dir, "out") else {
-        return;
-    };
-    fill(&dir);
-    storage.hang();
-    let daemon = Daemon::start(&dir);
-    let counted = "INFO graphite: 20 hosts, 20 metrics";
-    dir.wait_for_log(counted);
-    let watch = Watch::replaced(&dir.path("out"));
-    storage.thaw();
-    wait_for_count(&dir, HOSTS);
-    wait_for_no_workers(daemon.child.id());
-    assert_eq!(watch.times("count"), 1);
-    let log = dir.log();
-    assert_eq!(log.matches(counted).count(), 1, "{log}");
-    assert!(!log.contains(" WARN graphite"), "{log}");
-    daemon.stop();
 }

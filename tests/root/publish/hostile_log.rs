@@ -8,7 +8,7 @@ use std::process::Command;
 
 use super::Leased;
 use crate::support::attacker::{ATTACKER, FOREIGN_FILE, OBSTACLES, Victims, as_user, remove};
-use crate::support::fixture::{ALL, Fixture, READY, User};
+use crate::support::fixture::{ALL, Fixture, READY, USERS, User};
 use crate::support::{Daemon, root_or_skip, wait_for};
 use rustix::process::Signal;
 
@@ -74,8 +74,9 @@ fn attack(user: User) {
         daemon.signal(Signal::HUP);
         ALL.iter().for_each(|which| remove(&fixture.outputs[*which]));
         fixture.wait_for_all();
-        stop(daemon, 2, 1, obstacle.name);
-        victims.assert_unchanged(obstacle.name);
+        let context = format!("{user:?}, {}", obstacle.name);
+        stop(daemon, 2, 1, &context);
+        victims.assert_unchanged(&context);
     }
     // A hard link to a file of the daemon's own user.
     let fixture = fixture_with_open_log();
@@ -94,18 +95,8 @@ fn attack(user: User) {
 }
 
 #[test]
-fn hostile_file_at_roots_log_is_not_written() {
-    attack(User::Root);
-}
-
-#[test]
-fn hostile_file_at_the_services_log_is_not_written() {
-    attack(User::Service);
-}
-
-#[test]
-fn hostile_file_at_an_ordinary_users_log_is_not_written() {
-    attack(User::Ordinary);
+fn hostile_file_at_the_log_is_not_written() {
+    USERS.into_iter().for_each(attack);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::attacker::{ATTACKER, DEVICE, OBSTACLES, Obstacle, Victims, as_user, remove};
-use crate::support::fixture::{ALL, COLLECTORS, COUNT, DISKS, Fixture, User};
+use crate::support::fixture::{ALL, COLLECTORS, COUNT, DISKS, Fixture, USERS, User};
 use crate::support::watch::descriptors;
 use crate::support::{Daemon, root_or_skip, wait_for};
 use rustix::fs::OFlags;
@@ -40,7 +40,7 @@ fn logged(fixture: &Fixture, which: usize) -> (usize, usize) {
 
 /// Runs `attack` with each obstacle, a fixture whose outputs are in an open folder, and the victim's files, which must
 /// stay as they are.
-fn try_each(attack: impl Fn(&Obstacle, &Fixture, &Victims)) {
+fn try_each(user: User, attack: impl Fn(&Obstacle, &Fixture, &Victims, &str)) {
     if !root_or_skip() {
         return;
     }
@@ -48,13 +48,14 @@ fn try_each(attack: impl Fn(&Obstacle, &Fixture, &Victims)) {
         let fixture = Fixture::new(["open"; 3]);
         fixture.set_mode("open", 0o1777);
         let victims = Victims::new(&fixture);
-        attack(obstacle, &fixture, &victims);
-        victims.assert_unchanged(obstacle.name);
+        let context = format!("{user:?}, {}", obstacle.name);
+        attack(obstacle, &fixture, &victims, &context);
+        victims.assert_unchanged(&context);
     }
 }
 
 fn attack_before_the_start(user: User) {
-    try_each(|obstacle, fixture, victims| {
+    try_each(user, |obstacle, fixture, victims, context| {
         let names: Vec<_> = fixture
             .outputs
             .iter()
@@ -72,14 +73,8 @@ fn attack_before_the_start(user: User) {
             // It tries again meanwhile.
             (0..5).for_each(|_| drop(daemon.wait_for_message("WATCHDOG=1")));
             for which in ALL {
-                assert!(fixture.version(which, user).is_none(), "{}", obstacle.name);
-                assert_eq!(
-                    logged(fixture, which),
-                    (1, 0),
-                    "{}\n{}",
-                    obstacle.name,
-                    fixture.log()
-                );
+                assert!(fixture.version(which, user).is_none(), "{context}");
+                assert_eq!(logged(fixture, which), (1, 0), "{context}\n{}", fixture.log());
                 remove(&fixture.outputs[which]);
             }
         }
@@ -88,13 +83,7 @@ fn attack_before_the_start(user: User) {
         daemon.stop();
         let lines = if is_replaced { (0, 0) } else { (1, 1) };
         for which in ALL {
-            assert_eq!(
-                logged(fixture, which),
-                lines,
-                "{}\n{}",
-                obstacle.name,
-                fixture.log()
-            );
+            assert_eq!(logged(fixture, which), lines, "{context}\n{}", fixture.log());
         }
         // Only the daemon's own temporary names are cleared.
         let own = fixture
@@ -106,12 +95,12 @@ fn attack_before_the_start(user: User) {
         let mut beside = fixture.beside(COUNT);
         kept.sort();
         beside.sort();
-        assert_eq!(beside, kept, "{}", obstacle.name);
+        assert_eq!(beside, kept, "{context}");
     });
 }
 
 fn attack_while_running(user: User) {
-    try_each(|obstacle, fixture, victims| {
+    try_each(user, |obstacle, fixture, victims, context| {
         let daemon = start(user, fixture);
         let is_replaced = obstacle.is_replaced_by(user);
         ALL.iter()
@@ -137,7 +126,7 @@ fn attack_while_running(user: User) {
             }
             daemon.wait_for_message("WATCHDOG=1");
             if !is_replaced {
-                assert!(fixture.version(which, user).is_none(), "{}", obstacle.name);
+                assert!(fixture.version(which, user).is_none(), "{context}");
                 remove(path);
             }
             fixture.wait_for_more(which, user, 1);
@@ -145,57 +134,28 @@ fn attack_while_running(user: User) {
             wait_for("the end of the error", || {
                 (logged(fixture, which).1 >= lines.1).then_some(())
             });
-            assert_eq!(
-                logged(fixture, which),
-                lines,
-                "{}\n{}",
-                obstacle.name,
-                fixture.log()
-            );
+            assert_eq!(logged(fixture, which), lines, "{context}\n{}", fixture.log());
         }
         daemon.stop();
-        assert_eq!(fixture.beside(COUNT), NONE, "{}", obstacle.name);
+        assert_eq!(fixture.beside(COUNT), NONE, "{context}");
     });
 }
 
 #[test]
-fn hostile_files_before_roots_start_are_not_followed() {
-    attack_before_the_start(User::Root);
+fn hostile_files_before_the_start_are_not_followed() {
+    USERS.into_iter().for_each(attack_before_the_start);
 }
 
 #[test]
-fn hostile_files_before_the_services_start_are_not_followed() {
-    attack_before_the_start(User::Service);
+fn hostile_files_while_the_daemon_runs_are_not_followed() {
+    USERS.into_iter().for_each(attack_while_running);
 }
 
 #[test]
-fn hostile_files_before_an_ordinary_start_are_not_followed() {
-    attack_before_the_start(User::Ordinary);
-}
-
-#[test]
-fn hostile_files_while_root_runs_are_not_followed() {
-    attack_while_running(User::Root);
-}
-
-#[test]
-fn hostile_files_while_the_service_runs_are_not_followed() {
-    attack_while_running(User::Service);
-}
-
-#[test]
-fn hostile_files_while_a_user_runs_are_not_followed() {
-    attack_while_running(User::Ordinary);
-}
-
-#[test]
-fn endless_attack_on_root_changes_no_other_file() {
-    attack_without_end(User::Root);
-}
-
-#[test]
-fn endless_attack_on_an_ordinary_user_changes_no_other_file() {
-    attack_without_end(User::Ordinary);
+fn endless_attack_changes_no_other_file() {
+    [User::Root, User::Ordinary]
+        .into_iter()
+        .for_each(attack_without_end);
 }
 
 /// How long the attacker creates files as fast as possible.
