@@ -186,6 +186,15 @@ impl TestDir {
         document(&self.path("vmware.dat"))
     }
 
+    /// Waits until the VMware helper has answered that the guest library does not exist.
+    pub fn wait_for_helper(&self) {
+        wait_for("the helper's answer", || {
+            let document = self.vmware()?;
+            let error = document["error"].as_str()?;
+            error.contains("library not found").then_some(())
+        });
+    }
+
     pub fn wait_for_metrics(&self, metrics: u64) {
         wait_for(&format!("the count of {metrics}"), || {
             self.count().filter(|count| count["metrics"] == metrics)

@@ -203,13 +203,7 @@ fn frozen_daemon_continues_with_right_values_and_no_catch_up() {
             assert_no_catch_up(&watch);
             dir.wait_for_metrics(2 + u64::from(helper_too));
             wait_until_steady(&dir);
-            wait_for("the helper's answer", || {
-                let document = dir.vmware()?;
-                document["error"]
-                    .as_str()?
-                    .contains("library not found")
-                    .then_some(())
-            });
+            dir.wait_for_helper();
         }
     });
     let warnings = dir.log().matches(" WARN ").count();

@@ -35,23 +35,13 @@ fn large_dir() -> (TestDir, u64) {
     (dir, address_space_kib)
 }
 
-fn wait_for_helper(dir: &TestDir) {
-    wait_for("the helper's answer", || {
-        let document = dir.vmware()?;
-        document["error"]
-            .as_str()?
-            .contains("library not found")
-            .then_some(())
-    });
-}
-
 #[test]
 fn daemon_works_with_64_descriptors_and_32_mb_of_own_memory() {
     let (dir, own_kib) = large_dir();
     let daemon = start_limited(&dir, &format!("-n 64 -v {}", own_kib + (32 << 10)));
     dir.wait_for_metrics(100_000);
     wait_for("the disks", || dir.disks());
-    wait_for_helper(&dir);
+    dir.wait_for_helper();
     for turn in 1..=5 {
         let graphite = format!("{COUNT_ALWAYS}\nhost_depth = {}", 1 + turn % 2);
         let vmware = format!("interval = \"{}ms\"\nwindow = \"1s\"", 20 + turn);
@@ -164,7 +154,7 @@ fn helpers_that_fail_leave_no_trace() {
     let daemon = Daemon::start(&dir);
     let mut early = None;
     for _ in 0..5 {
-        wait_for_helper(&dir);
+        dir.wait_for_helper();
         let find = || children_of(daemon.child.id()).first().copied();
         let helper = wait_for("a helper", find);
         early.get_or_insert_with(|| Usage::of(&daemon.child));

@@ -1,57 +1,14 @@
-//! Publication: only a regular file is replaced, no directory is listed, and concurrent publishers share one name.
+//! Publication: flushes, errors, concurrent publishers, and large documents.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::thread;
 
 use super::strace;
-use crate::support::attacker::make_node;
 use crate::support::watch::{children_of, kill};
-use crate::support::{Daemon, FAST, TestDir, document, json_of, root_or_skip, stderr_of, wait_for};
-use rustix::fs::{FileType, makedev};
+use crate::support::{Daemon, FAST, TestDir, document, json_of, wait_for};
 use rustix::process::Signal;
 use shinken_gatherer::publish::{Durability, publish};
-
-/// Runs `once --write` and the daemon with an output that must be rejected, and must stay.
-fn assert_rejected(create: impl Fn(&Path), kind: &str) {
-    let dir = TestDir::new();
-    let output = dir.path("disks.tmp");
-    dir.configure_with("", "", FAST, "");
-    create(&output);
-    let state = || {
-        let metadata = fs::symlink_metadata(&output).unwrap();
-        (metadata.ino(), metadata.rdev(), metadata.file_type())
-    };
-    let before = state();
-    let once = dir.run(&["once", "--write", "--window", "10ms"]);
-    let reason = format!("{output:?}: is a {kind}, must be a regular file");
-    assert_eq!(once.status.code(), Some(1));
-    assert!(stderr_of(&once).contains(&reason), "{}", stderr_of(&once));
-    let daemon = Daemon::start(&dir);
-    dir.wait_for_log(&reason);
-    wait_for("the count", || dir.count());
-    daemon.stop();
-    // At the start, and at the stop, when the disks file is removed.
-    assert_eq!(dir.log().matches(&reason).count(), 2, "{}", dir.log());
-    assert_eq!(state(), before);
-}
-
-#[test]
-fn output_that_is_a_device_is_rejected_and_stays() {
-    if root_or_skip() {
-        let null = makedev(1, 3);
-        assert_rejected(
-            |path| make_node(path, FileType::CharacterDevice, null).unwrap(),
-            "device",
-        );
-    }
-}
-
-#[test]
-fn output_that_is_a_socket_is_rejected_and_stays() {
-    assert_rejected(|path| make_node(path, FileType::Socket, 0).unwrap(), "socket");
-}
 
 #[test]
 fn directory_at_an_output_is_logged_once() {

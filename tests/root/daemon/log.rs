@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::chown;
 
-use crate::support::{Daemon, TestDir, root_or_skip, wait_for};
+use crate::support::{Daemon, FAST, TestDir, root_or_skip, wait_for};
 
 #[test]
 fn log_of_another_user_in_a_shared_folder_is_not_written() {
@@ -19,6 +19,7 @@ fn log_of_another_user_in_a_shared_folder_is_not_written() {
         (root, 0o1777, other, false),
     ] {
         let dir = TestDir::in_memory();
+        dir.configure_with("", "", FAST, "");
         dir.write("gatherer.log", "");
         chown(dir.path(""), folder, folder).unwrap();
         dir.set_mode("", mode);

@@ -1,6 +1,7 @@
 mod hostile_log;
 mod hostile_output_dir;
 mod hostile_reads;
+mod outputs;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
