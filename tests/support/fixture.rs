@@ -39,11 +39,10 @@ impl Deref for Fixture {
 impl Fixture {
     /// Publishes into these directories, and logs to `log/gatherer.log`.
     pub fn new(directories: [&str; 3]) -> Self {
-        Self::with_log(directories, "log/gatherer.log")
+        Self::under(TestDir::mounted(), directories, "log/gatherer.log")
     }
 
-    pub fn with_log(directories: [&str; 3], log_file: &str) -> Self {
-        let dir = TestDir::mounted();
+    pub fn under(dir: TestDir, directories: [&str; 3], log_file: &str) -> Self {
         let log_file = dir.path(log_file);
         let folders = directories.map(|name| dir.path(name));
         let run = dir.path("run");

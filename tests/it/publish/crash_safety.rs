@@ -11,7 +11,7 @@ use super::strace;
 use crate::support::fixture::{ALL, COUNT, DISKS, Fixture, is_right};
 use crate::support::tree::Numbers;
 use crate::support::watch::{children_of, kill};
-use crate::support::{Daemon, document, text, wait_for};
+use crate::support::{Daemon, TestDir, document, text, wait_for};
 use rustix::process::Signal;
 
 const KILLS: usize = 300;
@@ -40,7 +40,8 @@ fn read_repeatedly(fixture: &Fixture, which: usize, stop: &AtomicBool) -> usize 
 
 #[test]
 fn readers_see_whole_documents_through_hundreds_of_kills() {
-    let fixture = Fixture::new(DIRECTORIES);
+    // Flushing to a disk makes it likely that a kill comes during a publication.
+    let fixture = Fixture::under(TestDir::new(), DIRECTORIES, "log/gatherer.log");
     let mut random = Numbers::seeded();
     let stop = AtomicBool::new(false);
     let (mut kills, mut left, mut most_left) = (0, 0, 0);

@@ -9,11 +9,11 @@ use std::process::Command;
 use super::Leased;
 use crate::support::attacker::{ATTACKER, FOREIGN_FILE, OBSTACLES, Victims, as_user, remove};
 use crate::support::fixture::{ALL, Fixture, READY, USERS, User};
-use crate::support::{Daemon, root_or_skip, wait_for};
+use crate::support::{Daemon, TestDir, root_or_skip, wait_for};
 use rustix::process::Signal;
 
 fn fixture_with_open_log() -> Fixture {
-    let fixture = Fixture::with_log(["out"; 3], "open/gatherer.log");
+    let fixture = Fixture::under(TestDir::mounted(), ["out"; 3], "open/gatherer.log");
     fixture.set_mode("open", 0o1777);
     fixture.set_mode("out", 0o1777);
     fixture
