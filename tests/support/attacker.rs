@@ -36,7 +36,6 @@ enum Removal {
 
 pub const FOREIGN_FILE: &str = "another user's file";
 pub const DEVICE: &str = "device";
-pub const EMPTY_DIRECTORY: &str = "empty directory";
 
 pub const OBSTACLES: [Obstacle; 10] = [
     Obstacle::new("link to a file", Replaced, |path, victims| {
@@ -57,7 +56,7 @@ pub const OBSTACLES: [Obstacle; 10] = [
         make_node(path, FileType::CharacterDevice, makedev(1, 7))?;
         chown(path, Some(ATTACKER), Some(ATTACKER))
     }),
-    Obstacle::new(EMPTY_DIRECTORY, Never, |path, _| fs::create_dir(path)),
+    Obstacle::new("empty directory", Never, |path, _| fs::create_dir(path)),
     Obstacle::new("directory", Never, |path, _| {
         fs::create_dir(path)?;
         fs::write(path.join("inside"), "foreign\n")
