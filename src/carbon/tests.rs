@@ -44,6 +44,13 @@ fn refused_connection_is_retried_with_growing_pauses() {
     listener.accept().unwrap().0.read_exact(&mut received).unwrap();
     assert_eq!(&received, b"a 1 1\n");
     assert_eq!(feed.due(), None);
+    // Something was sent, so the pause is the first one again.
+    drop(listener);
+    feed.push("b 2 2\n".into());
+    while feed.turn(now).is_ok() && feed.waits_for().is_some() {
+        feed.push("c 3 3\n".into());
+    }
+    assert_eq!(feed.due(), Some(now + FIRST_PAUSE));
 }
 
 #[test]

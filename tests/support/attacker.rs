@@ -1,6 +1,6 @@
-//! What another user may plant in a directory where everyone may make files, and whose files it leads to.
+//! Another user, who creates files where the daemon would create its own, and whose links lead to a third user's files.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -9,88 +9,101 @@ use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::support::fixture::{Fixture, User};
+use crate::support::TestDir;
+use crate::support::fixture::User;
+use Removal::{Never, Replaced, Unlinked};
 
-/// Who plants, and whose files are the targets.
-pub const PLANTER: u32 = 65534;
-pub const VICTIM: u32 = 65532;
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plant {
-    LinkToFile,
-    DanglingLink,
-    LinkToDirectory,
-    HardLink,
-    Fifo,
-    Socket,
-    Device,
-    EmptyDirectory,
-    FullDirectory,
-    ForeignFile,
+pub const ATTACKER: u32 = 65534;
+const VICTIM: u32 = 65532;
+
+/// A file that an attacker creates.
+pub struct Obstacle {
+    pub name: &'static str,
+    removal: Removal,
+    /// Creates it at the first path. The second one is the folder of the victim's files.
+    create: fn(&Path, &Path) -> io::Result<()>,
 }
 
-pub use Plant::*;
+/// What the daemon does with an obstacle, if it may remove other users' files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Removal {
+    /// A document or a temporary file replaces it.
+    Replaced,
+    /// A temporary file replaces it. A document does not.
+    Unlinked,
+    Never,
+}
 
-pub const PLANTS: [Plant; 10] = [
-    LinkToFile,
-    DanglingLink,
-    LinkToDirectory,
-    HardLink,
-    Fifo,
-    Socket,
-    Device,
-    EmptyDirectory,
-    FullDirectory,
-    ForeignFile,
+pub const FOREIGN_FILE: &str = "another user's file";
+pub const DEVICE: &str = "device";
+
+pub const OBSTACLES: [Obstacle; 10] = [
+    Obstacle::new("link to a file", Replaced, |path, victims| {
+        symlink(victims.join("file"), path)
+    }),
+    Obstacle::new("dangling link", Replaced, |path, victims| {
+        symlink(victims.join("directory/absent"), path)
+    }),
+    Obstacle::new("link to a directory", Replaced, |path, victims| {
+        symlink(victims.join("directory"), path)
+    }),
+    Obstacle::new("hard link", Replaced, |path, victims| {
+        fs::hard_link(victims.join("file"), path)
+    }),
+    Obstacle::new("FIFO", Replaced, |path, _| make_node(path, FileType::Fifo, 0)),
+    Obstacle::new("socket", Unlinked, |path, _| make_node(path, FileType::Socket, 0)),
+    Obstacle::new(DEVICE, Unlinked, |path, _| {
+        make_node(path, FileType::CharacterDevice, makedev(1, 7))?;
+        chown(path, Some(ATTACKER), Some(ATTACKER))
+    }),
+    Obstacle::new("empty directory", Never, |path, _| fs::create_dir(path)),
+    Obstacle::new("directory", Never, |path, _| {
+        fs::create_dir(path)?;
+        fs::write(path.join("inside"), "foreign\n")
+    }),
+    Obstacle::new(FOREIGN_FILE, Replaced, |path, _| {
+        File::create_new(path)?;
+        fs::write(path, "foreign\n")
+    }),
 ];
 
-impl Plant {
-    /// Plants it, as the user who runs this; a device only root can make, and then gives it away.
-    pub fn plant(self, path: &Path, victims: &Path) -> io::Result<()> {
-        let node = |kind, device| mknodat(CWD, path, kind, Mode::from_raw_mode(0o666), device);
-        match self {
-            LinkToFile => symlink(victims.join("file"), path)?,
-            DanglingLink => symlink(victims.join("directory/absent"), path)?,
-            LinkToDirectory => symlink(victims.join("directory"), path)?,
-            HardLink => fs::hard_link(victims.join("file"), path)?,
-            Fifo => node(FileType::Fifo, 0)?,
-            Socket => node(FileType::Socket, 0)?,
-            Device => {
-                node(FileType::CharacterDevice, makedev(1, 7))?;
-                chown(path, Some(PLANTER), Some(PLANTER))?;
-            }
-            EmptyDirectory => fs::create_dir(path)?,
-            FullDirectory => {
-                fs::create_dir(path)?;
-                fs::write(path.join("inside"), "foreign\n")?;
-            }
-            ForeignFile => {
-                fs::OpenOptions::new().write(true).create_new(true).open(path)?;
-                fs::write(path, "foreign\n")?;
-            }
+impl Obstacle {
+    const fn new(name: &'static str, removal: Removal, create: fn(&Path, &Path) -> io::Result<()>) -> Self {
+        Self {
+            name,
+            removal,
+            create,
         }
-        Ok(())
     }
 
-    /// As the planter would.
-    pub fn plant_as_another(self, path: &Path, victims: &Path) -> io::Result<()> {
-        match self {
-            Device => self.plant(path, victims),
-            _ => as_user(PLANTER, || self.plant(path, victims)),
+    pub fn create(&self, path: &Path, victims: &Path) -> io::Result<()> {
+        (self.create)(path, victims)
+    }
+
+    /// Creates it as the attacker. Only root can create a device, and then gives it to the attacker.
+    pub fn create_as_attacker(&self, path: &Path, victims: &Path) -> io::Result<()> {
+        match self.name {
+            DEVICE => self.create(path, victims),
+            _ => as_user(ATTACKER, || self.create(path, victims)),
         }
     }
 
     /// Whether a published document replaces it.
-    pub fn gives_way_to(self, user: User) -> bool {
-        self.is_removable_by(user) && !matches!(self, Socket | Device)
+    pub fn is_replaced_by(&self, user: User) -> bool {
+        user != User::Ordinary && self.removal == Replaced
     }
 
     /// Whether it is removed from the name of a temporary file.
-    pub fn is_removable_by(self, user: User) -> bool {
-        user != User::Ordinary && !matches!(self, EmptyDirectory | FullDirectory)
+    pub fn is_removed_by(&self, user: User) -> bool {
+        user != User::Ordinary && self.removal != Never
     }
 }
 
-/// Runs something as another user: in a thread, because that is what the kernel keeps users for.
+pub fn make_node(path: &Path, kind: FileType, device: u64) -> io::Result<()> {
+    Ok(mknodat(CWD, path, kind, Mode::from_raw_mode(0o666), device)?)
+}
+
+/// Runs a function as another user, in a thread of its own: Linux has a user for each thread.
 pub fn as_user<T: Send>(uid: u32, act: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -104,29 +117,37 @@ pub fn as_user<T: Send>(uid: u32, act: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// Removes whatever is at the path.
 pub fn remove(path: &Path) {
-    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
-        fs::remove_dir_all(path).unwrap();
-    } else {
-        let _ = fs::remove_file(path);
+    let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
+}
+
+/// Files of a third user that everyone may write to. Only the daemon's care keeps them unchanged.
+pub struct Victims {
+    pub folder: PathBuf,
+    before: String,
+}
+
+impl Victims {
+    pub fn new(dir: &TestDir) -> Self {
+        dir.write("victims/file", "precious\n");
+        let folder = dir.path("victims");
+        fs::create_dir(folder.join("directory")).unwrap();
+        for (name, mode) in [("file", 0o666), ("directory", 0o777), ("", 0o755)] {
+            let path = folder.join(name);
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            chown(path, Some(VICTIM), Some(VICTIM)).unwrap();
+        }
+        let before = state(&folder);
+        Self { folder, before }
+    }
+
+    pub fn assert_unchanged(&self, context: &str) {
+        assert_eq!(state(&self.folder), self.before, "{context}");
     }
 }
 
-/// Files of a third user, who lets everyone write to them: only the daemon's care keeps them as they are.
-pub fn victims(machine: &Fixture) -> PathBuf {
-    let victims = machine.place.path("victims");
-    fs::create_dir_all(victims.join("directory")).unwrap();
-    fs::write(victims.join("file"), "precious\n").unwrap();
-    for (name, mode) in [("file", 0o666), ("directory", 0o777), ("", 0o755)] {
-        let path = victims.join(name);
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        chown(path, Some(VICTIM), Some(VICTIM)).unwrap();
-    }
-    victims
-}
-
-/// Everything about the victims' files that could have been touched.
-pub fn state_of(victims: &Path) -> String {
+fn state(victims: &Path) -> String {
     let about = |name: &str| {
         let metadata = fs::symlink_metadata(victims.join(name)).unwrap();
         let (mode, uid, gid) = (metadata.mode(), metadata.uid(), metadata.gid());
@@ -135,24 +156,4 @@ pub fn state_of(victims: &Path) -> String {
     let names: Vec<_> = fs::read_dir(victims.join("directory")).unwrap().collect();
     let content = fs::read_to_string(victims.join("file")).unwrap();
     format!("{} {} {content:?} {names:?}", about("file"), about("directory"))
-}
-
-/// A directory as /tmp is.
-pub fn make_sticky(path: &Path) {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o1777)).unwrap();
-}
-
-/// Tests that only root can run, because they are other users too.
-#[macro_export]
-macro_rules! needs_other_users {
-    ($($name:ident: $act:expr;)*) => {$(
-        #[test]
-        fn $name() {
-            if $crate::support::fixture::can_be_others() {
-                $act;
-            } else {
-                $crate::support::skip("only root can be another user");
-            }
-        }
-    )*};
 }

@@ -1,4 +1,4 @@
-//! Clocks that jump under the built binary: a library that is loaded before libc shifts them by what a file holds.
+//! A wall clock that jumps: a library loaded before libc shifts it by the seconds in a file.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -17,38 +17,38 @@ const SHIFTED_CLOCKS: &str = r#"
 #include <time.h>
 #include <unistd.h>
 
-static volatile int64_t *shifts; /* seconds: of the wall clock, of the monotonic clock */
+static volatile int64_t *shift; /* seconds */
 
-__attribute__((constructor)) static void find_shifts(void)
+__attribute__((constructor)) static void find_shift(void)
 {
     int fd = open(getenv("SHIFTED_CLOCKS"), O_RDONLY | O_CLOEXEC);
-    void *file = mmap(NULL, 16, PROT_READ, MAP_SHARED, fd, 0);
+    void *file = mmap(NULL, 8, PROT_READ, MAP_SHARED, fd, 0);
     if (fd < 0 || file == MAP_FAILED)
         _exit(98);
-    shifts = file;
+    shift = file;
     close(fd);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
     int result = syscall(SYS_clock_gettime, clock, now);
-    if (result == 0 && shifts && clock == CLOCK_REALTIME)
-        now->tv_sec += shifts[0];
-    if (result == 0 && shifts && clock == CLOCK_MONOTONIC)
-        now->tv_sec += shifts[1];
+    if (shift && *shift == INT64_MAX)
+        return -1;
+    if (result == 0 && shift && clock == CLOCK_REALTIME)
+        now->tv_sec += *shift;
     return result;
 }
 "#;
 
-/// The clocks of a daemon.
+/// The clocks of a process.
 pub struct Clocks {
     library: PathBuf,
-    shifts: PathBuf,
+    shift: PathBuf,
 }
 
 impl Clocks {
-    pub fn new(place: &TestDir) -> Self {
-        let (source, library) = (place.path("clocks.c"), place.path("clocks.so"));
+    pub fn new(dir: &TestDir) -> Self {
+        let (source, library) = (dir.path("clocks.c"), dir.path("clocks.so"));
         fs::write(&source, SHIFTED_CLOCKS).unwrap();
         let compiled = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
@@ -57,28 +57,25 @@ impl Clocks {
             .output()
             .expect("a C compiler, which Rust's linker needs too");
         assert!(compiled.status.success(), "{}", text(&compiled.stderr));
-        let shifts = place.path("shifts");
-        fs::write(&shifts, [0; 16]).unwrap();
-        Self { library, shifts }
+        let shift = dir.path("shift");
+        fs::write(&shift, [0; 8]).unwrap();
+        Self { library, shift }
     }
 
     /// Makes a command run under these clocks.
     pub fn given_to<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command
             .env("LD_PRELOAD", &self.library)
-            .env("SHIFTED_CLOCKS", &self.shifts)
-    }
-
-    fn set(&self, place: u64, seconds: i64) {
-        let file = File::options().write(true).open(&self.shifts).unwrap();
-        file.write_all_at(&seconds.to_ne_bytes(), place * 8).unwrap();
+            .env("SHIFTED_CLOCKS", &self.shift)
     }
 
     pub fn shift_wall(&self, seconds: i64) {
-        self.set(0, seconds);
+        let file = File::options().write(true).open(&self.shift).unwrap();
+        file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
     }
 
-    pub fn shift_monotonic(&self, seconds: i64) {
-        self.set(1, seconds);
+    /// Makes every read of a clock fail, which Rust's standard library answers with a panic.
+    pub fn fail(&self) {
+        self.shift_wall(i64::MAX);
     }
 }

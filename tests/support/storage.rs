@@ -1,11 +1,12 @@
 //! Storage that hangs on demand: an ext4 image that is frozen, and a FUSE file system that never answers.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::support::{TestDir, wait_for};
+use crate::support::mounted::Mounted;
+use crate::support::{TestDir, root_or_skip};
 
 /// A directory whose storage can hang. It works again at the end of the test.
 pub struct Storage {
@@ -15,57 +16,51 @@ pub struct Storage {
 
 enum Kind {
     /// Writing blocks, and a process that writes cannot be killed.
-    Frozen,
+    Frozen { _mount: Mounted },
     /// Every access blocks while the server runs. A process that is blocked can be killed.
     Silent(Option<Child>),
 }
 
 impl Storage {
-    /// Mounts an ext4 file system on a directory of the fixture; `None` if that is not possible here.
-    pub fn ext4(place: &TestDir, name: &str) -> Option<Self> {
-        let (directory, image) = (place.path(name), place.path(format!("{name}.img")));
+    /// Mounts an ext4 file system on a directory of the test; `None`, reported as skipped, without root.
+    pub fn ext4(dir: &TestDir, name: &str) -> Option<Self> {
+        let (directory, image) = (dir.path(name), dir.path(format!("{name}.img")));
         fs::create_dir_all(&directory).unwrap();
-        File::create(&image).unwrap().set_len(16 << 20).unwrap();
-        let works = succeeds(Command::new("mkfs.ext4").arg("-qF").arg(&image))
-            && succeeds(
-                Command::new("mount")
-                    .args(["-o", "loop"])
-                    .arg(&image)
-                    .arg(&directory),
-            );
-        works.then_some(Self {
-            directory,
-            kind: Kind::Frozen,
-        })
+        let kind = Kind::Frozen {
+            _mount: Mounted::ext4(&image, 16, &[], &directory)?,
+        };
+        Some(Self { directory, kind })
     }
 
-    /// Prepares to cover a directory of the fixture with a FUSE file system; `None` if that is not possible here.
-    pub fn fuse(place: &TestDir, name: &str) -> Option<Self> {
-        let directory = place.path(name);
+    /// Prepares to cover a directory of the test with a FUSE file system; `None`, reported as skipped, without root.
+    pub fn fuse(dir: &TestDir, name: &str) -> Option<Self> {
+        let directory = dir.path(name);
         fs::create_dir_all(&directory).unwrap();
-        let storage = Self {
-            directory,
-            kind: Kind::Silent(None),
-        };
-        let is_root = rustix::process::geteuid().is_root();
-        (is_root && File::options().write(true).open("/dev/fuse").is_ok()).then_some(storage)
+        let kind = Kind::Silent(None);
+        root_or_skip().then_some(Self { directory, kind })
     }
 
     pub fn hang(&mut self) {
         match &mut self.kind {
-            Kind::Frozen => assert!(succeeds(Command::new("fsfreeze").arg("-f").arg(&self.directory))),
+            Kind::Frozen { .. } => assert!(succeeds(Command::new("fsfreeze").arg("-f").arg(&self.directory))),
             Kind::Silent(server) => *server = Some(mount_silent(&self.directory)),
         }
     }
 
+    /// Lets it work again. Does nothing if it works.
     pub fn thaw(&mut self) {
         match &mut self.kind {
-            Kind::Frozen => assert!(succeeds(Command::new("fsfreeze").arg("-u").arg(&self.directory))),
+            Kind::Frozen { .. } => {
+                let mut unfreeze = Command::new("fsfreeze");
+                succeeds(unfreeze.arg("-u").arg(&self.directory).stderr(Stdio::null()));
+            }
             Kind::Silent(server) => {
                 if let Some(mut server) = server.take() {
                     server.kill().unwrap();
                     server.wait().unwrap();
-                    unmount(&self.directory);
+                    assert!(succeeds(
+                        Command::new("umount").arg("--lazy").arg(&self.directory)
+                    ));
                 }
             }
         }
@@ -74,19 +69,7 @@ impl Storage {
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        match &mut self.kind {
-            Kind::Frozen => {
-                // It may not be frozen.
-                let _ = succeeds(
-                    Command::new("fsfreeze")
-                        .arg("-u")
-                        .arg(&self.directory)
-                        .stderr(Stdio::null()),
-                );
-                unmount(&self.directory);
-            }
-            Kind::Silent(_) => self.thaw(),
-        }
+        self.thaw();
     }
 }
 
@@ -100,23 +83,16 @@ fn mount_silent(directory: &Path) -> Child {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut ready = [0];
-    let read = server.stdout.take().unwrap().read_exact(&mut ready);
+    let read = server.stdout.take().unwrap().read_exact(&mut [0]);
     read.expect("the FUSE file system is mounted");
     server
-}
-
-fn unmount(directory: &Path) {
-    wait_for("the unmount", || {
-        succeeds(Command::new("umount").arg("--lazy").arg(directory)).then_some(())
-    });
 }
 
 fn succeeds(command: &mut Command) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// The count workers that a process with this id has started, whether or not it still runs.
+/// Returns the count workers that this process has started, also if it has ended.
 pub fn workers_of(daemon: u32) -> Vec<u32> {
     let workers = fs::read_dir("/proc").unwrap().filter_map(|process| {
         let process = process.unwrap();

@@ -1,4 +1,4 @@
-//! Watching a daemon from outside: what it uses, and how often files are replaced or read.
+//! Watches a daemon from outside: what it uses, and how often files are replaced or read.
 
 use std::fs;
 use std::mem::MaybeUninit;
@@ -11,11 +11,12 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// What a process uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// What it allocated. Code is resident too once it runs or the kernel reads it ahead, which is nobody's leak.
+    /// Memory that it allocated. Resident code is not counted: the kernel reads it ahead as it likes.
     pub anonymous_kib: u64,
     /// All that it has mapped, resident or not.
     pub mapped_kib: u64,
@@ -26,36 +27,45 @@ pub struct Usage {
 
 impl Usage {
     pub fn of(process: &Child) -> Self {
-        let pid = process.id();
-        let children = || {
-            let path = format!("/proc/{pid}/task/{pid}/children");
-            fs::read_to_string(path).unwrap().split_whitespace().count()
+        // The fewest of a twentieth of a second: an open document and a count worker exist for a moment only.
+        let fewest = |count: &dyn Fn() -> usize| {
+            let counted = (0..100).map(|_| {
+                sleep(Duration::from_micros(500));
+                count()
+            });
+            counted.min().unwrap()
         };
         Self {
             anonymous_kib: status(process, "RssAnon"),
             mapped_kib: status(process, "VmSize"),
-            // The fewest of some looks: a document or a line that is being written has one for a moment.
-            descriptors: (0..100)
-                .map(|_| {
-                    sleep(Duration::from_micros(500));
-                    descriptors(process)
-                })
-                .min()
-                .unwrap(),
+            descriptors: fewest(&|| descriptors(process)),
             threads: status(process, "Threads"),
-            // The fewest, too: a count worker comes and goes.
-            children: (0..100)
-                .map(|_| {
-                    sleep(Duration::from_micros(500));
-                    children()
-                })
-                .min()
-                .unwrap(),
+            children: fewest(&|| children_of(process.id()).len()),
         }
     }
 }
 
-/// A number of /proc/PID/status, in its unit there.
+pub fn children_of(pid: u32) -> Vec<i32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children
+        .split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .collect()
+}
+
+pub fn kill(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+/// Returns the CPU time of a process, in steps of 10 ms.
+pub fn cpu_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}
+
+/// Returns a number of /proc/PID/status, in its unit there.
 pub fn status(process: &Child, key: &str) -> u64 {
     let path = format!("/proc/{}/status", process.id());
     let text = fs::read_to_string(path).unwrap();
@@ -66,26 +76,26 @@ pub fn status(process: &Child, key: &str) -> u64 {
     value.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// How many descriptors it has open.
+/// Returns the number of open descriptors.
 pub fn descriptors(process: &Child) -> usize {
     fs::read_dir(format!("/proc/{}/fd", process.id()))
         .unwrap()
         .count()
 }
 
-/// The files of a directory that are replaced or read from now on.
+/// Notes the files of a directory that are replaced or read.
 pub struct Watch {
     inotify: OwnedFd,
 }
 
 impl Watch {
-    /// Sees the files that are renamed to their names in `directory`.
+    /// Notes the files that are renamed to their names in `directory`.
     pub fn replaced(directory: &Path) -> Self {
-        // Both ends of each renaming: two same events that follow each other would be one.
+        // Both ends of each rename: the kernel merges two equal events in a row.
         Self::of(directory, WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO)
     }
 
-    /// Sees the files in `directory` that are opened to be read, when they are closed.
+    /// Notes the files in `directory` that were opened to be read, when they are closed.
     pub fn read(directory: &Path) -> Self {
         Self::of(directory, WatchFlags::OPEN | WatchFlags::CLOSE_NOWRITE)
     }
@@ -96,12 +106,12 @@ impl Watch {
         Self { inotify }
     }
 
-    /// How often that happened to the file of this name since the last look; what happened to others is dropped.
+    /// Returns how often this file was noted since the last call. Other files are dropped.
     pub fn times(&self, name: &str) -> usize {
         self.all().iter().filter(|seen| *seen == name).count()
     }
 
-    /// The names of the files to which that happened since the last look, one for each time.
+    /// Returns the names of the files noted since the last call, one for each time.
     pub fn all(&self) -> Vec<String> {
         let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
@@ -120,7 +130,7 @@ impl Watch {
         }
     }
 
-    /// Waits until something happened, for a second at most.
+    /// Waits until a file is noted, for at most a second.
     pub fn wait(&self) {
         let second = Timespec {
             tv_sec: 1,
@@ -129,7 +139,7 @@ impl Watch {
         let _ = poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], Some(&second));
     }
 
-    /// Waits until that happened so many times more to the file of this name.
+    /// Waits until this file is noted this many more times.
     pub fn wait_for(&self, name: &str, times: usize) {
         self.times(name);
         let mut seen = 0;

@@ -1,7 +1,7 @@
 mod clocks;
-mod faults;
 mod feed;
 mod foreground;
 mod life;
 mod limits;
 mod lock;
+mod reload;

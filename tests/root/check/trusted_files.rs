@@ -6,11 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::support::check_fixture::{CheckFixture, answer_of, assert_is_row, disks};
-use crate::support::{TestDir, copy_of_binary, needs_root, skip};
+use crate::support::{TestDir, copy_of_binary, root_or_skip, skip};
 
 #[test]
 fn other_users_and_unreadable_files_are_not_trusted() {
-    if !needs_root() {
+    if !root_or_skip() {
         return;
     }
     let site = CheckFixture::new();
@@ -50,7 +50,7 @@ fn other_users_and_unreadable_files_are_not_trusted() {
 
 #[test]
 fn files_of_the_packaged_services_user_are_trusted() {
-    if !needs_root() {
+    if !root_or_skip() {
         return;
     }
     let mount = Command::new("unshare").args(["--mount", "true"]).status();

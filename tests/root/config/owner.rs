@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::support::check_fixture::answer_of;
 use crate::support::generator::{DROP_IN, run_generator};
 use crate::support::refusal::refusal_of;
-use crate::support::{Daemon, TestDir, copy_of_binary, gatherer, needs_root, stderr_of, wait_for};
+use crate::support::{Daemon, TestDir, copy_of_binary, gatherer, root_or_skip, stderr_of, wait_for};
 
 const OTHER: u32 = 65534;
 const SERVICE: u32 = 65533;
@@ -91,7 +91,7 @@ const ROUTES: [&str; 4] = [
 
 #[test]
 fn other_users_file_is_rejected_by_every_command_and_reload() {
-    if !needs_root() {
+    if !root_or_skip() {
         return;
     }
     for route in ROUTES {
@@ -131,7 +131,7 @@ fn other_users_file_is_rejected_by_every_command_and_reload() {
 
 #[test]
 fn ordinary_caller_accepts_own_and_roots_file_only() {
-    if !needs_root() {
+    if !root_or_skip() {
         return;
     }
     let dir = TestDir::new();

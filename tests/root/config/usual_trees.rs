@@ -3,11 +3,11 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{Daemon, TestDir, document, needs_root, wait_for};
+use crate::support::{Daemon, TestDir, document, root_or_skip, wait_for};
 
 #[test]
 fn usual_tree_that_appears_is_counted_if_it_is_the_first() {
-    if !needs_root() {
+    if !root_or_skip() {
         return;
     }
     let dir = TestDir::in_memory();

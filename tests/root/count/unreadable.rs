@@ -3,11 +3,11 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{Daemon, TestDir, needs_root, wait_for};
+use crate::support::{Daemon, TestDir, root_or_skip, wait_for};
 
 #[test]
 fn many_unreadable_directories_are_logged_as_a_summary() {
-    if !needs_root() {
+    if !root_or_skip() {
         return;
     }
     let dir = TestDir::new();

@@ -3,11 +3,11 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-use crate::support::fixture::{COUNT, Fixture, READY, User, assert_published, can_be_others};
+use crate::support::fixture::{COUNT, Fixture, READY, User};
 use crate::support::snapshot::{filled, replaced};
 use crate::support::tree::totals_of;
 use crate::support::watch::status;
-use crate::support::{Daemon, TestDir, skip, wait_for};
+use crate::support::{Daemon, TestDir, root_or_skip, skip, wait_for};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 const NEEDS_ROOT: &str = "only root can become another user";
@@ -57,7 +57,7 @@ fn unreadable_directories_are_counted_apart_and_named() {
 
 #[test]
 fn snapshot_of_another_user_is_not_used() {
-    if !can_be_others() {
+    if !root_or_skip() {
         return skip(NEEDS_ROOT);
     }
     let tree = filled();
@@ -68,11 +68,11 @@ fn snapshot_of_another_user_is_not_used() {
 
 #[test]
 fn worker_keeps_capabilities_after_the_vmware_helper_started() {
-    if !can_be_others() {
+    if !root_or_skip() {
         return skip(NEEDS_ROOT);
     }
     let machine = Fixture::new(["count", "disks", "ready"]);
-    let whisper = machine.place.path("whisper");
+    let whisper = machine.path("whisper");
     chown(&whisper, Some(0), None).unwrap();
     fs::set_permissions(&whisper, Permissions::from_mode(0o700)).unwrap();
     let daemon = Daemon::spawn(&mut User::Service.command(&machine), None);
@@ -84,7 +84,7 @@ fn worker_keeps_capabilities_after_the_vmware_helper_started() {
     let counts = || machine.log().matches(" hosts, ").count();
     let before = counts();
     wait_for("more counts", || (counts() > before + 3).then_some(()));
-    assert_published(&machine, COUNT);
+    machine.assert_published(COUNT);
     assert!(!machine.log().contains("not counted"), "{}", machine.log());
     assert_eq!(status(&daemon.child, "Threads"), 1);
     daemon.stop();

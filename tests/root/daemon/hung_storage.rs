@@ -1,5 +1,4 @@
-//! Storage that hangs under the tree, its output or the state folder of a running daemon: the count waits, and nothing
-//! else does.
+//! Storage that hangs under the tree, its output or the state folder: the count waits, and nothing else does.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -7,322 +6,207 @@ use std::time::{Duration, Instant};
 use crate::support::check_fixture::assert_is_row;
 use crate::support::storage::{Storage, workers_of};
 use crate::support::watch::Watch;
-use crate::support::{Daemon, TestDir, skip, stderr_of, text, wait_for};
-use rustix::process::Signal;
+use crate::support::{Daemon, PATIENCE, TestDir, document, text, wait_for};
 
 const HOSTS: u64 = 20;
-const DISKS_INTERVAL: Duration = Duration::from_secs(1);
+const DISKS_INTERVAL: Duration = Duration::from_millis(500);
 const WATCHDOG: Duration = Duration::from_secs(4);
-/// For how long a worker is silent before it is reported, with short intervals.
+/// A worker that is silent for this long is reported.
 const SILENCE: Duration = Duration::from_secs(5);
 /// How long `status` and `check` wait for the storage of the tree.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-fn place() -> TestDir {
-    let place = TestDir::in_memory();
-    fs::create_dir(place.path("out")).unwrap();
-    place.configure_with(
-        "",
-        &format!("output = {:?}\ninterval = \"300ms\"", place.path("out/count")),
-        "interval = \"1s\"\nwindow = \"5s\"",
-        "enabled = false",
-    );
-    place
+fn new_dir() -> TestDir {
+    let dir = TestDir::in_memory();
+    fs::create_dir(dir.path("out")).unwrap();
+    let output = dir.path("out/count");
+    let graphite = format!("output = {output:?}\ninterval = \"300ms\"");
+    let disks = "interval = \"500ms\"\nwindow = \"5s\"";
+    dir.configure_with("", &graphite, disks, "enabled = false");
+    dir
 }
 
-fn fill(place: &TestDir) {
-    place.metrics((0..HOSTS).map(|host| format!("host-{host}/a.wsp")));
-}
-
-fn wait_for_count(place: &TestDir, metrics: u64) {
+fn wait_for_count(dir: &TestDir, metrics: u64) {
     wait_for("the count", || {
-        let count = crate::support::document(&place.path("out/count"))?;
+        let count = document(&dir.path("out/count"))?;
         (count["hosts"] == HOSTS && count["metrics"] == metrics).then_some(())
     });
 }
 
-/// Watches a daemon until the condition holds. Returns the longest gaps between two documents of the disks and between
-/// two heartbeats.
-fn longest_gaps(
-    place: &TestDir,
-    daemon: &Daemon,
-    mut condition: impl FnMut() -> bool,
-) -> (Duration, Duration) {
-    let watch = Watch::replaced(&place.path(""));
-    let (mut last, mut longest) = ([Instant::now(); 2], [Duration::ZERO; 2]);
-    let end = Instant::now() + 3 * crate::support::PATIENCE;
-    loop {
-        let beats = daemon.drain_messages();
-        let seen = [
-            watch.times("disks.tmp") > 0,
-            beats.iter().any(|message| message.contains("WATCHDOG=1")),
-        ];
-        for kind in 0..2 {
-            longest[kind] = longest[kind].max(last[kind].elapsed());
-            if seen[kind] {
-                last[kind] = Instant::now();
-            }
+fn wait_for_no_workers(daemon: u32) {
+    wait_for("the worker's end", || workers_of(daemon).is_empty().then_some(()));
+}
+
+/// Asserts that samples and heartbeats are on time until the condition holds.
+fn assert_on_time(dir: &TestDir, daemon: &Daemon, mut condition: impl FnMut() -> bool) {
+    let watch = Watch::replaced(&dir.path(""));
+    let (mut sample, mut heartbeat) = (Instant::now(), Instant::now());
+    let end = Instant::now() + 3 * PATIENCE;
+    while !condition() {
+        if watch.times("disks.tmp") > 0 {
+            sample = Instant::now();
         }
-        if condition() {
-            return (longest[0], longest[1]);
+        let messages = daemon.drain_messages();
+        if messages.iter().any(|message| message.contains("WATCHDOG=1")) {
+            heartbeat = Instant::now();
         }
-        assert!(Instant::now() < end, "waited in vain\n{}", place.log());
+        let (samples, heartbeats) = (sample.elapsed(), heartbeat.elapsed());
+        assert!(samples < 2 * DISKS_INTERVAL, "{samples:?} between two samples");
+        assert!(
+            heartbeats < WATCHDOG * 3 / 4,
+            "{heartbeats:?} between two heartbeats"
+        );
+        assert!(Instant::now() < end, "waited in vain\n{}", dir.log());
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-fn lines(place: &TestDir, part: &str) -> usize {
-    place.log().lines().filter(|line| line.contains(part)).count()
+/// Runs a command that must end in time. Returns what it prints.
+fn answer(dir: &TestDir, arguments: &[&str], limit: Duration) -> String {
+    let asked = Instant::now();
+    let output = dir.run(arguments);
+    let took = asked.elapsed();
+    assert!(
+        took < limit + Duration::from_secs(2),
+        "{arguments:?} took {took:?}"
+    );
+    text(&output.stdout)
 }
 
-/// `status` and `check graphite` answer in time. Returns what they print.
-fn answers(place: &TestDir) -> (String, String) {
-    let run = |args: &[&str], limit: Duration| {
-        let asked = Instant::now();
-        let output = place.command().args(args).output().unwrap();
-        let took = asked.elapsed();
-        assert!(took < limit + Duration::from_secs(2), "{args:?} took {took:?}");
-        assert!(output.stderr.is_empty(), "{}", stderr_of(&output));
-        text(&output.stdout)
-    };
-    (
-        run(&["status"], READ_TIMEOUT),
-        run(
-            &["check", "graphite", "--timeout", "1s"],
-            Duration::from_secs(1) + READ_TIMEOUT,
-        ),
-    )
-}
-
-/// What hangs, and what is then known of it.
 struct Scenario {
-    /// The directory of the fixture.
+    /// The folder of the test directory that hangs.
     hangs: &'static str,
-    /// Whether the count hangs with it.
-    count_hangs: bool,
     /// Whether a hung worker survives its daemon.
     is_unkillable: bool,
+    /// Whether the count hangs with it.
+    count_hangs: bool,
     /// Whether `status` and `check` cannot read the published count.
     is_unreadable: bool,
 }
 
 impl Scenario {
     fn run(&self) {
-        let place = place();
+        let dir = new_dir();
         let storage = match self.is_unkillable {
-            true => Storage::ext4(&place, self.hangs),
-            false => Storage::fuse(&place, self.hangs),
+            true => Storage::ext4(&dir, self.hangs),
+            false => Storage::fuse(&dir, self.hangs),
         };
-        let Some(mut storage) = storage else {
-            return skip("file systems cannot be mounted here");
-        };
-        fill(&place);
-        let daemon = Daemon::start_notifying(&place, Some(WATCHDOG));
-        wait_for_count(&place, HOSTS);
-        wait_for("the disks", || place.disks());
+        let Some(mut storage) = storage else { return };
+        dir.metrics((0..HOSTS).map(|host| format!("host-{host}/a.wsp")));
+        let daemon = Daemon::start_notifying(&dir, Some(WATCHDOG));
+        wait_for_count(&dir, HOSTS);
+        wait_for("the disks", || dir.disks());
 
         storage.hang();
-        if self.hangs != "whisper" {
-            place.metrics(["host-0/new.wsp"]);
+        let is_tree = self.hangs == "whisper";
+        if !is_tree {
+            dir.metrics(["host-0/new.wsp"]);
         }
         let hung = Instant::now();
-        let is_over = || match self.count_hangs {
-            true => lines(&place, "has not responded for 5s") > 0,
+        let reports = || dir.log().matches("has not responded").count();
+        assert_on_time(&dir, &daemon, || match self.count_hangs {
+            true => dir.log().contains("has not responded for 5s"),
             false => hung.elapsed() > SILENCE,
-        };
-        let (disks, heartbeat) = longest_gaps(&place, &daemon, is_over);
-        assert!(disks < DISKS_INTERVAL * 3 / 2, "{disks:?} between two samples");
-        assert!(
-            heartbeat < WATCHDOG * 3 / 4,
-            "{heartbeat:?} between two heartbeats"
-        );
-        let (status, check) = answers(&place);
-        assert_eq!(
-            status.contains("its storage does not respond"),
-            self.is_unreadable,
-            "{status}"
-        );
-        assert_eq!(
-            check.contains("has not responded for 3s"),
-            self.is_unreadable,
-            "{check}"
-        );
+        });
+        let status = answer(&dir, &["status"], READ_TIMEOUT);
+        let reason = "its storage does not respond";
+        assert_eq!(status.contains(reason), self.is_unreadable, "{status}");
+        let check = ["check", "graphite", "--timeout", "1s"];
+        let check = answer(&dir, &check, Duration::from_secs(1) + READ_TIMEOUT);
+        let reason = "has not responded for 3s";
+        assert_eq!(check.contains(reason), self.is_unreadable, "{check}");
         if self.is_unreadable {
             let row = "GRAPHITE UNKNOWN: the storage of the whisper tree has not responded for …";
             assert_is_row(row, &check);
         }
         assert!(workers_of(daemon.child.id()).len() <= 1);
-        // It stays like that for some more counts, and nothing is repeated.
-        longest_gaps(&place, &daemon, || {
-            hung.elapsed() > SILENCE + Duration::from_secs(4)
-        });
-        assert_eq!(lines(&place, "has not responded"), usize::from(self.count_hangs));
+        // More counts are due meanwhile, and nothing is repeated.
+        let later = Instant::now() + Duration::from_secs(1);
+        assert_on_time(&dir, &daemon, || Instant::now() > later);
+        assert_eq!(reports(), usize::from(self.count_hangs));
 
-        self.restart(&place, daemon);
-        let daemon = Daemon::start_notifying(&place, Some(WATCHDOG));
-        let again = lines(&place, "another count worker has not ended yet");
-        assert!(again <= 1, "{}", place.log());
+        self.restart(&dir, daemon);
+        let daemon = Daemon::start_notifying(&dir, Some(WATCHDOG));
         storage.thaw();
-        place.metrics(["host-0/newer.wsp"]);
-        let metrics = if self.hangs == "whisper" {
-            HOSTS + 1
-        } else {
-            HOSTS + 2
-        };
-        wait_for_count(&place, metrics);
+        dir.metrics(["host-0/newer.wsp"]);
+        wait_for_count(&dir, HOSTS + 1 + u64::from(!is_tree));
+        let waits = dir.log().matches("another count worker has not ended").count();
+        assert!(waits <= 2, "{}", dir.log());
         for folder in ["out", "state"] {
-            // A killed worker leaves its temporary file until the next one has swept.
+            // The next worker removes the temporary file of a killed one.
             wait_for("no temporary files", || {
-                let mut names = fs::read_dir(place.path(folder)).unwrap();
-                names
-                    .all(|name| !name.unwrap().file_name().to_str().unwrap().ends_with(".tmp"))
-                    .then_some(())
+                let mut names = fs::read_dir(dir.path(folder)).unwrap();
+                let is_temporary =
+                    |name: fs::DirEntry| name.path().extension().is_some_and(|end| end == "tmp");
+                (!names.any(|name| is_temporary(name.unwrap()))).then_some(())
             });
         }
-        let stopped = daemon.stop();
-        assert!(stopped < Duration::from_secs(1), "{stopped:?}");
+        daemon.stop_at_once();
     }
 
-    /// Stops the daemon while the storage hangs, and runs another one for a while.
-    fn restart(&self, place: &TestDir, daemon: Daemon) {
+    /// Stops the daemon while the storage hangs. If its worker survives it, another daemon has to work beside it.
+    fn restart(&self, dir: &TestDir, daemon: Daemon) {
         let old = daemon.child.id();
-        let stopped = daemon.stop();
-        assert!(stopped < Duration::from_secs(1), "stopped in {stopped:?}");
+        daemon.stop_at_once();
         if !(self.is_unkillable && self.count_hangs) {
-            wait_for("the worker's end", || workers_of(old).is_empty().then_some(()));
-            return;
+            return wait_for_no_workers(old);
         }
         assert_eq!(workers_of(old).len(), 1, "it cannot be killed");
-        let daemon = Daemon::start_notifying(place, Some(WATCHDOG));
+        let daemon = Daemon::start_notifying(dir, Some(WATCHDOG));
         let new = daemon.child.id();
-        place.wait_for_log("WARN graphite: another count worker has not ended yet");
-        let end = Instant::now() + Duration::from_secs(1);
-        longest_gaps(place, &daemon, || {
+        dir.wait_for_log("WARN graphite: another count worker has not ended yet");
+        let later = Instant::now() + Duration::from_secs(1);
+        assert_on_time(dir, &daemon, || {
             assert!(workers_of(old).len() == 1 && workers_of(new).len() <= 1);
-            Instant::now() > end
+            Instant::now() > later
         });
-        daemon.signal(Signal::TERM);
-        let stopped = daemon.stop();
-        assert!(stopped < Duration::from_secs(1), "stopped in {stopped:?}");
-        wait_for("the new worker's end", || {
-            workers_of(new).is_empty().then_some(())
-        });
+        daemon.stop_at_once();
+        wait_for_no_workers(new);
+    }
+}
+
+/// A frozen file system blocks writes only, in a way that no signal ends.
+#[test]
+fn frozen_storage_delays_only_the_count() {
+    for (hangs, count_hangs) in [("out", true), ("state", true), ("whisper", false)] {
+        let scenario = Scenario {
+            hangs,
+            is_unkillable: true,
+            count_hangs,
+            is_unreadable: false,
+        };
+        scenario.run();
     }
 }
 
 #[test]
-fn frozen_output_delays_only_the_count() {
-    Scenario {
-        hangs: "out",
-        count_hangs: true,
-        is_unkillable: true,
-        is_unreadable: false,
+fn silent_storage_delays_only_the_count() {
+    for (hangs, is_unreadable) in [("out", true), ("state", false), ("whisper", false)] {
+        let scenario = Scenario {
+            hangs,
+            is_unkillable: false,
+            count_hangs: true,
+            is_unreadable,
+        };
+        scenario.run();
     }
-    .run();
-}
-
-#[test]
-fn frozen_state_folder_delays_only_the_count() {
-    Scenario {
-        hangs: "state",
-        count_hangs: true,
-        is_unkillable: true,
-        is_unreadable: false,
-    }
-    .run();
-}
-
-#[test]
-fn frozen_tree_delays_nothing() {
-    Scenario {
-        hangs: "whisper",
-        // Reading is what a frozen file system still does.
-        count_hangs: false,
-        is_unkillable: true,
-        is_unreadable: false,
-    }
-    .run();
-}
-
-#[test]
-fn silent_output_delays_only_the_count() {
-    Scenario {
-        hangs: "out",
-        count_hangs: true,
-        is_unkillable: false,
-        is_unreadable: true,
-    }
-    .run();
-}
-
-#[test]
-fn silent_tree_delays_only_the_count() {
-    Scenario {
-        hangs: "whisper",
-        count_hangs: true,
-        is_unkillable: false,
-        is_unreadable: false,
-    }
-    .run();
-}
-
-#[test]
-fn silent_state_folder_delays_only_the_count() {
-    Scenario {
-        hangs: "state",
-        count_hangs: true,
-        is_unkillable: false,
-        is_unreadable: false,
-    }
-    .run();
 }
 
 #[test]
 fn hung_worker_does_not_outlive_a_killed_daemon() {
-    let place = place();
-    let Some(mut storage) = Storage::fuse(&place, "whisper") else {
-        return skip("file systems cannot be mounted here");
+    let dir = new_dir();
+    let Some(mut storage) = Storage::fuse(&dir, "whisper") else {
+        return;
     };
     storage.hang();
-    let mut daemon = Daemon::start_notifying(&place, None);
-    daemon.wait_for_message("READY=1");
+    let daemon = Daemon::start(&dir);
     let id = daemon.child.id();
     wait_for("a worker", || workers_of(id).first().copied());
-    // It has read its request by now: it holds the lock.
+    // It holds the lock once it has read its request.
     wait_for("the worker to hang", || {
-        let status = place.command().arg("status").output().unwrap();
-        text(&status.stdout).contains("a count is running").then_some(())
+        let status = text(&dir.run(&["status"]).stdout);
+        status.contains("a count is running").then_some(())
     });
-    daemon.child.kill().unwrap();
-    daemon.child.wait().unwrap();
-    wait_for("the worker's end", || workers_of(id).is_empty().then_some(()));
-}
-
-#[test]
-fn thawed_worker_finishes_its_count_once() {
-    let place = place();
-    let output = place.path("out/count");
-    place.configure_with(
-        "",
-        &format!("output = {output:?}\ninterval = \"1h\""),
-        "",
-        "enabled = false",
-    );
-    let Some(mut storage) = Storage::ext4(&place, "out") else {
-        return skip("file systems cannot be mounted here");
-    };
-    fill(&place);
-    storage.hang();
-    let daemon = Daemon::start_notifying(&place, None);
-    place.wait_for_log("INFO graphite: 20 hosts, 20 metrics");
-    let watch = Watch::replaced(&place.path("out"));
-    storage.thaw();
-    wait_for_count(&place, HOSTS);
-    wait_for("the worker's end", || {
-        workers_of(daemon.child.id()).is_empty().then_some(())
-    });
-    assert_eq!(watch.times("count"), 1);
-    assert_eq!(lines(&place, "20 hosts, 20 metrics"), 1);
-    assert_eq!(lines(&place, " WARN graphite"), 0, "{}", place.log());
-    daemon.stop();
+    daemon.kill();
+    wait_for_no_workers(id);
 }

@@ -1,1 +1,4 @@
 mod hung_storage;
+mod journal;
+mod lock;
+mod log;

@@ -1,286 +1,259 @@
-//! What another user plants where the daemon publishes: nothing is followed or written through, and nothing waits.
+//! An attacker creates files where the daemon publishes: none is followed or written through, and nothing blocks.
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::UnixDatagram;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::attacker::{
-    Device, Fifo, PLANTER, PLANTS, as_user, make_sticky, remove, state_of, victims,
-};
-use crate::support::fixture::{COLLECTORS, COUNT, DISKS, Fixture, READY, User, assert_published};
-use crate::support::{Daemon, PATIENCE, wait_for};
+use crate::support::attacker::{ATTACKER, DEVICE, OBSTACLES, Obstacle, Victims, as_user, remove};
+use crate::support::fixture::{ALL, COLLECTORS, COUNT, DISKS, Fixture, USERS, User};
+use crate::support::watch::descriptors;
+use crate::support::{Daemon, root_or_skip, wait_for};
 use rustix::fs::OFlags;
 
-const ALL: [usize; 3] = [COUNT, DISKS, READY];
 const WATCHDOG: Duration = Duration::from_millis(200);
+const NONE: [PathBuf; 0] = [];
 
-/// Returns the name that the temporary file of an output has, and one that it could have if that is not available.
+/// Returns the name of the temporary file of an output, and one with a random part.
 fn temporary_names(output: &Path) -> [PathBuf; 2] {
     let name = output.file_name().unwrap().to_str().unwrap();
     ["", ".0123456789"].map(|random| output.with_file_name(format!(".{name}{random}.tmp")))
 }
 
-fn start(user: User, machine: &Fixture) -> Daemon {
-    let socket = machine.place.path("notify");
-    let notify = UnixDatagram::bind(&socket).unwrap();
-    notify.set_read_timeout(Some(PATIENCE)).unwrap();
-    fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
-    let mut command = user.command(machine);
-    command
-        .env("NOTIFY_SOCKET", socket)
-        .env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
-    let daemon = Daemon::spawn(&mut command, Some(notify));
+fn start(user: User, fixture: &Fixture) -> Daemon {
+    let daemon = Daemon::spawn_notifying(fixture, Some(WATCHDOG), &mut user.command(fixture));
     daemon.wait_for_message("READY=1");
     daemon
 }
 
-/// Waits for this many more documents.
-fn wait_for_more(machine: &Fixture, which: usize, user: User, documents: usize) {
-    let mut last = machine.version(which, user.uid());
-    for _ in 0..documents {
-        last = wait_for("one more document", || {
-            let version = machine.version(which, user.uid());
-            (version.is_some() && version != last).then_some(version)
-        });
-    }
-    assert_published(machine, which);
+/// Returns how often the log reports that an output cannot be published, and that it works again.
+fn logged(fixture: &Fixture, which: usize) -> (usize, usize) {
+    let log = fixture.log();
+    let lines = |level: &str, part: &str| {
+        let start = format!("{level} {}: ", COLLECTORS[which]);
+        let is_line = |line: &&str| [&start, part, "/open/"].iter().all(|part| line.contains(part));
+        log.lines().filter(is_line).count()
+    };
+    (lines("WARN", ""), lines("INFO", "works again"))
 }
 
-/// What the log says of an output: how often that it can't be published, and that it can be again.
-fn logged(machine: &Fixture, which: usize) -> (usize, usize) {
-    let log = machine.log();
-    let of_it = |level: &str, part: &str| {
-        let begins = format!("{level} {}: ", COLLECTORS[which]);
-        let is = |line: &&str| line.contains(&begins) && line.contains(part) && line.contains("/open/");
-        log.lines().filter(is).count()
-    };
-    (of_it("WARN", ""), of_it("INFO", "works again"))
+/// Runs `attack` with each obstacle, a fixture whose outputs are in an open folder, and the victim's files, which must
+/// stay as they are.
+fn try_each(user: User, attack: impl Fn(&Obstacle, &Fixture, &Victims, &str)) {
+    for obstacle in &OBSTACLES {
+        let fixture = Fixture::new(["open"; 3]);
+        fixture.set_mode("open", 0o1777);
+        let victims = Victims::new(&fixture);
+        let context = format!("{user:?}, {}", obstacle.name);
+        attack(obstacle, &fixture, &victims, &context);
+        victims.assert_unchanged(&context);
+    }
 }
 
 fn attack_before_the_start(user: User) {
-    for plant in PLANTS {
-        let machine = Fixture::new(["open"; 3]);
-        make_sticky(&machine.place.path("open"));
-        let victims = victims(&machine);
-        let before = state_of(&victims);
-        let names: Vec<_> = ALL
+    try_each(user, |obstacle, fixture, victims, context| {
+        let names: Vec<_> = fixture
+            .outputs
             .iter()
-            .flat_map(|which| temporary_names(&machine.outputs[*which]))
+            .flat_map(|path| temporary_names(path))
             .collect();
-        for path in machine.outputs.iter().chain(&names) {
-            plant.plant_as_another(path, &victims).unwrap();
+        for path in fixture.outputs.iter().chain(&names) {
+            obstacle.create_as_attacker(path, &victims.folder).unwrap();
         }
-        let daemon = start(user, &machine);
-        if !plant.gives_way_to(user) {
+        let daemon = start(user, fixture);
+        let is_replaced = obstacle.is_replaced_by(user);
+        if !is_replaced {
             for which in ALL {
-                wait_for("the error", || (logged(&machine, which).0 > 0).then_some(()));
+                wait_for("the error", || (logged(fixture, which).0 > 0).then_some(()));
             }
-            // Tried again meanwhile, with the loop alive.
+            // It tries again meanwhile.
             (0..5).for_each(|_| drop(daemon.wait_for_message("WATCHDOG=1")));
-            for (which, path) in ALL.iter().zip(&machine.outputs) {
-                assert!(machine.version(*which, user.uid()).is_none(), "{plant:?}");
-                assert_eq!(logged(&machine, *which), (1, 0), "{plant:?}\n{}", machine.log());
-                remove(path);
+            for which in ALL {
+                assert!(fixture.version(which, user).is_none(), "{context}");
+                assert_eq!(logged(fixture, which), (1, 0), "{context}\n{}", fixture.log());
+                remove(&fixture.outputs[which]);
             }
         }
-        for which in ALL {
-            wait_for_more(&machine, which, user, 2);
-        }
+        ALL.iter()
+            .for_each(|which| fixture.wait_for_more(*which, user, 2));
         daemon.stop();
-        let lines = if plant.gives_way_to(user) { (0, 0) } else { (1, 1) };
+        let lines = if is_replaced { (0, 0) } else { (1, 1) };
         for which in ALL {
-            assert_eq!(logged(&machine, which), lines, "{plant:?}\n{}", machine.log());
+            assert_eq!(logged(fixture, which), lines, "{context}\n{}", fixture.log());
         }
-        // The daemon's own temporary name was cleared if that was possible. No other name was touched.
-        let mut beside = machine.beside(COUNT);
-        let is_kept = |name: &PathBuf| {
-            !plant.is_removable_by(user)
-                || ALL
-                    .iter()
-                    .all(|which| *name != temporary_names(&machine.outputs[*which])[0])
-        };
-        let mut planted: Vec<_> = names.into_iter().filter(is_kept).collect();
+        // Only the daemon's own temporary names are cleared.
+        let own = fixture
+            .outputs
+            .each_ref()
+            .map(|path| temporary_names(path)[0].clone());
+        let is_kept = |name: &PathBuf| !obstacle.is_removed_by(user) || !own.contains(name);
+        let mut kept: Vec<_> = names.into_iter().filter(is_kept).collect();
+        let mut beside = fixture.beside(COUNT);
+        kept.sort();
         beside.sort();
-        planted.sort();
-        assert_eq!(beside, planted, "{plant:?}");
-        assert_eq!(state_of(&victims), before, "{plant:?}");
-    }
+        assert_eq!(beside, kept, "{context}");
+    });
 }
 
 fn attack_while_running(user: User) {
-    for plant in PLANTS {
-        let machine = Fixture::new(["open"; 3]);
-        make_sticky(&machine.place.path("open"));
-        let victims = victims(&machine);
-        let before = state_of(&victims);
-        let daemon = start(user, &machine);
+    try_each(user, |obstacle, fixture, victims, context| {
+        let daemon = start(user, fixture);
+        let is_replaced = obstacle.is_replaced_by(user);
+        ALL.iter()
+            .for_each(|which| fixture.wait_for_more(*which, user, 1));
         for which in ALL {
-            wait_for_more(&machine, which, user, 1);
-        }
-        for which in ALL {
-            let path = &machine.outputs[which];
+            let path = &fixture.outputs[which];
             wait_for("a moment without the document", || {
                 remove(path);
-                plant.plant_as_another(path, &victims).ok()
+                obstacle.create_as_attacker(path, &victims.folder).ok()
             });
-            if !plant.gives_way_to(user) {
+            if !is_replaced {
                 wait_for("the error", || {
                     // A device or socket that appears right before the rename is replaced.
-                    if machine.version(which, user.uid()).is_some() {
+                    if fixture.version(which, user).is_some() {
                         remove(path);
-                        let _ = plant.plant_as_another(path, &victims);
+                        let _ = obstacle.create_as_attacker(path, &victims.folder);
                     }
-                    (logged(&machine, which).0 > 0).then_some(())
+                    (logged(fixture, which).0 > 0).then_some(())
                 });
             }
             for other in ALL.into_iter().filter(|other| *other != which) {
-                wait_for_more(&machine, other, user, 3);
+                fixture.wait_for_more(other, user, 3);
             }
             daemon.wait_for_message("WATCHDOG=1");
-            if plant.gives_way_to(user) {
-                wait_for_more(&machine, which, user, 1);
-                assert_eq!(logged(&machine, which), (0, 0), "{plant:?}\n{}", machine.log());
-            } else {
-                assert!(machine.version(which, user.uid()).is_none(), "{plant:?}");
+            if !is_replaced {
+                assert!(fixture.version(which, user).is_none(), "{context}");
                 remove(path);
-                wait_for_more(&machine, which, user, 1);
-                wait_for("the all-clear", || (logged(&machine, which).1 > 0).then_some(()));
-                assert_eq!(logged(&machine, which), (1, 1), "{plant:?}\n{}", machine.log());
             }
+            fixture.wait_for_more(which, user, 1);
+            let lines = if is_replaced { (0, 0) } else { (1, 1) };
+            wait_for("the end of the error", || {
+                (logged(fixture, which).1 >= lines.1).then_some(())
+            });
+            assert_eq!(logged(fixture, which), lines, "{context}\n{}", fixture.log());
         }
         daemon.stop();
-        assert_eq!(machine.beside(COUNT), [] as [PathBuf; 0], "{plant:?}");
-        assert_eq!(state_of(&victims), before, "{plant:?}");
+        assert_eq!(fixture.beside(COUNT), NONE, "{context}");
+    });
+}
+
+#[test]
+fn hostile_files_before_the_start_are_not_followed() {
+    if root_or_skip() {
+        USERS.into_iter().for_each(attack_before_the_start);
     }
 }
 
-crate::needs_other_users! {
-    hostile_files_before_roots_start_are_not_followed: attack_before_the_start(User::Root);
-    hostile_files_before_the_services_start_are_not_followed: attack_before_the_start(User::Service);
-    hostile_files_before_an_ordinary_start_are_not_followed: attack_before_the_start(User::Ordinary);
-    hostile_files_while_root_runs_are_not_followed: attack_while_running(User::Root);
-    hostile_files_while_the_service_runs_are_not_followed: attack_while_running(User::Service);
-    hostile_files_while_a_user_runs_are_not_followed: attack_while_running(User::Ordinary);
-    endless_attack_on_root_changes_no_other_file: attack_without_end(User::Root);
-    endless_attack_on_an_ordinary_user_changes_no_other_file: attack_without_end(User::Ordinary);
+#[test]
+fn hostile_files_while_the_daemon_runs_are_not_followed() {
+    if root_or_skip() {
+        USERS.into_iter().for_each(attack_while_running);
+    }
 }
 
-/// How long someone plants as fast as they can.
-const SIEGE: Duration = Duration::from_secs(30);
+#[test]
+fn endless_attack_changes_no_other_file() {
+    if root_or_skip() {
+        attack_without_end(User::Root);
+        attack_without_end(User::Ordinary);
+    }
+}
 
-/// In a sticky directory, where a third user takes the documents away so that there is room, and in one where everyone
-/// may remove and rename everything, temporary files too.
-#[allow(clippy::print_stderr, reason = "tells how much was tried")]
+/// How long the attacker creates files as fast as possible.
+const ATTACK: Duration = Duration::from_secs(6);
+
+/// Attacks a sticky folder, from which a third user removes the documents, and one where the attacker may also remove
+/// and rename everything.
 fn attack_without_end(user: User) {
-    let machine = Fixture::new(["free-for-all", "open", "open"]);
-    make_sticky(&machine.place.path("open"));
-    let everyone = fs::Permissions::from_mode(0o777);
-    fs::set_permissions(machine.place.path("free-for-all"), everyone).unwrap();
-    let victims = victims(&machine);
-    let before = state_of(&victims);
-    let daemon = start(user, &machine);
+    let fixture = Fixture::new(["free-for-all", "open", "open"]);
+    fixture.set_mode("open", 0o1777);
+    fixture.set_mode("free-for-all", 0o777);
+    let victims = Victims::new(&fixture);
+    let daemon = start(user, &fixture);
     let stop = AtomicBool::new(false);
-    let planted = std::thread::scope(|scope| {
-        let planters = ALL.map(|which| {
-            let (path, victims, stop) = (&machine.outputs[which], &victims, &stop);
-            scope.spawn(move || as_user(PLANTER, || besiege(path, victims, user, stop)))
+    let (heartbeats, created) = std::thread::scope(|scope| {
+        let attackers = fixture.outputs.each_ref().map(|path| {
+            let (victims, stop) = (&victims.folder, &stop);
+            scope.spawn(move || as_user(ATTACKER, || attack_repeatedly(path, victims, user, stop)))
         });
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                for path in &machine.outputs {
+                for path in &fixture.outputs {
                     let _ = fs::remove_file(path);
                 }
                 std::thread::sleep(Duration::from_millis(7));
             }
         });
-        // Also where something below fails: the threads are waited for.
-        let _stopping = StopAtEnd(&stop);
-        let ends = Instant::now() + SIEGE;
+        // Assertions follow once the threads are told to stop: the scope waits for them.
+        let end = Instant::now() + ATTACK;
         let mut heartbeats = 0;
-        while Instant::now() < ends {
-            // A daemon that hangs says nothing, and this fails.
-            daemon.wait_for_message("WATCHDOG=1");
-            heartbeats += 1;
+        while Instant::now() < end {
+            std::thread::sleep(WATCHDOG / 4);
+            let messages = daemon.drain_messages();
+            heartbeats += messages.iter().filter(|text| text.contains("WATCHDOG=1")).count();
         }
         stop.store(true, Ordering::Relaxed);
-        assert!(heartbeats >= 30, "{heartbeats} heartbeats in {SIEGE:?}");
-        planters.map(|planter| planter.join().unwrap())
+        (heartbeats, attackers.map(|attacker| attacker.join().unwrap()))
     });
-    assert!(planted.iter().all(|planted| *planted > 100), "{planted:?}");
-    for path in machine
-        .outputs
-        .iter()
-        .chain(&machine.beside(COUNT))
-        .chain(&machine.beside(DISKS))
-    {
-        if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.uid() != user.uid()) {
-            remove(path);
+    let least = ATTACK.as_millis() / WATCHDOG.as_millis();
+    assert!(
+        heartbeats as u128 >= least,
+        "{heartbeats} heartbeats in {ATTACK:?}"
+    );
+    assert!(created.iter().all(|created| *created > 100), "{created:?}");
+    let mut left = [fixture.beside(COUNT), fixture.beside(DISKS)].concat();
+    left.extend(fixture.outputs.clone());
+    for path in left {
+        if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.uid() != user.uid()) {
+            remove(&path);
         }
     }
-    for which in ALL {
-        wait_for_more(&machine, which, user, 2);
-    }
-    let descriptors = fs::read_dir(format!("/proc/{}/fd", daemon.child.id()))
-        .unwrap()
-        .count();
+    ALL.iter()
+        .for_each(|which| fixture.wait_for_more(*which, user, 2));
+    let descriptors = descriptors(&daemon.child);
     assert!(descriptors < 30, "{descriptors} descriptors are open");
     daemon.stop();
-    assert_eq!(state_of(&victims), before);
-    let log = machine.log();
-    // Counts are results, one line each.
+    victims.assert_unchanged("endless");
+    let log = fixture.log();
+    // Each count has a line. There are at most 20 a minute about each output, and those of start and stop.
     let lines = log.lines().filter(|line| !line.contains(" hosts, ")).count();
-    eprintln!("planted {planted:?} times: {lines} lines in the log");
-    // At most 20 a minute about each output, and those of start and stop.
-    assert!(lines < 150, "{lines} lines:\n{log}");
-    for which in [COUNT, DISKS] {
-        assert_eq!(machine.beside(which), [] as [PathBuf; 0]);
-    }
+    assert!(lines < 90, "{lines} lines:\n{log}");
+    assert_eq!((fixture.beside(COUNT), fixture.beside(DISKS)), (vec![], vec![]));
 }
 
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Plants everything there is, at the path and at the temporary names, and returns how often it planted at the path.
-fn besiege(path: &Path, victims: &Path, user: User, stop: &AtomicBool) -> usize {
+/// Creates every obstacle in turn, at the path and at the temporary names. Returns how often it did at the path.
+fn attack_repeatedly(path: &Path, victims: &Path, user: User, stop: &AtomicBool) -> usize {
     let directory = path.parent().unwrap();
-    let own = directory.join(format!("mine-{}", path.file_name().unwrap().display()));
-    let mut planted = 0;
-    for turn in 0.. {
+    let own = directory.join(format!("own-{}", path.file_name().unwrap().display()));
+    let mut created = 0;
+    // Only root can create a device.
+    for obstacle in OBSTACLES
+        .iter()
+        .filter(|obstacle| obstacle.name != DEVICE)
+        .cycle()
+    {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let plant = PLANTS[turn % PLANTS.len()];
-        let plant = if plant == Device { Fifo } else { plant };
         for target in [path.to_path_buf()].iter().chain(&temporary_names(path)) {
-            let _ = fs::remove_file(target).or_else(|_| fs::remove_dir_all(target));
-            planted += usize::from(plant.plant(target, victims).is_ok() && target == path);
+            remove(target);
+            created += usize::from(obstacle.create(target, victims).is_ok() && target == path);
         }
         for entry in fs::read_dir(directory).unwrap().flatten() {
             let found = entry.path();
-            if found.extension().is_some_and(|extension| extension == "tmp") && found != path {
-                let opened = fs::OpenOptions::new()
-                    .write(true)
-                    .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-                    .open(&found);
-                let owner = opened.map(|file| file.metadata().unwrap().uid());
-                assert!(
-                    owner.ok() != Some(user.uid()),
-                    "a temporary file can be written to"
-                );
-                let _ = fs::remove_file(&found);
-                let _ = plant.plant(&own, victims);
-                let _ = fs::rename(&own, &found);
-                let _ = fs::remove_file(&own).or_else(|_| fs::remove_dir_all(&own));
+            if found.extension().is_none_or(|extension| extension != "tmp") || found == path {
+                continue;
             }
+            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+            let opened = OpenOptions::new().write(true).custom_flags(flags).open(&found);
+            let owner = opened.map(|file| file.metadata().unwrap().uid());
+            assert!(owner.ok() != Some(user.uid()), "a temporary file is writable");
+            let _ = fs::remove_file(&found);
+            let _ = obstacle.create(&own, victims);
+            let _ = fs::rename(&own, &found);
+            remove(&own);
         }
     }
-    planted
+    created
 }

@@ -1,0 +1,133 @@
+//! Publication: flushes, errors, concurrent publishers, and large documents.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::thread;
+
+use super::strace;
+use crate::support::watch::{children_of, kill};
+use crate::support::{Daemon, FAST, TestDir, document, json_of, wait_for};
+use rustix::process::Signal;
+use shinken_gatherer::publish::{Durability, publish};
+
+#[test]
+fn directory_at_an_output_is_logged_once() {
+    for (output, collector) in [("disks.tmp", "disks"), ("whisper.nb_metrics", "graphite")] {
+        let dir = TestDir::in_memory();
+        dir.configure_vm("", "interval = \"10ms\"", FAST, FAST);
+        fs::create_dir(dir.path(output)).unwrap();
+        let daemon = Daemon::start(&dir);
+        dir.wait_for_log(&format!(" WARN {collector}: publishing"));
+        let others = ["disks.tmp", "whisper.nb_metrics", "vmware.dat"].map(|name| dir.path(name));
+        for other in others.iter().filter(|other| **other != dir.path(output)) {
+            let before = wait_for("the other document", || fs::metadata(other).ok()).ino();
+            wait_for("a newer one", || {
+                (fs::metadata(other).unwrap().ino() != before).then_some(())
+            });
+        }
+        let log = dir.log();
+        let warnings = log.matches(&format!(" WARN {collector}: ")).count();
+        assert!(warnings == 1 && log.contains("Is a directory"), "{log}");
+        fs::remove_dir(dir.path(output)).unwrap();
+        wait_for("the document", || document(&dir.path(output)));
+        dir.wait_for_log("\" works again");
+        daemon.stop();
+    }
+}
+
+#[test]
+fn publishing_lists_no_directory() {
+    let dir = TestDir::in_memory();
+    let output = dir.path("out/disks");
+    dir.configure_with("", "", &format!("output = {output:?}\n{FAST}"), "");
+    // It fails first, so that the calls after an error are seen, too.
+    fs::create_dir_all(&output).unwrap();
+    let Some(mut command) = strace(&dir, &["-e", "trace=getdents64,renameat"], &["run"]) else {
+        return;
+    };
+    let mut daemon = Daemon::spawn(&mut command, None);
+    dir.wait_for_log("publishing");
+    fs::remove_dir(&output).unwrap();
+    let lines = |part: &str| {
+        let trace = dir.read("trace");
+        let is_line = |line: &&str| line.contains(part) && line.contains("/out>");
+        trace.lines().filter(is_line).count()
+    };
+    wait_for("documents", || (lines("renameat") > 10).then_some(()));
+    // strace ends with the daemon, its child.
+    kill(children_of(daemon.child.id())[0], Signal::TERM);
+    daemon.child.wait().unwrap();
+    assert_eq!(lines("getdents64"), 0);
+}
+
+#[test]
+fn count_is_flushed_before_and_after_its_rename() {
+    let dir = TestDir::in_memory();
+    dir.configure_with("state_dir = \"\"", "", "", "");
+    let options = ["-e", "trace=fsync,renameat"];
+    let Some(mut once) = strace(&dir, &options, &["once", "--write", "--window", "10ms"]) else {
+        return;
+    };
+    assert!(once.output().unwrap().status.success());
+    let trace = dir.read("trace");
+    let is_of = |line: &&str, name: &str| line.contains(name) || (name != "disks" && line.contains("fsync"));
+    let calls = |name: &str| {
+        let lines = trace.lines().filter(|line| is_of(line, name));
+        let calls = lines.map(|line| line.split(['(', ' ']).find(|part| part.contains('n')));
+        calls.flatten().map(String::from).collect::<Vec<_>>()
+    };
+    assert_eq!(calls("nb_metrics"), ["fsync", "renameat", "fsync"], "{trace}");
+    assert_eq!(calls("disks"), ["renameat"], "{trace}");
+}
+
+#[test]
+fn concurrent_publishers_never_publish_a_part() {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let path = directory.path().join("file");
+    let documents = ["{\"a\":1}\n", "{\"document\":\"longer\"}\n"];
+    publish(&path, documents[0], Durability::Volatile).unwrap();
+    thread::scope(|scope| {
+        let publish_often = |first: usize| {
+            for turn in 0..2000 {
+                publish(&path, documents[(first + turn) % 2], Durability::Volatile).unwrap();
+            }
+        };
+        let publishers: Vec<_> = (0..4)
+            .map(|number| scope.spawn(move || publish_often(number)))
+            .collect();
+        let mut reads = 0;
+        while publishers.iter().any(|publisher| !publisher.is_finished()) {
+            document(&path).expect("a document");
+            reads += 1;
+        }
+        assert!(reads > 100, "{reads} reads");
+    });
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn locked_directory_delays_no_publication() {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let path = directory.path().join("file");
+    let held = fs::File::open(directory.path()).unwrap();
+    held.lock().unwrap();
+    publish(&path, "{\"a\":1}\n", Durability::Synced).unwrap();
+    assert!(document(&path).is_some());
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn document_of_ten_thousand_disks_is_read_back() {
+    let dir = TestDir::in_memory();
+    let host = dir.many_disks(10_000);
+    dir.configure_with("", "", "", &host);
+    let once = dir.run(&["once", "--write", "--window", "10ms"]);
+    assert_eq!(once.status.code(), Some(0));
+    let size = fs::metadata(dir.path("disks.tmp")).unwrap().len();
+    assert!(size > 1 << 20, "{size} bytes");
+    assert_eq!(dir.run(&["check", "disks"]).status.code(), Some(0));
+    let status = json_of(&dir.run(&["status", "--json"]));
+    assert_eq!(status["disks"]["state"], "fresh");
+    let disks = status["disks"]["document"]["disks"].as_object().unwrap();
+    assert_eq!(disks.len(), 10_000);
+}

@@ -1,0 +1,115 @@
+//! An attacker creates files at the path of the log.
+
+use std::fs::{self, Permissions};
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+
+use super::Leased;
+use crate::support::attacker::{ATTACKER, FOREIGN_FILE, OBSTACLES, Victims, as_user, remove};
+use crate::support::fixture::{ALL, Fixture, READY, USERS, User};
+use crate::support::{Daemon, TestDir, root_or_skip, wait_for};
+use rustix::process::Signal;
+
+fn fixture_with_open_log() -> Fixture {
+    let fixture = Fixture::under(TestDir::mounted(), ["out"; 3], "open/gatherer.log");
+    fixture.set_mode("open", 0o1777);
+    fixture.set_mode("out", 0o1777);
+    fixture
+}
+
+/// Starts the daemon without a journal, so that log lines that are not in the file go to stderr.
+fn start(user: User, fixture: &Fixture) -> Daemon {
+    let daemon = user.command(fixture);
+    // The folder belongs to root: the attacker may create files in it, as in /tmp.
+    chown(fixture.path("open"), Some(0), None).unwrap();
+    let mut command = Command::new("unshare");
+    command
+        .args(["-m", "sh", "-c", "mount -t tmpfs none /run && exec \"$@\"", "sh"])
+        .arg(daemon.get_program())
+        .args(daemon.get_args());
+    Daemon::spawn(&mut command, None)
+}
+
+/// Stops the daemon, whose stderr must report this many failures of the log file and this many ends of one.
+fn stop(mut daemon: Daemon, failures: usize, ends: usize, context: &str) {
+    let mut pipe = daemon.child.stderr.take().unwrap();
+    daemon.stop();
+    let mut stderr = String::new();
+    pipe.read_to_string(&mut stderr).unwrap();
+    let lines = |part: &str| stderr.matches(part).count();
+    let found = (
+        lines(" ERROR log: writing log file"),
+        lines(" INFO log: log file"),
+    );
+    assert_eq!(found, (failures, ends), "{context}: {stderr}");
+}
+
+fn wait_for_log_line(fixture: &Fixture) {
+    wait_for("the log", || fixture.log().contains(" hosts, ").then_some(()));
+}
+
+fn attack(user: User) {
+    for obstacle in &OBSTACLES {
+        let fixture = fixture_with_open_log();
+        let log_file = fixture.log_file();
+        let victims = Victims::new(&fixture);
+        obstacle.create_as_attacker(&log_file, &victims.folder).unwrap();
+        let daemon = start(user, &fixture);
+        fixture.wait_for_all();
+        if obstacle.name == FOREIGN_FILE {
+            assert_eq!(fixture.log(), "foreign\n");
+        }
+        remove(&log_file);
+        wait_for_log_line(&fixture);
+        // In the place of the open file: the daemon finds it when it opens the path again.
+        wait_for("a moment without the log", || {
+            remove(&log_file);
+            obstacle.create_as_attacker(&log_file, &victims.folder).ok()
+        });
+        daemon.signal(Signal::HUP);
+        ALL.iter().for_each(|which| remove(&fixture.outputs[*which]));
+        fixture.wait_for_all();
+        let context = format!("{user:?}, {}", obstacle.name);
+        stop(daemon, 2, 1, &context);
+        victims.assert_unchanged(&context);
+    }
+    // A hard link to a file of the daemon's own user.
+    let fixture = fixture_with_open_log();
+    fixture.write("own", "precious\n");
+    fixture.set_mode("own", 0o666);
+    chown(fixture.path("own"), Some(user.uid()), None).unwrap();
+    let link = |path: &Path| fs::hard_link(fixture.path("own"), path);
+    fs::set_permissions(fixture.path(""), Permissions::from_mode(0o755)).unwrap();
+    as_user(ATTACKER, || link(&fixture.log_file())).unwrap();
+    let daemon = start(user, &fixture);
+    fixture.wait_for_all();
+    remove(&fixture.log_file());
+    wait_for_log_line(&fixture);
+    stop(daemon, 1, 1, "hard link to an own file");
+    assert_eq!(fixture.read("own"), "precious\n");
+}
+
+#[test]
+fn hostile_file_at_the_log_is_not_written() {
+    if root_or_skip() {
+        USERS.into_iter().for_each(attack);
+    }
+}
+
+#[test]
+fn lease_held_by_another_user_delays_nothing() {
+    if !root_or_skip() {
+        return;
+    }
+    let fixture = fixture_with_open_log();
+    fixture.set_mode("", 0o755);
+    let leased_log = Leased::at(&fixture.log_file());
+    let _leased_output = Leased::at(&fixture.outputs[READY]);
+    let daemon = start(User::Root, &fixture);
+    fixture.wait_for_more(READY, User::Root, 1);
+    fixture.wait_for_all();
+    stop(daemon, 1, 0, "leased");
+    assert_eq!(fs::metadata(&leased_log.path).unwrap().len(), 0);
+}

@@ -1,0 +1,141 @@
+//! A running daemon, its signals and its messages to systemd.
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use crate::support::{PATIENCE, TestDir, text, wait_for};
+
+/// Copies the binary into the directory: the original may be in a folder that only its owner can enter.
+pub fn copy_of_binary(dir: &TestDir) -> PathBuf {
+    let (original, copy) = (env!("CARGO_BIN_EXE_shinken-gatherer"), dir.path("gatherer"));
+    // By another process: this one's writable descriptor could be inherited by the children of other tests, and a file
+    // that is open for writing cannot be executed.
+    let copied = Command::new("cp").arg(original).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    copy
+}
+
+/// A shell script that runs the daemon at its end, after `commands`.
+pub fn shell(dir: &TestDir, commands: &str) -> Command {
+    let (program, config) = (env!("CARGO_BIN_EXE_shinken-gatherer"), dir.path("gatherer.toml"));
+    let mut shell = Command::new("sh");
+    let script = format!("{commands} exec {program} --config {} run", config.display());
+    shell.args(["-c", &script]);
+    shell
+}
+
+/// A running daemon, killed at the end of the test.
+pub struct Daemon {
+    pub child: Child,
+    notify: Option<UnixDatagram>,
+}
+
+impl Daemon {
+    pub fn start(dir: &TestDir) -> Self {
+        Self::spawn(dir.command().arg("run"), None)
+    }
+
+    /// Runs as the user nobody, who is subject to permissions; `None` without root.
+    pub fn start_as_nobody(dir: &TestDir) -> Option<Self> {
+        if !geteuid().is_root() {
+            return None;
+        }
+        for (name, mode) in [("", 0o777), ("state", 0o777), ("gatherer.toml", 0o644)] {
+            dir.set_mode(name, mode);
+        }
+        let mut command = Command::new(copy_of_binary(dir));
+        command.arg("--config").arg(dir.path("gatherer.toml"));
+        Some(Self::spawn(command.arg("run").uid(65534).gid(65534), None))
+    }
+
+    /// Starts it with a notify socket, as systemd does.
+    pub fn start_notifying(dir: &TestDir, watchdog: Option<Duration>) -> Self {
+        Self::spawn_notifying(dir, watchdog, dir.command().arg("run"))
+    }
+
+    pub fn spawn_notifying(dir: &TestDir, watchdog: Option<Duration>, command: &mut Command) -> Self {
+        let socket = dir.path("notify");
+        let _ = fs::remove_file(&socket);
+        let notify = UnixDatagram::bind(&socket).unwrap();
+        dir.set_mode("notify", 0o777);
+        notify.set_read_timeout(Some(PATIENCE)).unwrap();
+        command.env("NOTIFY_SOCKET", &socket);
+        if let Some(watchdog) = watchdog {
+            command.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+        }
+        Self::spawn(command, Some(notify))
+    }
+
+    pub fn spawn(command: &mut Command, notify: Option<UnixDatagram>) -> Self {
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { child, notify }
+    }
+
+    /// Receives the next message to systemd.
+    pub fn message(&self) -> String {
+        let mut buffer = [0; 4096];
+        let received = self.notify.as_ref().unwrap().recv(&mut buffer);
+        text(&buffer[..received.expect("a message to systemd")])
+    }
+
+    /// Receives messages until one has a line that starts with `line`.
+    pub fn wait_for_message(&self, line: &str) -> String {
+        wait_for(line, || {
+            Some(self.message()).filter(|message| message.lines().any(|found| found.starts_with(line)))
+        })
+    }
+
+    /// Receives the messages to systemd that have arrived.
+    pub fn drain_messages(&self) -> Vec<String> {
+        let notify = self.notify.as_ref().unwrap();
+        let (mut messages, mut buffer) = (Vec::new(), [0; 4096]);
+        notify.set_nonblocking(true).unwrap();
+        while let Ok(length) = notify.recv(&mut buffer) {
+            messages.push(text(&buffer[..length]));
+        }
+        notify.set_nonblocking(false).unwrap();
+        messages
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Stops it with SIGTERM and returns how long that took. Its exit code must be 0.
+    pub fn stop(mut self) -> Duration {
+        let asked = Instant::now();
+        self.signal(Signal::TERM);
+        let status = wait_for("the daemon to stop", || self.child.try_wait().unwrap());
+        assert!(status.success(), "{status}");
+        asked.elapsed()
+    }
+
+    /// Stops it, which must take less than a second.
+    pub fn stop_at_once(self) {
+        let stopped = self.stop();
+        assert!(stopped < Duration::from_secs(1), "stopped in {stopped:?}");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

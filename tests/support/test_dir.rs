@@ -1,0 +1,215 @@
+//! A directory for each test, with a configuration that writes nowhere else.
+
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use rustix::process::geteuid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::mounted::Mounted;
+use crate::support::outputs::publish_in;
+use crate::support::watch::Watch;
+use crate::support::{document, gatherer, json_of, stderr_of, wait_for};
+
+/// A directory with a whisper tree and a configuration that writes nowhere else.
+pub struct TestDir {
+    /// Dropped before the directory.
+    _mount: Option<Mounted>,
+    dir: TempDir,
+}
+
+impl TestDir {
+    pub fn new() -> Self {
+        Self::under(&std::env::temp_dir(), false)
+    }
+
+    /// On a file system in memory, where flushing costs nothing.
+    pub fn in_memory() -> Self {
+        Self::under(Path::new("/dev/shm"), false)
+    }
+
+    /// In memory if root runs the test, on a mount that allows programs and devices, which /dev/shm may not.
+    pub fn mounted() -> Self {
+        Self::under(&std::env::temp_dir(), geteuid().is_root())
+    }
+
+    fn under(parent: &Path, is_mounted: bool) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
+        let mount = is_mounted.then(|| Mounted::tmpfs(dir.path())).flatten();
+        let dir = Self { _mount: mount, dir };
+        for folder in ["whisper", "state"] {
+            fs::create_dir(dir.path(folder)).unwrap();
+        }
+        dir.configure("");
+        dir
+    }
+
+    pub fn path(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.dir.path().join(name.as_ref())
+    }
+
+    /// Writes a file, and creates the directories above it.
+    pub fn write(&self, name: &str, content: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    pub fn set_mode(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.path(name), Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Writes the configuration: keys of the top level, of `[graphite]` and of `[disks]`, then `more`, which begins
+    /// with keys of `[vmware]`. Paths that are not given are in this directory.
+    pub fn configure_with(&self, top: &str, graphite: &str, disks: &str, more: &str) {
+        let root = self.dir.path().display();
+        let path = |keys: &str, key: &str, name: &str| {
+            let keys = keys.split("\n[").next().unwrap();
+            match keys.starts_with('[') || !keys.contains(&format!("{key} = ")) {
+                true => format!("{key} = \"{root}/{name}\"\n"),
+                false => String::new(),
+            }
+        };
+        let run = format!("[host]\nrun = \"{root}/run\"\n");
+        let more_and_host = match more.contains("[host]\n") {
+            true => more.replace("[host]\n", &run),
+            false => format!("{more}\n{run}"),
+        };
+        let text = [
+            &path(top, "log_file", "gatherer.log"),
+            &path(top, "state_dir", "state"),
+            top,
+            "\n[graphite]\n",
+            &path(graphite, "whisper_dir", "whisper"),
+            graphite,
+            "\n[disks]\n",
+            &path(disks, "output", "disks.tmp"),
+            disks,
+            "\n[vmware]\n",
+            &path(more, "output", "vmware.dat"),
+            &more_and_host,
+        ];
+        let text = publish_in(self.dir.path(), &(text.concat() + "\n"));
+        self.write("gatherer.toml", &text);
+    }
+
+    pub fn configure(&self, graphite: &str) {
+        self.configure_with("", graphite, "", "");
+    }
+
+    /// Writes a configuration with the kernel files of a VMware VM: one disk, four vCPUs, and no guest library.
+    pub fn configure_vm(&self, top: &str, graphite: &str, disks: &str, vmware: &str) {
+        if !self.path("proc").exists() {
+            fs::create_dir_all(self.path("sys/block/sda/device")).unwrap();
+            self.write("proc/diskstats", "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n");
+            self.write("sys/class/dmi/id/sys_vendor", "VMware, Inc.\n");
+            self.write("sys/devices/system/cpu/online", "0-3\n");
+        }
+        let root = self.dir.path().display();
+        let more = format!(
+            "libraries = [\"{root}/none.so\"]\n{vmware}\n[host]\nproc = \"{root}/proc\"\nsys = \"{root}/sys\"\n"
+        );
+        self.configure_with(top, graphite, disks, &more);
+    }
+
+    /// Replaces a part of the configuration.
+    pub fn reconfigure(&self, old: &str, new: &str) {
+        let text = self.read("gatherer.toml");
+        assert!(text.contains(old), "{text}");
+        self.write("gatherer.toml", &text.replace(old, new));
+    }
+
+    /// Writes `proc` and `sys` with this many disks, and returns the `[host]` table that uses them.
+    pub fn many_disks(&self, disks: usize) -> String {
+        let mut diskstats = String::new();
+        for number in 0..disks {
+            fs::create_dir_all(self.path(format!("sys/block/sd{number}/device"))).unwrap();
+            diskstats += &format!("8 {number} sd{number} 1 0 8 1 1 0 8 1 0 1 1\n");
+        }
+        self.write("proc/diskstats", &diskstats);
+        let (proc, sys) = (self.path("proc"), self.path("sys"));
+        format!("[host]\nproc = {proc:?}\nsys = {sys:?}")
+    }
+
+    /// Creates files and the directories above them in the whisper directory.
+    pub fn metrics<N: AsRef<[u8]>>(&self, names: impl IntoIterator<Item = N>) {
+        for name in names {
+            let path = self.path("whisper").join(OsStr::from_bytes(name.as_ref()));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+    }
+
+    /// The binary with the configuration of this directory.
+    pub fn command(&self) -> Command {
+        let mut command = gatherer();
+        command.arg("--config").arg(self.path("gatherer.toml"));
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().unwrap()
+    }
+
+    pub fn once_json(&self) -> Value {
+        let output = self.run(&["once", "--json", "--window", "10ms"]);
+        assert!(output.status.success(), "{}", stderr_of(&output));
+        json_of(&output)
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("gatherer.log")).unwrap_or_default()
+    }
+
+    pub fn wait_for_log(&self, part: &str) {
+        wait_for(part, || self.log().contains(part).then_some(()));
+    }
+
+    pub fn count(&self) -> Option<Value> {
+        document(&self.path("whisper.nb_metrics"))
+    }
+
+    pub fn disks(&self) -> Option<Value> {
+        document(&self.path("disks.tmp"))
+    }
+
+    pub fn vmware(&self) -> Option<Value> {
+        document(&self.path("vmware.dat"))
+    }
+
+    /// Waits until the VMware helper has answered that the guest library does not exist.
+    pub fn wait_for_helper(&self) {
+        wait_for("the helper's answer", || {
+            let document = self.vmware()?;
+            let error = document["error"].as_str()?;
+            error.contains("library not found").then_some(())
+        });
+    }
+
+    pub fn wait_for_metrics(&self, metrics: u64) {
+        wait_for(&format!("the count of {metrics}"), || {
+            self.count().filter(|count| count["metrics"] == metrics)
+        });
+    }
+
+    /// Waits for this many new documents of the disks.
+    pub fn wait_for_disks(&self, documents: usize) {
+        let name = "disks.tmp";
+        Watch::replaced(self.dir.path()).wait_for(name, documents);
+    }
+
+    pub fn wait_until_removed(&self, name: &str) {
+        wait_for(&format!("the removal of {name}"), || {
+            (!self.path(name).exists()).then_some(())
+        });
+    }
+}
