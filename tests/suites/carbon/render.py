@@ -1,6 +1,6 @@
 """Draws docs/images/disks.png: the values of the feed, from the daemon through the real carbon-cache to graphite-web.
 
-    /usr/bin/python3 tests/suites/carbon/render.py PROGRAM OUT.png SECONDS
+    CARGO_TARGET_DIR=target /usr/bin/python3 tests/suites/carbon/render.py OUT.png SECONDS
 
 Needs Debian's graphite-carbon and graphite-web. The disks and their load are made up; everything after them is real.
 """
@@ -10,13 +10,11 @@ import math
 import os
 import pathlib
 import sys
-import tempfile
 import time
 
 import feed
 
 DASHBOARD = pathlib.Path(__file__).parents[3] / "docs/examples/grafana-dashboard.json"
-
 SETTINGS = """SECRET_KEY = "for drawing one picture"
 STORAGE_DIR = "{root}/storage"
 LOG_DIR = "{root}"
@@ -26,25 +24,17 @@ ALLOWED_HOSTS = ["*"]
 """
 
 
-class Load(feed.Machine):
+class SlowLoad(feed.Load):
     """Two disks whose %util changes slowly."""
 
-    def run(self):
-        busy = [0.0, 0.0]
-        last = started = time.monotonic()
-        while not self.ended.wait(0.1):
-            now = time.monotonic()
-            elapsed, since = now - last, now - started
-            last = now
-            shares = (0.5 + 0.35 * math.sin(since / 17) + 0.1 * math.sin(since / 3), 0.15 + 0.1 * math.sin(since / 29))
-            busy = [ms + 1000 * elapsed * share for ms, share in zip(busy, shares)]
-            lines = [
-                f"{major} 0 {name} 10 0 80 5 {int(ms / 4)} 0 {int(ms * 2)} {int(ms)} 0 {int(ms)} {int(ms * 1.2)}"
-                for major, name, ms in ((8, "sda", busy[0]), (104, "cciss/c0d0", busy[1]))
-            ]
-            new = self.path.with_suffix(".new")
-            new.write_text("\n".join(lines) + "\n")
-            new.rename(self.path)
+    busy, last = (0.0, 0.0), time.monotonic()
+
+    def step(self):
+        now = time.monotonic()
+        elapsed, self.last = now - self.last, now
+        shares = (0.5 + 0.35 * math.sin(now / 17) + 0.1 * math.sin(now / 3), 0.15 + 0.1 * math.sin(now / 29))
+        self.busy = [ms + 1000 * elapsed * share for ms, share in zip(self.busy, shares)]
+        self.write(self.busy)
 
 
 def render(root, carbon, seconds):
@@ -57,19 +47,9 @@ def render(root, carbon, seconds):
     from django.test import Client
 
     django.setup()
-    query = {
-        "target": "aliasByNode(shinken.gatherer.disks.*.util_percent, -2)",
-        "from": f"-{seconds}s",
-        "format": "png",
-        "width": 820,
-        "height": 300,
-        "title": "shinken.gatherer.disks.*.util_percent",
-        "yMin": 0,
-        "yMax": 100,
-        "lineWidth": 2,
-        "noCache": 1,
-    }
-    answer = Client().get("/render/", query)
+    query = {"target": "aliasByNode(shinken.gatherer.disks.*.util_percent, -2)", "from": f"-{seconds}s", "format": "png"}
+    query |= {"width": 820, "height": 300, "title": "shinken.gatherer.disks.*.util_percent"}
+    answer = Client().get("/render/", query | {"yMin": 0, "yMax": 100, "lineWidth": 2, "noCache": 1})
     assert answer.status_code == 200 and answer["Content-Type"] == "image/png", answer
     # All metrics of the Grafana dashboard exist, except those of VMware.
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
@@ -81,24 +61,8 @@ def render(root, carbon, seconds):
     return answer.content
 
 
-def main():
-    out, seconds = pathlib.Path(sys.argv[2]), int(sys.argv[3])
-    with tempfile.TemporaryDirectory() as name:
-        root = pathlib.Path(name)
-        carbon = feed.Carbon(root)
-        load = Load(root)
-        load.start()
-        carbon.start()
-        gatherer = feed.Gatherer(root, f"[carbon]\nenabled = true\naddress = \"127.0.0.1:{carbon.line}\"\n")
-        try:
-            gatherer.more(2)
-            time.sleep(seconds)  # nothing to wait for: the picture is of this time
-            out.write_bytes(render(root, carbon, seconds))
-        finally:
-            gatherer.stop()
-            carbon.stop()
-            load.ended.set()
-            load.join()
-
-
-main()
+out, seconds = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+with feed.fed_carbon(SlowLoad) as (carbon, made, documents):
+    documents.more(2)
+    time.sleep(seconds)  # nothing to wait for: the picture is of this time
+    out.write_bytes(render(made.root, carbon, seconds))
