@@ -2,15 +2,12 @@
 
 import contextlib
 import json
-import pathlib
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 
-sys.path.append(str(pathlib.Path(__file__).parents[1]))
 from fixture import DISKS, fixture, main, paused, replace, running, wait_for
 
 CARBON_CONF = """[cache]

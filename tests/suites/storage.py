@@ -11,8 +11,6 @@ import sys
 import threading
 import time
 
-HERE = pathlib.Path(__file__).parent
-sys.path.append(str(HERE.parent))
 from fixture import COUNT, DISKS, READY, Skipped, fixture, main, read, replace, running, wait_for
 
 ALL = (COUNT, DISKS, READY)
@@ -96,7 +94,7 @@ class Faults:
         self.inject()
         arguments = [self.behind, self.mount, self.faults, self.injected]
         # The daemon of a test that failed may hold a mount of its own, so the server is killed.
-        self.stack.enter_context(running(sys.executable, HERE / "failing.py", *arguments))
+        self.stack.enter_context(running(sys.executable, pathlib.Path(__file__).with_name("failing.py"), *arguments))
         wait_for("the mount", self.mount.is_mount)
         self.stack.callback(subprocess.run, ["umount", "--lazy", self.mount], check=True)
         self.stack.callback(self.made.kill)

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 
-sys.path.append(str(pathlib.Path(__file__).parents[1]))
 from fixture import COUNT, DISKS, PROGRAM, READY, fixture, main, running, wait_for
 
 EXAMPLES = pathlib.Path("docs/examples").absolute()
