@@ -198,6 +198,7 @@ def a_slow_carbon_delays_no_sample():
 
 def reload_turns_the_feed_off_and_on():
     with fed_carbon() as (carbon, made, documents):
+        documents.more(1)
         unsent = []
         for number, enabled in ((1, "false"), (2, "true")):
             made.configure(feed_to(carbon.line).replace("carbon.enabled = true", f"carbon.enabled = {enabled}"))
