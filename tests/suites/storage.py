@@ -217,15 +217,6 @@ def log_takes_short_writes():
         assert made.stderr() == ""
 
 
-def log_is_dev_full():
-    with publishing() as made:
-        text = read(made.root / "gatherer.toml").replace(str(made.log_file), "/dev/full")
-        (made.root / "gatherer.toml").write_text(text)
-        start(made)
-        made.stop()
-        assert made.stderr().count(" ERROR log: writing log file") == 1 and " INFO daemon: stopped" in made.stderr()
-
-
 @contextlib.contextmanager
 def mounted(path, *options):
     """A file system, until the end of the `with`."""
@@ -394,7 +385,6 @@ main("storage-", {
     "writing-the-log-fails": log_fails,
     "the-log-cannot-be-opened": log_cannot_be_opened,
     "the-log-takes-short-writes": log_takes_short_writes,
-    "the-log-is-dev-full": log_is_dev_full,
     "the-log-is-on-a-full-disk": log_is_on_a_full_disk,
     "freeze-under-the-log-only-delays": freeze_only_delays("logs"),
     "freeze-under-the-outputs-only-delays": freeze_only_delays("out"),
