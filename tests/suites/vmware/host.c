@@ -1,6 +1,6 @@
 /*
  * A fake ESXi host, preloaded into the processes of a test: it replaces the guest library's own VmCheck_IsVirtualWorld and
- * RpcChannel_SendOne, and answers "guestlib.info.get VERSION" as the file PLAYED_HOST describes. The file is read at every
+ * RpcChannel_SendOne, and answers "guestlib.info.get VERSION" as the file FAKE_HOST describes. The file is read at every
  * request, and its one line is one of:
  *
  *     v3 SESSION ELAPSED STOLEN   statistics 1 to 20, as a host of protocol 3 sends them
@@ -37,7 +37,7 @@ static size_t filled;
 
 static void read_host(void)
 {
-    const char *path = getenv("PLAYED_HOST");
+    const char *path = getenv("FAKE_HOST");
     FILE *file = path ? fopen(path, "re") : NULL;
 
     memset(&host, 0, sizeof host);
