@@ -1,7 +1,7 @@
 /*
- * An ESXi host, played: preloaded into the processes of a test, it stands before the real guest library's own
- * VmCheck_IsVirtualWorld and RpcChannel_SendOne, and answers "guestlib.info.get VERSION" as the file named by
- * PLAYED_HOST says. The test replaces that file as it likes (atomically); it is read at every request. Its one line:
+ * A fake ESXi host, preloaded into the processes of a test: it replaces the guest library's own VmCheck_IsVirtualWorld and
+ * RpcChannel_SendOne, and answers "guestlib.info.get VERSION" as the file FAKE_HOST describes. The file is read at every
+ * request, and its one line is one of:
  *
  *     v3 SESSION ELAPSED STOLEN   statistics 1 to 20, as a host of protocol 3 sends them
  *     rate SESSION HUNDREDTHS [OFFSET]
@@ -10,8 +10,8 @@
  *     old3 SESSION ELAPSED        protocol 3 without the statistic 19 (stolen) and those after it
  *     invalid3 SESSION ELAPSED    protocol 3 with the stolen time marked as not valid
  *     v2 SESSION ELAPSED          a host of protocol 2, which has no stolen time
- *     refuse | unknown | silent   says no; knows no such command; gives no reply at all
- *     garbage                     a reply of protocol 3 that ends amid the statistics
+ *     refuse | unknown | silent   rejects the request; does not know the command; gives no reply at all
+ *     garbage                     a reply of protocol 3 that ends within the statistics
  *     novm                        no virtual machine
  *     hang | crash | exit         does not return, with all signals blocked; SIGSEGV; ends the process
  *     lie                         writes into every pipe of the process, then answers as "v3 1 1 1"
@@ -37,15 +37,12 @@ static size_t filled;
 
 static void read_host(void)
 {
-    const char *path = getenv("PLAYED_HOST");
+    const char *path = getenv("FAKE_HOST");
     FILE *file = path ? fopen(path, "re") : NULL;
 
     memset(&host, 0, sizeof host);
-    if (!file || fscanf(file, "%15s %llu %llu %llu", host.kind, &host.session, &host.elapsed, &host.stolen) < 1) {
-        static const char complaint[] = "the played host can't read its file\n";
-        (void)!write(2, complaint, sizeof complaint - 1);
+    if (!file || fscanf(file, "%15s %llu %llu %llu", host.kind, &host.session, &host.elapsed, &host.stolen) < 1)
         _exit(99);
-    }
     fclose(file);
 }
 
@@ -54,23 +51,17 @@ static int is(const char *kind)
     return strcmp(host.kind, kind) == 0;
 }
 
-static void put(const void *bytes, size_t length)
-{
-    memcpy(buffer + filled, bytes, length);
-    filled += length;
-}
-
+/* In the order of a little-endian machine, as every VMware host is. */
 static void put_host_order(uint64_t number, size_t length)
 {
-    put(&number, length); /* a little-endian machine, as every VMware host */
+    memcpy(buffer + filled, &number, length);
+    filled += length;
 }
 
 static void put_xdr(uint64_t number, int bytes)
 {
-    while (bytes-- > 0) {
-        unsigned char byte = number >> (8 * bytes);
-        put(&byte, 1);
-    }
+    while (bytes-- > 0)
+        buffer[filled++] = number >> (8 * bytes);
 }
 
 /* Statistics whose value is 64 bits wide, of the first 20; 18 is a string and all others are 32 bits wide. */
@@ -79,47 +70,33 @@ static int is_wide(int id)
     return id == 4 || id == 17 || id == 19 || id == 20;
 }
 
-static void put_statistic(int id, uint64_t value, int valid)
-{
-    put_xdr(id, 4);
-    put_xdr(valid, 4);
-    if (id == 18) {
-        put_xdr(8, 4);
-        put("/ha-root", 8);
-    } else {
-        put_xdr(value, is_wide(id) ? 8 : 4);
-    }
-}
-
 static void reply_version_3(int count, int stolen_valid)
 {
-    size_t length_at = 12;
-    uint32_t length;
-
     put_host_order(3, 4);
     put_host_order(host.session, 8);
-    put_host_order(0, 4);
+    put_host_order(0, 4); /* the length, which the caller knows at the end */
     put_xdr(count, 4);
     for (int id = 1; id <= count; id++) {
-        uint64_t value = id == 17 ? host.elapsed : id == 19 ? host.stolen : 1000 + (uint64_t)id;
-        put_statistic(id, value, id == 19 ? stolen_valid : 1);
+        put_xdr(id, 4);
+        put_xdr(id == 19 ? stolen_valid : 1, 4);
+        if (id == 18) {
+            put_xdr(8, 4);
+            memcpy(buffer + filled, "/ha-root", 8);
+            filled += 8;
+        } else {
+            put_xdr(id == 17 ? host.elapsed : id == 19 ? host.stolen : 1000 + (uint64_t)id, is_wide(id) ? 8 : 4);
+        }
     }
-    length = filled - length_at - 4;
-    memcpy(buffer + length_at, &length, 4);
-}
-
-static void put_version_2(uint64_t value, int wide)
-{
-    put_host_order(1, 4); /* a flag and three bytes of padding */
-    put_host_order(value, wide ? 8 : 4);
 }
 
 static void reply_version_2(void)
 {
     put_host_order(2, 4);
     put_host_order(host.session, 8);
-    for (int id = 1; id <= 17; id++)
-        put_version_2(id == 17 ? host.elapsed : 1000 + (uint64_t)id, is_wide(id));
+    for (int id = 1; id <= 17; id++) {
+        put_host_order(1, 4); /* a flag and three bytes of padding */
+        put_host_order(id == 17 ? host.elapsed : 1000 + (uint64_t)id, is_wide(id) ? 8 : 4);
+    }
     put_host_order(1, 1);
     memset(buffer + filled, 0, 512);
     filled += 512;
@@ -147,12 +124,6 @@ static Bool answer(char **reply, size_t *length, Bool succeeded, const void *byt
 static Bool refuse(char **reply, size_t *length, const char *words)
 {
     return answer(reply, length, 0, words, strlen(words));
-}
-
-static void lie(void)
-{
-    for (int fd = 1; fd < 32; fd++)
-        (void)!write(fd, "reading 1 2 3\n", 14);
 }
 
 static void hang(void)
@@ -197,7 +168,8 @@ Bool RpcChannel_SendOne(char **reply, size_t *length, const char *format, ...)
     if (is("exit"))
         exit(3);
     if (is("lie")) {
-        lie();
+        for (int fd = 1; fd < 32; fd++)
+            (void)!write(fd, "reading 1 2 3\n", 14);
         host.session = host.elapsed = host.stolen = 1;
     }
     if (is("rate"))

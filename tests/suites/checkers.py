@@ -1,5 +1,6 @@
 """Runs Nagios and Icinga 2 on the example definitions and compares their status files with the expected answers."""
 
+import functools
 import json
 import os
 import pathlib
@@ -9,11 +10,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
-PROGRAM, EXAMPLES = os.path.abspath(sys.argv[1]), pathlib.Path("docs/examples").absolute()
+from fixture import COUNT, DISKS, PROGRAM, READY, fixture, main, running, wait_for
+
+EXAMPLES = pathlib.Path("docs/examples").absolute()
 INSTALLED = "/usr/sbin/shinken-gatherer"
 
 NAGIOS_CFG = """log_file={root}/nagios.log
@@ -72,7 +74,7 @@ object Host "localhost" {
 }
 include "%(root)s/shinken-gatherer.conf"
 """
-CHECKS = ("graphite", "disks", "vmware")
+OUTPUTS = {"graphite": COUNT, "disks": DISKS, "vmware": READY}
 # Names of the services in the two examples.
 SERVICES = {
     "Graphite metrics": "graphite",
@@ -96,8 +98,8 @@ def disks(**util):
 
 
 def ready(total):
-    figures = {"cpu_ready_percent": total, "cpu_ready_percent_per_vcpu": total / 4, "vcpus": 4, "error": None}
-    return {"interval_seconds": 10, "window_seconds": 60.0, "is_vmware": True} | figures
+    values = {"cpu_ready_percent": total, "cpu_ready_percent_per_vcpu": total / 4, "vcpus": 4, "error": None}
+    return {"interval_seconds": 10, "window_seconds": 60.0, "is_vmware": True} | values
 
 
 # For each scenario and check: the document (None: no file), the state, the beginning of the text and of the perfdata.
@@ -120,29 +122,16 @@ SCENARIOS = {
 }
 
 
-def wait_for(what, condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        result = condition()
-        if result:
-            return result
-        time.sleep(0.05)
-    raise AssertionError(f"waited {seconds} s for {what}")
-
-
-def set_scene(root, scene):
+def set_scene(made, scene):
     """Publishes the documents of a scenario and installs the program and the examples for it."""
+    root = made.root
     root.chmod(0o755)
-    (root / "whisper/web1").mkdir(parents=True)
-    (root / "whisper/web1/load.wsp").touch()
-    (root / "gatherer.toml").write_text(
-        f'state_dir = "{root}/state"\nhost.run = "{root}/run"\n[graphite]\nwhisper_dir = "{root}/whisper"\noutput = "{root}/graphite.json"\n'
-        f'[disks]\noutput = "{root}/disks.json"\n[vmware]\noutput = "{root}/vmware.json"\n'
-    )
     for check, (document, *_expected) in scene.items():
         if document is not None:
             document = {"schema": 1, "updated_at": int(time.time())} | document
-            (root / f"{check}.json").write_text(json.dumps(document) + "\n")
+            (root / "out" / OUTPUTS[check]).write_text(json.dumps(document) + "\n")
+    if scene["vmware"][0] is None:
+        (root / "sys/class/dmi/id/sys_vendor").write_text("QEMU\n")
     shutil.copy(PROGRAM, root / "program")
     installed = root / "shinken-gatherer"
     installed.write_text(f'#!/bin/sh\nexec {root}/program --config {root}/gatherer.toml "$@"\n')
@@ -184,28 +173,26 @@ def compare(scene, found):
 
 def all_checked(path):
     found = statuses(path)
-    return found if len(found) == len(CHECKS) else None
+    return found if len(found) == len(OUTPUTS) else None
 
 
-def nagios(root, scene):
-    set_scene(root, scene)
-    (root / "nagios.cfg").write_text(NAGIOS_CFG.format(root=root))
-    (root / "host.cfg").write_text(NAGIOS_HOST)
-    shutil.chown(root, "nagios", "nagios")
-    verified = subprocess.run(["nagios4", "-v", root / "nagios.cfg"], capture_output=True, text=True)
-    assert verified.returncode == 0, verified.stdout
-    process = subprocess.Popen(["nagios4", root / "nagios.cfg"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        compare(scene, wait_for("Nagios to run the checks", lambda: all_checked(root / "nagios.dat")))
-    finally:
-        process.terminate()
-        process.wait()
+def nagios(scene):
+    with fixture() as made:
+        root = made.root
+        set_scene(made, scene)
+        (root / "nagios.cfg").write_text(NAGIOS_CFG.format(root=root))
+        (root / "host.cfg").write_text(NAGIOS_HOST)
+        shutil.chown(root, "nagios", "nagios")
+        verified = subprocess.run(["nagios4", "-v", root / "nagios.cfg"], capture_output=True, text=True)
+        assert verified.returncode == 0, verified.stdout
+        with running("nagios4", root / "nagios.cfg", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            compare(scene, wait_for("Nagios to run the checks", lambda: all_checked(root / "nagios.dat")))
 
 
-def icinga(root, scene):
-    set_scene(root, scene)
-    with socket.create_server(("127.0.0.1", 0)) as graphite:
-        received = bytearray()
+def icinga(scene):
+    with fixture() as made, socket.create_server(("127.0.0.1", 0)) as graphite:
+        root, user, received = made.root, pwd.getpwnam("nagios"), bytearray()
+        set_scene(made, scene)
 
         def receive():
             try:
@@ -216,61 +203,52 @@ def icinga(root, scene):
                 received.extend(chunk)
 
         threading.Thread(target=receive, daemon=True).start()
-        text = ICINGA_CONF % {"root": root, "port": graphite.getsockname()[1]}
-        (root / "icinga2.conf").write_text(text)
+        (root / "icinga2.conf").write_text(ICINGA_CONF % {"root": root, "port": graphite.getsockname()[1]})
         shutil.chown(root, "nagios", "nagios")
-        user = pwd.getpwnam("nagios")
-        process = subprocess.Popen(
-            ["icinga2", "daemon", "-c", root / "icinga2.conf"]
-            + [word for name in ("DataDir", "LogDir", "CacheDir", "SpoolDir", "InitRunDir") for word in ("-D", f"Configuration.{name}={root}")],
-            stdout=(root / "icinga2.out").open("w"),
-            stderr=subprocess.STDOUT,
-            user=user.pw_uid,
-            group=user.pw_gid,
-            extra_groups=[],
-            env={"PATH": os.environ["PATH"], "HOME": str(root)},
-        )
-        try:
-            found = wait_for("Icinga to run the checks", lambda: all_checked(root / "icinga.dat"))
-            compare(scene, found)
-            # Icinga forwards only perfdata that its parser accepted.
-            for check, (_document, _state, _text, perfdata) in scene.items():
-                if perfdata:
-                    label, value = perfdata.split(";")[0].rstrip("%").split("=")
-                    metric = re.compile(rf"\.perfdata\.{label.replace('/', '_')}\.value {value}0* ".encode())
-                    wait_for(f"{metric.pattern} in {bytes(received)}", lambda: metric.search(received))
-            assert "invalid perf" not in (root / "icinga2.log").read_text().lower(), "Icinga refused perfdata"
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{(root / 'icinga2.out').read_text()}") from error
-        finally:
-            process.terminate()
-            process.wait()
+        folders = ("DataDir", "LogDir", "CacheDir", "SpoolDir", "InitRunDir")
+        command = ["icinga2", "daemon", "-c", root / "icinga2.conf"]
+        command += [word for name in folders for word in ("-D", f"Configuration.{name}={root}")]
+        rights = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(root)}
+        with open(made.log_file, "w") as output:
+            streams = {"stdout": output, "stderr": subprocess.STDOUT}
+            with running(*command, **rights, **streams, env=environment, process_group=0) as process:
+                try:
+                    found = wait_for("Icinga to run the checks", lambda: all_checked(root / "icinga.dat"))
+                    compare(scene, found)
+                    # Icinga forwards only perfdata that its parser accepted.
+                    for _document, _state, _text, perfdata in scene.values():
+                        if perfdata:
+                            label, value = perfdata.split(";")[0].rstrip("%").split("=")
+                            metric = rf"\.perfdata\.{label.replace('/', '_')}\.value {value}0* ".encode()
+                            wait_for(f"{metric} in {bytes(received)}", lambda: re.search(metric, received))
+                    assert "invalid perf" not in (root / "icinga2.log").read_text().lower(), "Icinga refused perfdata"
+                finally:
+                    process.terminate()
+                    process.wait(20)
 
 
-def strict_parser(root, scene):
+def strict_parser(scene):
     """Monitoring::Plugin::Performance dies on invalid perfdata, but does not support ranges with an @."""
-    installed = set_scene(root, scene)
-    parse = "use Monitoring::Plugin::Performance use_die => 1; my @p = Monitoring::Plugin::Performance->parse_perfstring($ARGV[0]);"
-    parse += 'print join(" ", map { $_->perfoutput } @p);'
-    for check in CHECKS:
-        for options in ([], ["-w", "~:5", "-c", "10:20"]):
-            answer = subprocess.run([installed, "check", check, *options], capture_output=True, text=True)
-            text, _, perfdata = answer.stdout.partition(" | ")
-            assert answer.returncode in range(4) and answer.stdout.count("\n") == 1, answer
-            if not perfdata:
-                continue
-            parsed = subprocess.run(["perl", "-e", parse, perfdata.strip()], capture_output=True, text=True)
-            assert parsed.returncode == 0, (perfdata, parsed.stderr)
-            written = [figure.rstrip(";") for figure in perfdata.split()]
-            assert [figure.rstrip(";") for figure in parsed.stdout.split()] == written, (text, written, parsed.stdout)
+    parse = "use Monitoring::Plugin::Performance use_die => 1; print join(' ', map { $_->perfoutput }"
+    parse += " Monitoring::Plugin::Performance->parse_perfstring($ARGV[0]));"
+    with fixture() as made:
+        installed = set_scene(made, scene)
+        for check in OUTPUTS:
+            for options in ([], ["-w", "~:5", "-c", "10:20"]):
+                answer = subprocess.run([installed, "check", check, *options], capture_output=True, text=True)
+                text, _, perfdata = answer.stdout.partition(" | ")
+                assert answer.returncode in range(4) and answer.stdout.count("\n") == 1, answer
+                if not perfdata:
+                    continue
+                parsed = subprocess.run(["perl", "-e", parse, perfdata.strip()], capture_output=True, text=True)
+                assert parsed.returncode == 0, (perfdata, parsed.stderr)
+                written = [value.rstrip(";") for value in perfdata.split()]
+                assert [value.rstrip(";") for value in parsed.stdout.split()] == written, (text, written, parsed.stdout)
 
 
-for checker in (nagios, icinga, strict_parser):
-    for name, scene in SCENARIOS.items():
-        label = f"checkers::{checker.__name__}_{name.replace(' ', '_')}"
-        try:
-            with tempfile.TemporaryDirectory() as directory:
-                checker(pathlib.Path(directory), scene)
-            print(f"ok {label}", flush=True)
-        except Exception as error:  # whatever went wrong is this test's failure, not the next one's
-            print(f"{type(error).__name__}: {error}\nnot ok {label}", flush=True)
+main("checkers::", {
+    f"{checker.__name__}_{name.replace(' ', '_')}": functools.partial(checker, scene)
+    for checker in (nagios, icinga, strict_parser)
+    for name, scene in SCENARIOS.items()
+})
