@@ -77,9 +77,13 @@ fn readers_see_whole_documents_through_hundreds_of_kills() {
         "{most_left} temporary files, more than one for each output"
     );
 
-    let daemon = Daemon::start(&fixture);
+    // A signal before it is ready would only kill it.
+    let daemon = Daemon::start_notifying(&fixture, None);
+    daemon.wait_for_message("READY=1");
     for which in ALL {
-        wait_for("a publication", || fixture.beside(which).is_empty().then_some(()));
+        wait_for("no temporary files", || {
+            fixture.beside(which).is_empty().then_some(())
+        });
     }
     fixture.wait_for_all();
     daemon.stop();
