@@ -119,6 +119,11 @@ impl Daemon {
 
     /// Stops it with SIGTERM and returns how long that took. Its exit code must be 0.
     pub fn stop(mut self) -> Duration {
+        // Before it catches the signal, it would be killed by it.
+        let pid = self.child.id();
+        wait_for("the daemon to catch SIGTERM", || {
+            catches_sigterm(pid).then_some(())
+        });
         let asked = Instant::now();
         self.signal(Signal::TERM);
         let status = wait_for("the daemon to stop", || self.child.try_wait().unwrap());
@@ -138,4 +143,12 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether a process catches SIGTERM or has ended.
+fn catches_sigterm(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_none_or(|mask| mask & 1 << (Signal::TERM.as_raw() - 1) != 0)
 }

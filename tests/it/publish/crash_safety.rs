@@ -77,7 +77,7 @@ fn readers_see_whole_documents_through_hundreds_of_kills() {
         "{most_left} temporary files, more than one for each output"
     );
 
-    // A signal before it is ready would only kill it.
+    // Before it is ready, it may end without removing the file of the last run.
     let daemon = Daemon::start_notifying(&fixture, None);
     daemon.wait_for_message("READY=1");
     for which in ALL {
