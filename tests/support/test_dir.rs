@@ -11,7 +11,7 @@ use rustix::process::geteuid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::mounted::Mounted;
+use crate::support::mounts::Mounted;
 use crate::support::outputs::publish_in;
 use crate::support::watch::Watch;
 use crate::support::{document, gatherer, json_of, stderr_of, wait_for};
@@ -40,7 +40,9 @@ impl TestDir {
 
     fn under(parent: &Path, is_mounted: bool) -> Self {
         let dir = tempfile::tempdir_in(parent).unwrap();
-        let mount = is_mounted.then(|| Mounted::tmpfs(dir.path())).flatten();
+        let mount = is_mounted
+            .then(|| Mounted::new("-t tmpfs none", dir.path()))
+            .flatten();
         let dir = Self { _mount: mount, dir };
         for folder in ["whisper", "state"] {
             fs::create_dir(dir.path(folder)).unwrap();
@@ -158,6 +160,17 @@ impl TestDir {
 
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command().args(arguments).output().unwrap()
+    }
+
+    /// Runs `once` within these limits of the shell's `ulimit`.
+    pub fn once_limited(&self, limits: &str) -> Output {
+        let program = env!("CARGO_BIN_EXE_shinken-gatherer");
+        let config = self.path("gatherer.toml");
+        let command = format!(
+            "ulimit {limits}; exec {program} --config {} once --json --window 10ms",
+            config.display()
+        );
+        Command::new("sh").args(["-c", &command]).output().unwrap()
     }
 
     pub fn once_json(&self) -> Value {

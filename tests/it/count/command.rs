@@ -3,12 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use crate::support::tree::{hostile_names, make_deep, naive, remove_deep, totals_of};
 use crate::support::{TestDir, json_of, stderr_of, text};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, linkat, mkdirat, mknodat, openat, symlinkat};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 
 fn once(dir: &TestDir, arguments: &str) -> Output {
@@ -17,16 +16,6 @@ fn once(dir: &TestDir, arguments: &str) -> Output {
         .args(["once", "--window", "10ms"])
         .args(arguments.split(' '));
     command.output().unwrap()
-}
-
-/// Returns the output of `once`, run with these limits of the shell.
-fn once_limited(dir: &TestDir, limits: &str) -> Output {
-    let command = format!(
-        "ulimit {limits}; exec {} --config {} once --json --window 10ms",
-        env!("CARGO_BIN_EXE_shinken-gatherer"),
-        dir.path("gatherer.toml").display()
-    );
-    Command::new("sh").args(["-c", &command]).output().unwrap()
 }
 
 #[test]
@@ -122,7 +111,7 @@ fn deep_branches_count_to_2047_levels_in_little_memory() {
         };
         make_deep(&dir.path("whisper"), (0..2500).map(name));
     }
-    let output = once_limited(&dir, "-n 4096 -d 8192 -s 256");
+    let output = dir.once_limited("-n 4096 -d 8192 -s 256");
     let count = json_of(&output)["graphite"].clone();
     assert_eq!(
         (totals_of(&count), &count["unreadable"]),
@@ -134,45 +123,9 @@ fn deep_branches_count_to_2047_levels_in_little_memory() {
         "{errors}"
     );
     // Every level stays open: the error names the limit.
-    let output = once_limited(&dir, "-n 64");
+    let output = dir.once_limited("-n 64");
     assert_eq!(output.status.code(), Some(1));
     let errors = stderr_of(&output);
     assert!(errors.contains("LimitNOFILE=, ulimit -n"), "{errors}");
     remove_deep(&dir.path("whisper"));
-}
-
-/// Makes a million entries in one directory, and a million directories in another.
-fn make_wide(whisper: &Path) {
-    let open = |name: &str| {
-        fs::create_dir(whisper.join(name)).unwrap();
-        openat(CWD, whisper.join(name), OFlags::DIRECTORY, Mode::empty()).unwrap()
-    };
-    let (many, wide) = (&open("many"), open("wide"));
-    fs::write(whisper.join("many/first.wsp"), "").unwrap();
-    let link = |name: String| linkat(many, "first.wsp", many, name, AtFlags::empty());
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for number in 0..1_000_000 {
-                mkdirat(&wide, format!("{number}"), Mode::RWXU).unwrap();
-            }
-        });
-        for number in 0..1_000_000 {
-            let made = match number % 100 {
-                0 => symlinkat("first.wsp", many, format!("{number}.wsp")),
-                1 => link(format!("{number}.txt")),
-                _ => link(format!("{number}.wsp")),
-            };
-            made.unwrap();
-        }
-    });
-}
-
-#[test]
-#[ignore = "long"]
-fn directories_of_a_million_entries_count_in_24_mb() {
-    let dir = TestDir::in_memory();
-    make_wide(&dir.path("whisper"));
-    // The packaged unit limits the same memory: what a process allocates, without its stack.
-    let output = once_limited(&dir, "-d 24576");
-    assert_eq!(totals_of(&json_of(&output)["graphite"]), (2, 990_001));
 }

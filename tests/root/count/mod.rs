@@ -3,3 +3,4 @@ mod hostile_names;
 mod mounts;
 mod unreadable;
 mod users;
+mod wide;
