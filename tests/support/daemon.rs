@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{PATIENCE, TestDir, text, wait_for};
+use crate::support::{PATIENCE, TestDir, root_or_skip, text, wait_for};
 
 /// Copies the binary into the directory: the original may be in a folder that only its owner can enter.
 pub fn copy_of_binary(dir: &TestDir) -> PathBuf {
@@ -43,7 +43,7 @@ impl Daemon {
 
     /// Runs as the user nobody, who is subject to permissions; `None` without root.
     pub fn start_as_nobody(dir: &TestDir) -> Option<Self> {
-        if !geteuid().is_root() {
+        if !root_or_skip() {
             return None;
         }
         for (name, mode) in [("", 0o777), ("state", 0o777), ("gatherer.toml", 0o644)] {

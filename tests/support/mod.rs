@@ -6,7 +6,6 @@ pub mod clocks;
 pub mod daemon;
 pub mod fixture;
 pub mod generator;
-pub mod mounted;
 pub mod mounts;
 pub mod outputs;
 pub mod refusal;

@@ -29,25 +29,25 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Returns an object without mount; `None` if this is not root.
+    /// Returns an object without mount; `None`, reported as skipped, without root.
     pub fn none() -> Option<Self> {
-        rustix::process::geteuid().is_root().then_some(Self {
+        super::root_or_skip().then_some(Self {
             directory: None,
             loops: Vec::new(),
         })
     }
 
-    /// Mounts on `directory` with these arguments of mount(8); `None` if this is not root.
+    /// Mounts on `directory` with these arguments of mount(8); `None`, reported as skipped, without root.
     pub fn new(arguments: &str, directory: &Path) -> Option<Self> {
         let mut mounted = Self::none()?;
         mounted.mount(arguments, directory);
         Some(mounted)
     }
 
-    /// Mounts a new ext4 file system of 8 MiB at `image`, made with these options of mke2fs(8).
+    /// Mounts a new ext4 file system of 16 MiB at `image`, made with these options of mke2fs(8).
     pub fn ext4(options: &str, image: &Path, directory: &Path) -> Option<Self> {
         let mut mounted = Self::none()?;
-        File::create(image).unwrap().set_len(8 << 20).unwrap();
+        File::create(image).unwrap().set_len(16 << 20).unwrap();
         let image = image.display();
         run(&format!("mkfs.ext4 -q {options} {image}"));
         mounted.mount(&format!("-o loop {image}"), directory);

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::support::mounted::Mounted;
+use crate::support::mounts::Mounted;
 use crate::support::{TestDir, root_or_skip};
 
 /// A directory whose storage can hang. It works again at the end of the test.
@@ -27,7 +27,7 @@ impl Storage {
         let (directory, image) = (dir.path(name), dir.path(format!("{name}.img")));
         fs::create_dir_all(&directory).unwrap();
         let kind = Kind::Frozen {
-            _mount: Mounted::ext4(&image, 16, &[], &directory)?,
+            _mount: Mounted::ext4("", &image, &directory)?,
         };
         Some(Self { directory, kind })
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::support::tree::{hostile_names, is_plain, make_deep, remove_deep};
-use crate::support::{Daemon, TestDir, copy_of_binary, skip, text, wait_for};
+use crate::support::{Daemon, TestDir, copy_of_binary, root_or_skip, text, wait_for};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -58,8 +58,8 @@ fn assert_plain_line(line: &str) {
 
 #[test]
 fn hostile_names_are_escaped_in_log_journal_and_terminal() {
-    if !rustix::process::geteuid().is_root() {
-        return skip("only root can become another user and mount");
+    if !root_or_skip() {
+        return;
     }
     let dir = TestDir::new();
     let (proc, sys, whisper) = (dir.path("proc"), dir.path("sys"), dir.path("whisper"));

@@ -7,10 +7,8 @@ use std::process::Command;
 use crate::support::mounts::{Mounted, run};
 use crate::support::snapshot::{Tree, filled, rejected, totals};
 use crate::support::tree::totals_of;
-use crate::support::{Daemon, TestDir, skip, wait_for};
+use crate::support::{Daemon, TestDir, wait_for};
 use rustix::fs::{CWD, Dir, FileType, Mode, mknodat};
-
-const NEEDS: &str = "mounting needs root";
 
 #[test]
 fn pseudo_file_systems_below_the_tree_are_not_counted() {
@@ -28,7 +26,7 @@ fn pseudo_file_systems_below_the_tree_are_not_counted() {
         ("tmpfs", "mounted"),
     ];
     let Some(_mounted) = mounts.into_iter().map(mount).collect::<Option<Vec<_>>>() else {
-        return skip(NEEDS);
+        return;
     };
     dir.metrics(["mounted/c.wsp"]);
     assert_eq!(totals_of(&dir.once_json()["graphite"]), (2, 2));
@@ -39,7 +37,7 @@ fn file_system_without_entry_types_is_counted() {
     let dir = TestDir::in_memory();
     let whisper = dir.path("whisper");
     let Some(_mounted) = Mounted::ext4("-O ^filetype", &dir.path("image"), &whisper) else {
-        return skip(NEEDS);
+        return;
     };
     dir.metrics(["host-1/a.wsp", "host-1/sub/b.wsp", "host-2/c.txt", "d.wsp"]);
     fs::create_dir(whisper.join("x.wsp")).unwrap();
@@ -57,7 +55,7 @@ fn mount_over_a_directory_is_counted_instead_of_it() {
     let tree = Tree::of(["host/a.wsp", "host/b.wsp", "other/x.wsp"]);
     tree.count_settled();
     let Some(mounted) = Mounted::new("-t tmpfs none", &tree.path("host")) else {
-        return skip(NEEDS);
+        return;
     };
     tree.metric("host/c.wsp");
     let count = |expected, read| {
@@ -77,7 +75,7 @@ fn remount_with_another_device_number_reads_nothing() {
     let tree = Tree::new();
     let image = tree.beside("image");
     let Some(mounted) = Mounted::ext4("", &image, &tree.whisper) else {
-        return skip(NEEDS);
+        return;
     };
     tree.metric("host/a.wsp");
     tree.count_settled();
@@ -99,7 +97,7 @@ fn read_only_or_full_state_folder_is_reported() {
     let state = tree.beside("state");
     let good = fs::read(&tree.snapshot).unwrap();
     let Some(_mounted) = Mounted::new("-t tmpfs -o size=4k,mode=700 none", &state) else {
-        return skip(NEEDS);
+        return;
     };
     // One page, used by another file.
     fs::write(state.join("filler"), [0; 4096]).unwrap();
@@ -124,7 +122,7 @@ fn read_only_or_full_state_folder_is_reported() {
 #[test]
 fn tree_that_is_no_longer_read_only_is_one_warning() {
     if Mounted::none().is_none() {
-        return skip(NEEDS);
+        return;
     }
     let sandbox = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
     for change in ["none", "mounted over", "replaced"] {

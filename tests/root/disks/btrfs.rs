@@ -5,13 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::mounts::{Mounted, run};
-use crate::support::skip;
 use shinken_gatherer::disks::backing::{devices_under, disks_of_device};
 
 #[test]
 fn btrfs_on_two_devices_has_both_disks() {
     let Some(mut mounted) = Mounted::none() else {
-        return skip("mounting needs root");
+        return;
     };
     let dir = tempfile::tempdir().unwrap();
     let mount = dir.path().join("mount");
