@@ -89,7 +89,7 @@ mod tests {
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
     }
 
-    /// Fails if no line of `text` starts with `start` and has the word `path`.
+    /// Fails if no line of `file` starts with `start` and has the word `path`.
     fn assert_named(file: &str, start: &str, path: &Path) {
         let path = path.to_str().unwrap();
         let text = source(file);
