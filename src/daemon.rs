@@ -100,6 +100,7 @@ impl Daemon {
             if self.signals.take_reopen() {
                 self.log
                     .reopen(log_level(&self.config), self.config.log_file.as_deref());
+                self.log.info("daemon", "log file reopened", &[]);
             }
         }
         match self.signals.unusual_stop() {
