@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::process::Pid;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Source};
 use crate::detected::WhisperTree;
 use crate::lock::{self, AlreadyRunning};
 use crate::report::to_line;
@@ -117,7 +117,8 @@ fn with_one_name(command: clap::Command) -> clap::Command {
 }
 
 fn run(command: AnyCommand, config_path: Option<&Path>, command_line: &[OsString]) -> Result<ExitCode> {
-    let config = || Config::load(config_path);
+    // Only the commands that render exports load the templates.
+    let config = || Source::read(config_path)?.values();
     let command = match command {
         AnyCommand::Documented(command) => command,
         // The killed daemon may have used another configuration than one that is now rejected.
@@ -126,8 +127,8 @@ fn run(command: AnyCommand, config_path: Option<&Path>, command_line: &[OsString
         }
     };
     match command {
-        Command::Run => daemon::run(config_path, config()?).map(|()| ExitCode::SUCCESS),
-        Command::Once(args) => once::run(&args, config()?),
+        Command::Run => daemon::run(config_path, Config::load(config_path)?).map(|()| ExitCode::SUCCESS),
+        Command::Once(args) => once::run(&args, Config::load(config_path)?),
         Command::Status(args) => status::run(&args, config_path, &config()?),
         Command::Check(args) => Ok(check::run(&args, config(), command_line)),
         Command::Config(args) => config_command::run(&args, config_path),
@@ -141,7 +142,10 @@ fn read_storage(parent: Pid, args: &[OsString]) -> Result<()> {
     child::tie_to_parent(parent)?;
     let name = OsString::from(env!("CARGO_PKG_NAME"));
     let cli = Cli::<Command>::try_parse_from([&[name], args].concat())?;
-    let answer = match (cli.command, Config::load(cli.config.as_deref())) {
+    let answer = match (
+        cli.command,
+        Source::read(cli.config.as_deref()).and_then(|source| source.values()),
+    ) {
         (Command::Check(args), config) => to_line(&check::answer_now(&args, config)),
         (Command::Status(_), config) => to_line(&status::read_count(&config?)),
         (Command::Config(_), config) => to_line(&WhisperTree::find(&config?)),

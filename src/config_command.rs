@@ -49,14 +49,14 @@ fn describe(source: &Source, state: &str) -> String {
 fn show(source: &Source, config: &Config, tree: &Result<WhisperTree, String>) -> String {
     let mut text = format!("# {}", describe(source, "the effective values"));
     let settings = config.settings();
-    let keys = settings
-        .iter()
-        .map(|setting| (setting.table.as_str(), setting.key.as_str()));
-    let mut table = "";
-    for (setting, line) in settings.iter().zip(source.lines_of(keys)) {
-        if setting.table != table {
-            table = &setting.table;
-            text += &format!("\n[{table}]\n");
+    let mut table = ("", None);
+    for (setting, line) in settings.iter().zip(source.lines_of(&settings)) {
+        if (setting.table.as_str(), setting.index) != table {
+            table = (&setting.table, setting.index);
+            text += &match table {
+                (name, None) => format!("\n[{name}]\n"),
+                (name, Some(_)) => format!("\n[[{name}]]\n"),
+            };
         }
         let origin = match (line, &setting.value) {
             (Some(line), _) => format!("file, line {line}"),

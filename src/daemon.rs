@@ -1,6 +1,7 @@
 //! The daemon: the only loop, which waits, collects, publishes, logs and notifies systemd.
 
 mod collectors;
+mod exports;
 mod feed;
 mod publisher;
 
@@ -23,6 +24,7 @@ use crate::publish;
 use crate::signals::Signals;
 use crate::version::VERSION;
 use collectors::Collectors;
+use exports::Exports;
 use feed::FeedTask;
 
 /// The value 1 sets the log level to DEBUG, whatever is configured.
@@ -51,6 +53,7 @@ pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
     remove_on_panic(&config);
     let now = Moment::now();
     let collectors = Collectors::new(&config, now, &mut log);
+    let exports = Exports::start(&config, now.monotonic, &mut log);
     let feed = FeedTask::new(&config.carbon, now.monotonic);
     let notifier = Notifier::new(now.monotonic);
     let config_path = config_path.map(Path::to_path_buf);
@@ -61,6 +64,7 @@ pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
         log,
         notifier,
         collectors,
+        exports,
         feed,
         lock,
     };
@@ -74,6 +78,7 @@ struct Daemon {
     log: Log,
     notifier: Notifier,
     collectors: Collectors,
+    exports: Exports,
     feed: Option<FeedTask>,
     /// Held until everything above has ended.
     lock: Lock,
@@ -88,6 +93,7 @@ impl Daemon {
             if self.signals.take_child_ended() {
                 documents.extend(self.collectors.reap_children(now, &mut self.log));
             }
+            self.exports.turn(&documents, now.monotonic, &mut self.log);
             if let Some(feed) = &mut self.feed {
                 feed.turn(&documents, now.monotonic, &mut self.log);
             }
@@ -144,6 +150,8 @@ impl Daemon {
                 warn_if_failed(self.lock.record(files), &mut self.log);
                 self.collectors
                     .reload(&self.config, &config, Moment::now(), &mut self.log);
+                self.exports
+                    .reload(&self.config, &config, Instant::now(), &mut self.log);
                 warn_if_failed(self.lock.record(config.short_lived()), &mut self.log);
                 remove_on_panic(&config);
                 if config.carbon != self.config.carbon {
@@ -167,6 +175,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.notifier.stopping();
+        self.exports.end(&mut self.log);
         self.collectors.end(&self.config, Moment::now(), &mut self.log);
         self.log.info("daemon", "stopped", &[]);
     }

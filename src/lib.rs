@@ -40,6 +40,7 @@ pub mod device;
 pub mod disks;
 mod escape;
 mod exclude;
+mod export;
 mod generate;
 pub mod graphite;
 mod kernel;

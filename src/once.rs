@@ -4,6 +4,7 @@ pub mod args;
 
 use std::process::ExitCode;
 use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result};
 use args::OnceArgs;
@@ -13,11 +14,12 @@ use serde_json::value::RawValue;
 
 use crate::collector::{Collector, Found, Once};
 use crate::collectors::ALL;
-use crate::config::{Config, WhisperPaths, protected_folder};
+use crate::config::{Config, ExportConfig, WhisperPaths, protected_folder};
+use crate::export::Documents;
 use crate::lock::Lock;
 use crate::moment::Moment;
 use crate::output;
-use crate::publish;
+use crate::publish::{self, DOCUMENT_MODE, Durability};
 use crate::report::to_line;
 
 /// Width of the column of collectors.
@@ -46,6 +48,14 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
         // Checked early, then released: a daemon that starts meanwhile must not wait for a count.
         Lock::shared(&config)?;
     }
+    let exported = args.export.as_ref().map(|path| {
+        let mut exports = config.export.iter();
+        exports.find(|export| export.path == *path).ok_or(path)
+    });
+    if let Some(Err(path)) = exported {
+        output::print_error(format_args!("{path:?} is not the path of an [[export]]"));
+        return Ok(ExitCode::from(2));
+    }
     let gathered = gather(&Once {
         config: &config,
         window: args.window,
@@ -60,7 +70,16 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
                 .iter()
                 .filter_map(|one| write(one, &config, &paths).err()),
         );
+        let exports = config.export.iter();
+        errors.extend(exports.filter_map(|export| write_export(export, &gathered).err()));
     }
+    let exported = exported
+        .and_then(Result::ok)
+        .map(|export| export.render(&documents(&gathered)));
+    let exported = exported.transpose().unwrap_or_else(|error| {
+        errors.push(error);
+        Some(String::new())
+    });
     for found in gathered.iter().filter_map(|one| one.found.as_ref()) {
         found.notes.iter().for_each(output::print_error);
         errors.extend(found.errors.iter().map(|error| Error::msg(format!("{error:#}"))));
@@ -68,10 +87,10 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
     for error in &errors {
         output::print_error(format_args!("{error:#}"));
     }
-    output::try_print(&if args.json {
-        to_line(&Documents(&gathered))
-    } else {
-        gathered.iter().map(text).collect()
+    output::try_print(&match exported {
+        Some(text) => text,
+        None if args.json => to_line(&Json(&gathered)),
+        None => gathered.iter().map(text).collect(),
     })?;
     Ok(match errors.is_empty() {
         true => ExitCode::SUCCESS,
@@ -83,6 +102,8 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
 struct Gathered {
     collector: &'static dyn Collector,
     found: Option<Found>,
+    /// How long it took after the window.
+    duration: Duration,
 }
 
 /// Starts the enabled collectors, waits for the window if one of them needs it, and finishes them.
@@ -97,9 +118,13 @@ fn gather(once: &Once) -> Vec<Gathered> {
         .into_iter()
         .zip(started)
         .rev()
-        .map(|(collector, started)| Gathered {
-            collector,
-            found: started.map(|started| started.finish(once.clock)),
+        .map(|(collector, started)| {
+            let begun = Instant::now();
+            Gathered {
+                collector,
+                found: started.map(|started| started.finish(once.clock)),
+                duration: begun.elapsed(),
+            }
         })
         .collect();
     gathered.reverse();
@@ -116,12 +141,29 @@ fn write(gathered: &Gathered, config: &Config, paths: &WhisperPaths) -> Result<(
         false => collector.output(config),
     };
     match &found.report {
-        Some(report) => publish::publish(&path, &report.line(), collector.durability())
+        Some(report) => publish::publish(&path, &report.line(), collector.durability(), DOCUMENT_MODE)
             .with_context(|| format!("publishing {path:?}")),
         // Consumers would take an existing file for values of this machine.
         None if found.is_absent => publish::remove(&path),
         None => Ok(()),
     }
+}
+
+/// Returns the documents as templates see them.
+fn documents(gathered: &[Gathered]) -> Documents {
+    let mut documents = Documents::default();
+    for one in gathered {
+        if let Some(report) = one.found.as_ref().and_then(|found| found.report.as_deref()) {
+            documents.add(one.collector.name(), report, one.duration);
+        }
+    }
+    documents
+}
+
+fn write_export(export: &ExportConfig, gathered: &[Gathered]) -> Result<()> {
+    let text = export.render(&documents(gathered))?;
+    publish::publish(&export.path, &text, Durability::Synced, export.mode)
+        .with_context(|| format!("publishing {:?}", export.path))
 }
 
 /// Returns the block of a collector, its further lines indented.
@@ -134,9 +176,9 @@ fn text(gathered: &Gathered) -> String {
 }
 
 /// The documents that would be published, by collector; null without one.
-struct Documents<'a>(&'a [Gathered]);
+struct Json<'a>(&'a [Gathered]);
 
-impl Serialize for Documents<'_> {
+impl Serialize for Json<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for gathered in self.0 {

@@ -34,11 +34,14 @@ pub enum Durability {
     Volatile,
 }
 
-/// Replaces `path` by `document`, mode 0644. Readers see the old document or the new one, never a part.
+/// The mode of a published document.
+pub const DOCUMENT_MODE: u32 = 0o644;
+
+/// Replaces `path` by `document`, with this mode whatever the umask is. Readers see the old document or the new one, never a part.
 ///
 /// Fails if the directory does not exist, is not writable, full or read-only, or if `path` is a directory, device or
 /// socket. The old document is then unchanged and the temporary file is removed.
-pub fn publish(path: &Path, document: &str, durability: Durability) -> Result<()> {
+pub fn publish(path: &Path, document: &str, durability: Durability, mode: u32) -> Result<()> {
     let name = file_name(path)?;
     let directory_path = parent(path);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -51,7 +54,7 @@ pub fn publish(path: &Path, document: &str, durability: Durability) -> Result<()
         .with_context(|| format!("creating a temporary file in {directory_path:?}"))?;
     let file = &mut temporary.file;
     file.write_all(document.as_bytes())
-        .and_then(|()| file.set_permissions(Permissions::from_mode(0o644)))
+        .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
         .and_then(|()| match durability {
             Durability::Synced => file.sync_all(),
             Durability::Volatile => Ok(()),

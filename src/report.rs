@@ -28,6 +28,10 @@ pub trait Report: Debug {
     fn details(&self) -> String {
         self.summary()
     }
+    /// Returns how long the collection took, if the document states it.
+    fn duration(&self) -> Option<Duration> {
+        None
+    }
     /// Returns the values for Graphite, each with the nodes of its path below the name of the collector.
     fn values(&self) -> Vec<(Vec<&str>, f64)>;
     /// Returns the rows of `status`.

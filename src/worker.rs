@@ -6,9 +6,8 @@
 pub mod protocol;
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write, stdin, stdout};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,10 +21,13 @@ use rustix::thread::{set_name, set_no_new_privs};
 use signal_hook::consts::SIGXFSZ;
 
 use crate::child;
-use crate::config::{GraphiteConfig, WhisperPaths};
+use crate::config::{ExportConfig, GraphiteConfig, WhisperPaths};
 use crate::disks::backing::devices_under;
-use crate::graphite::{Count, Totals, count};
-use crate::publish::{self, Durability};
+use crate::export::Documents;
+use crate::export::collision::same_file;
+use crate::graphite::report::NAME;
+use crate::graphite::{Count, GraphiteReport, Totals, count};
+use crate::publish::{self, DOCUMENT_MODE, Durability};
 use crate::report::to_line;
 use protocol::{Report, Request, Tree};
 
@@ -33,8 +35,8 @@ use protocol::{Report, Request, Tree};
 pub const SUBCOMMAND: &str = "count-worker";
 /// How often a worker reports that the count goes on.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
-/// Largest request: the patterns may have 64 KiB, and JSON escapes them.
-const MAX_REQUEST_BYTES: u64 = 4 << 20;
+/// Largest request: patterns may have 64 KiB, templates 256 KiB, and JSON escapes them.
+const MAX_REQUEST_BYTES: u64 = 8 << 20;
 
 /// Returns the daemon's process id if the command line starts a worker.
 pub fn arguments(args: &[OsString]) -> Option<Pid> {
@@ -88,20 +90,40 @@ fn work(request: &Request) -> Result<()> {
     if !request.counts {
         return Ok(());
     }
-    check_output(&tree.output, &request.other_files)?;
+    check_output("graphite.output", &tree.output, &request.other_files)?;
     let snapshot = request.snapshot().filter(|_| lock.is_some());
     let count = count_tree(request, &tree.whisper_dir, snapshot.as_deref())?;
     let document = count.report(request.interval, SystemTime::now());
     report(&Report::Counted(Box::new(count), document.clone()))?;
-    report(
-        &match publish::publish(&tree.output, &to_line(&document), Durability::Synced) {
-            Ok(()) => Report::Published,
-            Err(error) => Report::NotPublished {
-                cause: error.root_cause().to_string(),
-                error: format!("publishing {:?}: {error:#}", tree.output),
-            },
+    let published = publish::publish(
+        &tree.output,
+        &to_line(&document),
+        Durability::Synced,
+        DOCUMENT_MODE,
+    );
+    publish_exports(request, &tree, &document)?;
+    report(&match published {
+        Ok(()) => Report::Published,
+        Err(error) => Report::NotPublished {
+            cause: error.root_cause().to_string(),
+            error: format!("publishing {:?}: {error:#}", tree.output),
         },
-    )
+    })
+}
+
+/// Publishes the exports that are made from the count alone, and reports the result of each.
+fn publish_exports(request: &Request, tree: &Tree, document: &GraphiteReport) -> Result<()> {
+    let mut documents = Documents::default();
+    documents.add(NAME, document, Duration::ZERO);
+    let mut others = request.other_files.clone();
+    others.push(("graphite.output".into(), tree.output.clone()));
+    for config in &request.exports {
+        let result = export(config, &documents, &others);
+        others.push(("export.path".into(), config.path.clone()));
+        let error = result.err().map(|error| format!("{error:#}"));
+        report(&Report::Exported(config.path.clone(), error))?;
+    }
+    Ok(())
 }
 
 /// Takes the lock of the workers, on the state folder itself. `None` if another worker holds it.
@@ -156,25 +178,20 @@ fn count_tree(request: &Request, whisper_dir: &Path, snapshot: Option<&Path>) ->
     )
 }
 
-/// Fails if the output is one of the other files that are written, also through links and mounts.
-fn check_output(output: &Path, others: &[(String, PathBuf)]) -> Result<()> {
-    for (key, path) in others {
-        // A published file replaces a link at its name; the log is written through one.
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        if is_same_entry(output, path) || is_same_entry(output, &target) {
-            bail!("graphite.output and {key} are the same file, through links: {output:?}");
-        }
+/// Fails if a file that is published is one of the other files, also through links and mounts.
+fn check_output(key: &str, path: &Path, others: &[(String, PathBuf)]) -> Result<()> {
+    match same_file(path, others) {
+        Some(other) => bail!("{key} and {other} are the same file, through links: {path:?}"),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// Returns whether two paths name the same entry of the same directory.
-fn is_same_entry(one: &Path, other: &Path) -> bool {
-    let folder = |path: &Path| {
-        let metadata = fs::metadata(path.parent()?).ok()?;
-        Some((metadata.dev(), metadata.ino()))
-    };
-    one.file_name() == other.file_name() && folder(one).is_some_and(|found| Some(found) == folder(other))
+/// Renders an export and publishes it.
+fn export(export: &ExportConfig, documents: &Documents, others: &[(String, PathBuf)]) -> Result<()> {
+    check_output("export.path", &export.path, others)?;
+    let text = export.render(documents)?;
+    publish::publish(&export.path, &text, Durability::Synced, export.mode)
+        .with_context(|| format!("publishing {:?}", export.path))
 }
 
 fn report(report: &Report) -> Result<()> {
@@ -183,26 +200,5 @@ fn report(report: &Report) -> Result<()> {
     match stdout().lock().write_all(line.as_bytes()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => bail!("the daemon has exited"),
         result => result.context("writing a report"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn output_that_is_another_file_through_links_is_rejected() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        fs::create_dir(path("real")).unwrap();
-        std::os::unix::fs::symlink(path("real"), path("link")).unwrap();
-        fs::write(path("real/log"), "").unwrap();
-        std::os::unix::fs::symlink(path("real/log"), path("log")).unwrap();
-        let check = |output: &str, other: &str| check_output(&path(output), &[("key".into(), path(other))]);
-        assert!(check("link/a", "real/a").is_err());
-        assert!(check("link/log", "log").is_err());
-        assert!(check("link/a", "real/b").is_ok());
-        assert!(check("link/a", "absent/a").is_ok());
-        assert!(check("absent/a", "absent/b").is_ok());
     }
 }

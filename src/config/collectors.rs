@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::schema::Config;
+use super::schema::{Config, ExportConfig};
 
 /// Settings that every collector has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,16 @@ impl Config {
     pub fn short_lived(&self) -> impl Iterator<Item = PathBuf> + use<> {
         let short_lived = |settings: &CollectorSettings| settings.enabled && !settings.outlives_daemon;
         let collectors = self.collectors().into_iter().filter(short_lived);
-        collectors.flat_map(|settings| settings.outputs)
+        let exports = self.export.iter().filter(|export| self.is_short_lived(export));
+        let exports: Vec<_> = exports.map(|export| export.path.clone()).collect();
+        collectors.flat_map(|settings| settings.outputs).chain(exports)
+    }
+
+    /// Returns whether an export must not outlive the daemon: it is made from a document that does not.
+    pub fn is_short_lived(&self, export: &ExportConfig) -> bool {
+        let collectors = self.collectors().into_iter();
+        let mut short_lived = collectors.filter(|settings| !settings.outlives_daemon);
+        short_lived.any(|settings| export.from.iter().any(|name| name == settings.name))
     }
 }
 

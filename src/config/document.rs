@@ -2,7 +2,7 @@
 
 use serde_path_to_error::Segment;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer};
+use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
 use super::error::Mistake;
 use super::hints::hint;
@@ -11,6 +11,8 @@ use super::schema::Config;
 
 /// The tables besides those of the collectors.
 const TABLES: [&str; 2] = ["carbon", "host"];
+/// The array of tables.
+const EXPORT: &str = "export";
 
 /// A text and the table that it was parsed to.
 pub struct Document<'t> {
@@ -47,15 +49,21 @@ impl<'t> Document<'t> {
     }
 
     /// Returns the location of `table.key`, or of one element of its array; `None` if it is not set. The table `""` is
-    /// the top.
+    /// the top. The index of `export` is that of the table.
     pub fn location_of(&self, table: &str, key: &str, index: Option<usize>) -> Option<Location> {
         let map = |key: &str| Segment::Map { key: key.into() };
+        let index = index.map(|index| Segment::Seq { index });
+        let (index_of_table, index_of_value) = match table {
+            EXPORT => (index, None),
+            _ => (None, index),
+        };
         let path = Some(table)
             .filter(|table| !table.is_empty())
             .map(map)
             .into_iter()
+            .chain(index_of_table)
             .chain([map(key)])
-            .chain(index.map(|index| Segment::Seq { index }));
+            .chain(index_of_value);
         self.locate(path.collect::<Vec<_>>().iter())
     }
 
@@ -76,6 +84,10 @@ impl<'t> Document<'t> {
             let (name, value): (&str, _) = (name.get_ref(), value.get_ref());
             if is_table(name) && !value.is_table() {
                 return reject(&[name], value, "expected a table");
+            }
+            let are_tables = |array: &DeArray| array.iter().all(|element| element.get_ref().is_table());
+            if name == EXPORT && !value.as_array().is_some_and(are_tables) {
+                return reject(&[name], value, "expected tables [[export]]");
             }
             for (key, value) in value.as_table().into_iter().flatten() {
                 if value.get_ref().is_datetime() {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::document::Document;
 use super::error::Mistake;
-use super::location::dotted;
+use super::export;
+use super::location::{Location, dotted};
 use super::paths::{protected_folder, without_dots};
 use super::schema::Config;
 use crate::exclude::Exclude;
@@ -18,6 +19,9 @@ const MAX_PATTERNS: usize = 1000;
 const MAX_PATTERN_BYTES: usize = 4096;
 /// Compiling takes some hundred times the memory and time of reading.
 const MAX_PATTERNS_BYTES: usize = 64 << 10;
+
+/// The count worker gets the exports with each request.
+const MAX_EXPORTS: usize = 100;
 
 /// Checks the values together. `file` is the path of the configuration.
 pub fn check(file: &Path, document: &Document, config: &Config) -> Result<(), Mistake> {
@@ -40,6 +44,20 @@ pub fn check(file: &Path, document: &Document, config: &Config) -> Result<(), Mi
                 reason,
             });
         }
+    }
+    if config.export.len() > MAX_EXPORTS {
+        return Err(Mistake {
+            location: Location::default(),
+            reason: format!("too many exports, the limit is {MAX_EXPORTS}"),
+        });
+    }
+    for (index, one) in config.export.iter().enumerate() {
+        export::check(one, config).map_err(|(key, reason)| Mistake {
+            location: document
+                .location_of("export", key, Some(index))
+                .unwrap_or_default(),
+            reason,
+        })?;
     }
     let paths = paths(config);
     check_protected(document, &paths)?;
@@ -86,6 +104,8 @@ fn wrong_window(interval: Duration, window: Duration) -> Option<String> {
 /// A path of the configuration, or the default of its key.
 struct Configured {
     table: &'static str,
+    /// Of an export.
+    index: Option<usize>,
     key: &'static str,
     path: PathBuf,
     is_written: bool,
@@ -95,12 +115,17 @@ impl Configured {
     fn name(&self) -> String {
         dotted(self.table, self.key)
     }
+
+    fn location_in(&self, document: &Document) -> Option<Location> {
+        document.location_of(self.table, self.key, self.index)
+    }
 }
 
 /// Returns the paths that may be used. Without a configured whisper directory, these are all usual ones.
 fn paths(config: &Config) -> Vec<Configured> {
     let used = |table, key, path: &Path, is_written| Configured {
         table,
+        index: None,
         key,
         path: path.to_path_buf(),
         is_written,
@@ -117,6 +142,13 @@ fn paths(config: &Config) -> Vec<Configured> {
         let outputs = collector.outputs.iter();
         paths.extend(outputs.map(|path| used(collector.name, "output", path, true)));
     }
+    for (index, export) in config.export.iter().enumerate() {
+        let index = Some(index);
+        let template = export.template_file.iter();
+        let template = template.map(|path| used("export", "template_file", path, false));
+        let used = template.chain([used("export", "path", &export.path, true)]);
+        paths.extend(used.map(|used| Configured { index, ..used }));
+    }
     paths
 }
 
@@ -124,7 +156,7 @@ fn paths(config: &Config) -> Vec<Configured> {
 fn check_protected(document: &Document, paths: &[Configured]) -> Result<(), Mistake> {
     for configured in paths.iter().filter(|configured| configured.is_written) {
         if let Some(folder) = protected_folder(&configured.path) {
-            let location = document.location_of(configured.table, configured.key, None);
+            let location = configured.location_in(document);
             // The default of graphite.output is made from the whisper directory.
             let location = location.or_else(|| document.location_of("graphite", "whisper_dir", None));
             return Err(Mistake {
@@ -141,13 +173,14 @@ fn check_protected(document: &Document, paths: &[Configured]) -> Result<(), Mist
 
 /// Rejects equal paths, and the path of the configuration: one file would replace the other.
 fn check_collisions(file: &Path, document: &Document, paths: &[Configured]) -> Result<(), Mistake> {
-    let location = |configured: &Configured| document.location_of(configured.table, configured.key, None);
+    let location = |configured: &Configured| configured.location_in(document);
     let file = std::path::absolute(file).map(|file| without_dots(&file)).ok();
     for (index, configured) in paths.iter().enumerate() {
         let path = without_dots(&configured.path);
-        let other = paths[..index]
-            .iter()
-            .find(|other| without_dots(&other.path) == path);
+        let is_same = |other: &&Configured| {
+            (other.is_written || configured.is_written) && without_dots(&other.path) == path
+        };
+        let other = paths[..index].iter().find(is_same);
         let names = match other {
             _ if file.as_ref() == Some(&path) => "the configuration file".to_string(),
             Some(other) => format!("both {} and {}", other.name(), configured.name()),

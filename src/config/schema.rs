@@ -38,6 +38,11 @@ pub struct Config {
     pub carbon: CarbonConfig,
     /// The paths of procfs, sysfs and run-time files.
     pub host: HostConfig,
+    /// The published values in other formats.
+    pub export: Vec<ExportConfig>,
+    /// The file of a configuration with exports, which no export must replace.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// `[graphite]`
@@ -134,6 +139,34 @@ pub struct HostConfig {
     pub run: PathBuf,
 }
 
+/// `[[export]]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct ExportConfig {
+    /// The published file.
+    #[serde(deserialize_with = "values::file")]
+    pub path: PathBuf,
+    /// The text of the template, also of one that was read from a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// The file of the template.
+    #[serde(
+        default,
+        deserialize_with = "values::some_path",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub template_file: Option<PathBuf>,
+    /// The collectors whose documents it uses: it is rendered if one of them is new.
+    pub from: Vec<String>,
+    /// The mode of the file.
+    #[serde(
+        default = "values::default_mode",
+        deserialize_with = "values::mode",
+        serialize_with = "written::mode"
+    )]
+    pub mode: u32,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -145,6 +178,8 @@ impl Default for Config {
             vmware: VmwareConfig::default(),
             carbon: CarbonConfig::default(),
             host: HostConfig::default(),
+            export: Vec::new(),
+            file: None,
         }
     }
 }

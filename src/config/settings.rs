@@ -13,6 +13,8 @@ use super::schema::Config;
 pub struct Setting {
     /// The table; `""` is the top.
     pub table: String,
+    /// The index of the table, if it is one of an array.
+    pub index: Option<usize>,
     /// The key in its table.
     pub key: String,
     /// The value in the syntax of TOML; `None` if it is chosen at run time.
@@ -27,27 +29,36 @@ impl Setting {
 }
 
 impl Config {
-    /// Returns every key in the order of the schema: those without a table first.
+    /// Returns every key in the order of the schema: those without a table first, those of exports last.
     pub fn settings(&self) -> Vec<Setting> {
         let json = serde_json::to_string(self).expect("the paths of a configuration are UTF-8");
         let mut settings = Vec::new();
         for (name, value) in Fields::parse(&json) {
             if value.get().starts_with('{') {
                 let keys = Fields::parse(value.get()).into_iter();
-                settings.extend(keys.map(|(key, value)| setting(&name, key, &value)));
-            } else {
-                settings.push(setting("", name, &value));
+                settings.extend(keys.map(|(key, value)| setting(&name, None, key, &value)));
+            } else if name != "export" {
+                settings.push(setting("", None, name, &value));
             }
+        }
+        for (index, export) in self.export.iter().enumerate() {
+            let json = serde_json::to_string(export).expect("the paths of a configuration are UTF-8");
+            let mut keys = Fields::parse(&json);
+            // The text of the file.
+            keys.retain(|(key, _)| key != "template" || export.template_file.is_none());
+            let keys = keys.into_iter();
+            settings.extend(keys.map(|(key, value)| setting("export", Some(index), key, &value)));
         }
         settings
     }
 }
 
 /// Strings, numbers, booleans and arrays are the same in JSON and TOML.
-fn setting(table: &str, key: String, value: &RawValue) -> Setting {
+fn setting(table: &str, index: Option<usize>, key: String, value: &RawValue) -> Setting {
     let value = Some(value.get()).filter(|value| *value != "null");
     Setting {
         table: table.into(),
+        index,
         key,
         value: value.map(String::from),
     }

@@ -4,9 +4,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::document::Document;
-use super::error::ConfigError;
+use super::error::{ConfigError, Mistake};
 use super::schema::Config;
-use super::{file, rules};
+use super::settings::Setting;
+use super::{export, file, rules};
 
 /// Path of the configuration if the command line names none. The file need not exist.
 pub const DEFAULT_PATH: &str = "/etc/shinken-gatherer/gatherer.toml";
@@ -48,29 +49,47 @@ impl Source {
         self.text.is_some()
     }
 
-    /// Parses and checks the text.
+    /// Parses and checks the text, and loads the templates of the exports.
     pub fn config(&self) -> Result<Config, ConfigError> {
+        self.parse(export::load)
+    }
+
+    /// Parses and checks the text, and accesses no path in it.
+    pub fn values(&self) -> Result<Config, ConfigError> {
+        self.parse(|_, _, _| Ok(()))
+    }
+
+    fn parse(
+        &self,
+        load: impl FnOnce(&mut Config, &Path, &Document) -> Result<(), ConfigError>,
+    ) -> Result<Config, ConfigError> {
         let Some(text) = &self.text else {
             return Ok(Config::default());
         };
-        let parsed = Document::parse(text).and_then(|document| {
-            let config = document.config()?;
-            rules::check(&self.path, &document, &config)?;
-            Ok(config)
-        });
-        parsed.map_err(|mistake| mistake.in_file(&self.path))
+        let in_file = |mistake: Mistake| mistake.in_file(&self.path);
+        let document = Document::parse(text).map_err(in_file)?;
+        let mut config = document.config().map_err(in_file)?;
+        rules::check(&self.path, &document, &config).map_err(in_file)?;
+        load(&mut config, &self.path, &document)?;
+        Ok(config)
     }
 
-    /// Returns the lines that set each of these keys, given as table and key; `None` for a key that is not set.
-    pub fn lines_of<'k>(&self, keys: impl Iterator<Item = (&'k str, &'k str)>) -> Vec<Option<usize>> {
+    /// Returns the line that sets each key; `None` for a key that is not set.
+    pub fn lines_of(&self, settings: &[Setting]) -> Vec<Option<usize>> {
         let document = self.text.as_deref().and_then(|text| Document::parse(text).ok());
-        keys.map(|(table, key)| document.as_ref()?.location_of(table, key, None)?.line)
-            .collect()
+        let line = |setting: &Setting| {
+            let document = document.as_ref()?;
+            document
+                .location_of(&setting.table, &setting.key, setting.index)?
+                .line
+        };
+        settings.iter().map(line).collect()
     }
 }
 
 impl Config {
-    /// Reads the configuration from `path`, else from [`DEFAULT_PATH`] if that exists, else returns the defaults.
+    /// Reads the configuration from `path`, else from [`DEFAULT_PATH`] if that exists, else returns the defaults. The
+    /// templates are loaded.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         Source::read(path)?.config()
     }

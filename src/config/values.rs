@@ -8,6 +8,8 @@ use std::time::Duration;
 use log::LevelFilter;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
+use crate::publish::DOCUMENT_MODE;
+
 /// Keeps deadlines within the range of the clocks.
 const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// Shorter intervals would be a busy loop.
@@ -126,6 +128,20 @@ fn checked_path<E: Error>(text: String) -> Result<PathBuf, E> {
         )));
     }
     Ok(text.into())
+}
+
+/// Returns the mode of a published file.
+pub fn default_mode() -> u32 {
+    DOCUMENT_MODE
+}
+
+/// Accepts three or four octal digits without special bits.
+pub fn mode<'de, D: Deserializer<'de>>(value: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(value)?;
+    let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    let mode = u32::from_str_radix(&text, 8).ok();
+    mode.filter(|mode| is_octal && *mode <= 0o777)
+        .ok_or_else(|| invalid(format!("{text:?}"), "a mode, such as \"0644\""))
 }
 
 /// Accepts 1 to 100.

@@ -20,3 +20,8 @@ pub fn log_level<S: Serializer>(value: &LevelFilter, serializer: S) -> Result<S:
 pub fn optional_path<S: Serializer>(value: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     value.clone().unwrap_or_default().serialize(serializer)
 }
+
+/// Writes `"0644"`.
+pub fn mode<S: Serializer>(value: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{value:04o}"))
+}

@@ -1,7 +1,7 @@
 //! The collectors in the daemon: passes events to their tasks, and publishes what they return.
 
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::publisher::Publisher;
 use crate::child::reap_ended;
@@ -10,10 +10,18 @@ use crate::collectors::ALL;
 use crate::config::Config;
 use crate::logging::Log;
 use crate::moment::Moment;
+use crate::publish::DOCUMENT_MODE;
 use crate::report::Report;
 
-/// A new document and the name of its collector.
-pub type Document = (&'static str, Box<dyn Report>);
+/// A change of a document.
+#[derive(Debug)]
+pub struct Document {
+    pub collector: &'static str,
+    /// The new document; `None` if there is none any more.
+    pub report: Option<Box<dyn Report>>,
+    /// How long it took the task.
+    pub duration: Duration,
+}
 
 /// The tasks that run.
 #[derive(Debug)]
@@ -40,27 +48,33 @@ impl Collectors {
         collectors
     }
 
-    /// Passes an event to every task, and returns the new documents.
+    /// Passes an event to every task, and returns the changed documents.
     pub fn handle(&mut self, event: &Event, now: Moment, log: &mut Log) -> Vec<Document> {
         let mut documents = Vec::new();
         for running in &mut self.running {
             let at = now.monotonic;
-            match running.task.handle(event, now, log) {
-                Outcome::Unchanged => {}
+            let begun = Instant::now();
+            let outcome = running.task.handle(event, now, log);
+            let duration = begun.elapsed();
+            let report = match outcome {
+                Outcome::Unchanged => continue,
                 Outcome::Publish(report) => {
                     running.publisher.publish(&report.line(), at, log);
-                    running.summary = Some(report.summary());
-                    documents.push((running.name, report));
+                    Some(report)
                 }
-                Outcome::Measured(report) => {
-                    running.summary = Some(report.summary());
-                    documents.push((running.name, report));
-                }
+                Outcome::Measured(report) => Some(report),
                 Outcome::Remove => {
-                    running.summary = None;
                     running.publisher.remove(at, log);
+                    None
                 }
-            }
+            };
+            running.summary = report.as_ref().map(|report| report.summary());
+            let collector = running.name;
+            documents.push(Document {
+                collector,
+                report,
+                duration,
+            });
         }
         self.pass_on_devices();
         documents
@@ -144,7 +158,7 @@ impl Collectors {
         let name = collector.name();
         let settings = config.collector(name);
         let output = settings.outputs[0].clone();
-        let mut publisher = Publisher::new(name, output, collector.durability());
+        let mut publisher = Publisher::new(name, output, collector.durability(), DOCUMENT_MODE);
         let task = collector.start(config, now, log);
         // From an earlier run, or on a machine without such values.
         if settings.enabled && (task.is_none() || !settings.outlives_daemon && !keeps_file) {

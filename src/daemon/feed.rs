@@ -47,10 +47,12 @@ impl FeedTask {
         self.feed.due()
     }
 
-    /// Queues the values of new documents, and sends as much as carbon accepts now.
+    /// Queues the values of the new documents, and sends as much as carbon accepts now.
     pub fn turn(&mut self, documents: &[Document], now: Instant, log: &mut Log) {
-        for (collector, report) in documents {
-            self.feed.push(lines(&self.prefix, collector, &**report));
+        for document in documents {
+            if let Some(report) = &document.report {
+                self.feed.push(lines(&self.prefix, document.collector, &**report));
+            }
         }
         let turned = self.feed.turn(now);
         let dropped = self.feed.take_dropped();

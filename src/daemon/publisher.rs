@@ -15,23 +15,25 @@ pub struct Publisher {
     collector: &'static str,
     path: PathBuf,
     durability: Durability,
+    mode: u32,
     publishing: Condition,
 }
 
 impl Publisher {
     /// Returns a publisher that has published nothing yet. `collector` is the name in the log.
-    pub fn new(collector: &'static str, path: PathBuf, durability: Durability) -> Self {
+    pub fn new(collector: &'static str, path: PathBuf, durability: Durability, mode: u32) -> Self {
         Self {
             collector,
             path,
             durability,
+            mode,
             publishing: Condition::new(collector),
         }
     }
 
     /// Publishes a document.
     pub fn publish(&mut self, document: &str, now: Instant, log: &mut Log) {
-        match publish::publish(&self.path, document, self.durability) {
+        match publish::publish(&self.path, document, self.durability, self.mode) {
             Ok(()) => self
                 .publishing
                 .ok(&format!("publishing {:?}", self.path), now, log),
@@ -67,6 +69,7 @@ mod tests {
     use log::LevelFilter;
 
     use super::*;
+    use crate::publish::DOCUMENT_MODE;
 
     #[test]
     fn failed_removal_at_the_end_is_always_logged() {
@@ -75,7 +78,7 @@ mod tests {
         let mut log = Log::open(LevelFilter::Info, Some(&path));
         let now = Instant::now();
         // The log file is not a folder: nothing can be published or removed below it.
-        let mut publisher = Publisher::new("disks", path.join("file"), Durability::Volatile);
+        let mut publisher = Publisher::new("disks", path.join("file"), Durability::Volatile, DOCUMENT_MODE);
         publisher.publish("{}\n", now, &mut log);
         publisher.remove(now, &mut log);
         publisher.end(&mut log);

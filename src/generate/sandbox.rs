@@ -32,6 +32,7 @@ pub fn drop_in(config: &Config) -> String {
         .filter(|collector| collector.enabled)
         .flat_map(|collector| collector.outputs)
         .chain(config.log_file.clone())
+        .chain(config.export.iter().map(|export| export.path.clone()))
         .collect();
     // StateDirectory= creates the default state folder.
     let state_dir = config.state_dir.as_deref();

@@ -46,8 +46,12 @@ impl Report for GraphiteReport {
 
     /// The interval is from the end of a count to the start of the next, so the count itself adds to it.
     fn max_age(&self) -> Duration {
-        let scan = Duration::try_from_secs_f64(self.scan_seconds.get()).unwrap_or_default();
+        let scan = self.duration().unwrap_or_default();
         two_intervals(self.interval_seconds.0.saturating_add(scan))
+    }
+
+    fn duration(&self) -> Option<Duration> {
+        Duration::try_from_secs_f64(self.scan_seconds.get()).ok()
     }
 
     fn line(&self) -> String {

@@ -108,7 +108,7 @@ impl CountTask {
         };
         self.reports.log(&report, running, self.request.counts, now, log);
         match report {
-            Report::Progress => {}
+            Report::Progress | Report::Exported(..) => {}
             Report::NoState(_) => running.no_state = true,
             Report::Tree(tree) => {
                 self.devices = tree.devices;

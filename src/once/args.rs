@@ -14,6 +14,9 @@ pub struct OnceArgs {
     /// Also publish the documents, as the daemon would
     #[arg(long)]
     pub write: bool,
+    /// Print what would be published at the path of this export
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["json", "write"])]
+    pub export: Option<PathBuf>,
     /// Time between the two samples of %util and %ready
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_window)]
     pub window: Duration,

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, ExportConfig, SNAPSHOT};
 use crate::device::Device;
 use crate::graphite::{Count, CountSettings, GraphiteReport};
 
-/// File name of the snapshot in the state folder.
-const SNAPSHOT: &str = "whisper.snapshot";
 /// Longest report, in bytes: a count lists a few unreadable paths.
 pub const MAX_REPORT_BYTES: usize = 1 << 20;
 
@@ -35,7 +33,9 @@ pub struct Request {
     pub proc: PathBuf,
     /// Mount point of sysfs.
     pub sys: PathBuf,
-    /// The other files that are written, by their key: the output must not be one of them.
+    /// The exports that are made from the count alone.
+    pub exports: Vec<ExportConfig>,
+    /// Files by their key: no file that the worker publishes must be one of them.
     pub other_files: Vec<(String, PathBuf)>,
 }
 
@@ -44,15 +44,10 @@ impl Request {
     pub fn new(config: &Config) -> Self {
         let graphite = &config.graphite;
         let state_dir = &config.state_dir;
-        let named = |key: &str, path: Option<PathBuf>| path.map(|path| (key.to_string(), path));
-        let mut other_files = Vec::from_iter(named("log_file", config.log_file.clone()));
-        other_files.extend(named("the snapshot in state_dir", snapshot(state_dir.as_deref())));
-        for mut collector in config.collectors() {
-            if collector.enabled && collector.name != "graphite" {
-                let output = collector.outputs.swap_remove(0);
-                other_files.push((format!("{}.output", collector.name), output));
-            }
-        }
+        let exports = config.export.iter().cloned();
+        let (exports, others): (Vec<_>, Vec<_>) = exports.partition(ExportConfig::is_of_count);
+        let mut other_files = config.local_files();
+        other_files.extend(others.into_iter().map(ExportConfig::named_path));
         Self {
             counts: graphite.enabled,
             whisper_dir: graphite.whisper_dir.clone(),
@@ -64,13 +59,14 @@ impl Request {
             settings: CountSettings::new(graphite, Path::new("")),
             proc: config.host.proc.clone(),
             sys: config.host.sys.clone(),
+            exports,
             other_files,
         }
     }
 
     /// Returns the path of the snapshot; `None` without a state folder.
     pub fn snapshot(&self) -> Option<PathBuf> {
-        snapshot(self.state_dir.as_deref())
+        Some(self.state_dir.as_ref()?.join(SNAPSHOT))
     }
 
     /// Returns the settings of the count of `whisper_dir`.
@@ -80,10 +76,6 @@ impl Request {
             ..self.settings.clone()
         }
     }
-}
-
-fn snapshot(state_dir: Option<&Path>) -> Option<PathBuf> {
-    Some(state_dir?.join(SNAPSHOT))
 }
 
 /// The reports of a worker, in the order of its work.
@@ -100,6 +92,8 @@ pub enum Report {
     Progress,
     /// The count is complete, but not published yet.
     Counted(Box<Count>, GraphiteReport),
+    /// The export at this path is published, or why it is not.
+    Exported(PathBuf, Option<String>),
     /// The document is published. It is the last report.
     Published,
     /// The document could not be published. It is the last report.

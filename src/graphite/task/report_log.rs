@@ -1,6 +1,7 @@
 //! Logs what the count workers report: each change of a condition once, the place of the tree if it is another.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Error;
@@ -19,6 +20,7 @@ use crate::worker::protocol::{Report, Tree};
 pub struct ReportLog {
     counting: Condition,
     publishing: Condition,
+    exporting: BTreeMap<PathBuf, Condition>,
     state_folder: Condition,
     results: ResultLog,
     /// The directory that was logged as the one that is counted.
@@ -31,6 +33,7 @@ impl Default for ReportLog {
         Self {
             counting: Condition::new(NAME),
             publishing: Condition::new(NAME),
+            exporting: BTreeMap::new(),
             state_folder: Condition::new(NAME),
             results: ResultLog::default(),
             whisper_dir: None,
@@ -64,6 +67,7 @@ impl ReportLog {
                 self.counting.ok("counting", now, log);
                 self.results.log(count, log);
             }
+            Report::Exported(path, error) => self.exported(path, error.as_deref(), now, log),
             Report::Published => {
                 let publishing = format!("publishing {:?}", running.output);
                 self.publishing.ok(&publishing, now, log);
@@ -89,6 +93,15 @@ impl ReportLog {
     /// Logs the next failed publication even if it fails as the last one.
     pub fn forget_publishing(&mut self) {
         self.publishing = Condition::new(NAME);
+    }
+
+    fn exported(&mut self, path: &Path, error: Option<&str>, now: Instant, log: &mut Log) {
+        let condition = self.exporting.entry(path.to_path_buf());
+        let condition = condition.or_insert_with(|| Condition::new(NAME));
+        match error {
+            None => condition.ok(&format!("exporting {path:?}"), now, log),
+            Some(error) => condition.failed(&Error::msg(error.to_string()), now, log),
+        }
     }
 
     fn tree(&mut self, tree: &Tree, log: &mut Log) {

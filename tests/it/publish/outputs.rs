@@ -8,7 +8,7 @@ use super::strace;
 use crate::support::watch::{children_of, kill};
 use crate::support::{Daemon, FAST, TestDir, document, json_of, wait_for};
 use rustix::process::Signal;
-use shinken_gatherer::publish::{Durability, publish};
+use shinken_gatherer::publish::{DOCUMENT_MODE, Durability, publish};
 
 #[test]
 fn directory_at_an_output_is_logged_once() {
@@ -85,11 +85,17 @@ fn concurrent_publishers_never_publish_a_part() {
     let directory = tempfile::tempdir_in("/dev/shm").unwrap();
     let path = directory.path().join("file");
     let documents = ["{\"a\":1}\n", "{\"document\":\"longer\"}\n"];
-    publish(&path, documents[0], Durability::Volatile).unwrap();
+    publish(&path, documents[0], Durability::Volatile, DOCUMENT_MODE).unwrap();
     thread::scope(|scope| {
         let publish_often = |first: usize| {
             for turn in 0..2000 {
-                publish(&path, documents[(first + turn) % 2], Durability::Volatile).unwrap();
+                publish(
+                    &path,
+                    documents[(first + turn) % 2],
+                    Durability::Volatile,
+                    DOCUMENT_MODE,
+                )
+                .unwrap();
             }
         };
         let publishers: Vec<_> = (0..4)
@@ -111,7 +117,7 @@ fn locked_directory_delays_no_publication() {
     let path = directory.path().join("file");
     let held = fs::File::open(directory.path()).unwrap();
     held.lock().unwrap();
-    publish(&path, "{\"a\":1}\n", Durability::Synced).unwrap();
+    publish(&path, "{\"a\":1}\n", Durability::Synced, DOCUMENT_MODE).unwrap();
     assert!(document(&path).is_some());
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }

@@ -1,0 +1,148 @@
+//! Exports: published values in the format of a template.
+//!
+//! A template is compiled each time that it is rendered, so nothing is kept between two renderings, and a daemon without
+//! exports has no template engine in its memory.
+
+pub mod collision;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, Template, UndefinedBehavior, Value};
+
+use crate::report::{Report, Rounded};
+use crate::version::VERSION;
+
+/// Largest rendered text.
+const MAX_OUTPUT_BYTES: usize = 1 << 20;
+/// About one for each instruction and for each 64 bytes of data: at most some 10 ms and 13 MB. The shipped template needs
+/// about 70 for each disk.
+const FUEL: u64 = 200_000;
+
+/// The documents that templates see.
+#[derive(Debug, Default)]
+pub struct Documents {
+    lines: BTreeMap<String, String>,
+    runs: BTreeMap<String, Run>,
+}
+
+/// The last success of a collector.
+#[derive(Debug)]
+struct Run {
+    last_success: i64,
+    duration: Rounded,
+}
+
+impl Run {
+    fn value(&self) -> Value {
+        Value::from_pairs([
+            ("last_success", Value::from(self.last_success)),
+            ("duration_seconds", Value::from(self.duration.get())),
+        ])
+    }
+}
+
+impl Documents {
+    /// Adds a document, or replaces it. It was collected within `duration`, unless it states its own.
+    pub fn add(&mut self, collector: &str, report: &dyn Report, duration: Duration) {
+        let run = Run {
+            last_success: report.updated_at(),
+            duration: Rounded::microseconds(report.duration().unwrap_or(duration)),
+        };
+        self.lines.insert(collector.into(), report.line());
+        self.runs.insert(collector.into(), run);
+    }
+
+    /// Removes a document that does not apply any more. The time of the last success stays.
+    pub fn remove(&mut self, collector: &str) {
+        self.lines.remove(collector);
+    }
+
+    /// Renders a template, which sees the documents of these collectors and `gatherer`.
+    ///
+    /// Fails if the template is wrong, uses something undefined, does too much, or if the text is too large.
+    pub fn render(&self, template: &str, from: &[String]) -> Result<String> {
+        let collectors = self.runs.iter().map(|(name, run)| (name, run.value()));
+        let gatherer = [
+            ("version", Value::from(VERSION)),
+            ("collectors", Value::from_pairs(collectors)),
+        ];
+        let mut context = vec![("gatherer", Value::from_pairs(gatherer))];
+        for name in from {
+            if let Some(line) = self.lines.get(name) {
+                context.push((name, serde_json::from_str(line)?));
+            }
+        }
+        let text = with_compiled(template, |compiled| compiled.render(Value::from_pairs(context)))?;
+        match text.len() {
+            ..=MAX_OUTPUT_BYTES => Ok(text),
+            bytes => bail!("the text has {bytes} bytes, the limit is {MAX_OUTPUT_BYTES}"),
+        }
+    }
+}
+
+/// Compiles a template, to find its syntax errors.
+pub fn check(template: &str) -> Result<(), TemplateError> {
+    with_compiled(template, |_| Ok(()))
+}
+
+/// Compiles a template, and calls `then` with it.
+fn with_compiled<T>(
+    text: &str,
+    then: impl FnOnce(&Template) -> Result<T, minijinja::Error>,
+) -> Result<T, TemplateError> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_fuel(Some(FUEL));
+    environment.set_debug(false);
+    // The whitespace rules of Ansible.
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .keep_trailing_newline(true)
+        .build();
+    let result = syntax.and_then(|syntax| {
+        environment.set_syntax(syntax);
+        then(&environment.template_from_str(text)?)
+    });
+    result.map_err(|error| TemplateError::new(text, &error))
+}
+
+/// An error of a template, with its place.
+#[derive(Debug)]
+pub struct TemplateError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character in the line, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl TemplateError {
+    fn new(text: &str, error: &minijinja::Error) -> Self {
+        let start = error.range().map_or(0, |range| range.start);
+        let before = text.get(..start).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let reason = match error.detail() {
+            Some(detail) => format!("{}: {detail}", error.kind()),
+            None => error.kind().to_string(),
+        };
+        Self {
+            line: error.line().unwrap_or(1),
+            column: 1 + before[line_start..].chars().count(),
+            reason,
+        }
+    }
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.reason)
+    }
+}
+
+impl std::error::Error for TemplateError {}
