@@ -78,6 +78,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(action) = parents::arguments(&args) {
         return parents::run(&action);
     }
+    if let Some(config_path) = daemon_arguments(&args) {
+        return exit_code(run_daemon(config_path), true);
+    }
     let is_check = check::guard::is_check(&args);
     if is_check {
         check::guard::answer_panics();
@@ -97,7 +100,26 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let is_run = matches!(cli.command, AnyCommand::Documented(Command::Run));
-    run(cli.command, cli.config.as_deref(), &args).unwrap_or_else(|error| {
+    exit_code(run(cli.command, cli.config.as_deref(), &args), is_run)
+}
+
+/// Returns the path of the configuration if the command line is the usual one of the daemon. The tables of clap, some
+/// tens of KB, would stay in its memory.
+fn daemon_arguments(args: &[OsString]) -> Option<Option<&Path>> {
+    match args {
+        [_, run] if run == "run" => Some(None),
+        [_, option, file, run] if option == "--config" && run == "run" => Some(Some(Path::new(file))),
+        _ => None,
+    }
+}
+
+fn run_daemon(config_path: Option<&Path>) -> Result<ExitCode> {
+    daemon::run(config_path, Config::load(config_path)?).map(|()| ExitCode::SUCCESS)
+}
+
+/// Prints the error of a command, and returns its exit code.
+fn exit_code(result: Result<ExitCode>, is_run: bool) -> ExitCode {
+    result.unwrap_or_else(|error| {
         output::print_error(format_args!("{error:#}"));
         ExitCode::from(if error.is::<ConfigError>() {
             2
@@ -127,7 +149,7 @@ fn run(command: AnyCommand, config_path: Option<&Path>, command_line: &[OsString
         }
     };
     match command {
-        Command::Run => daemon::run(config_path, Config::load(config_path)?).map(|()| ExitCode::SUCCESS),
+        Command::Run => run_daemon(config_path),
         Command::Once(args) => once::run(&args, Config::load(config_path)?),
         Command::Status(args) => status::run(&args, config_path, &config()?),
         Command::Check(args) => Ok(check::run(&args, config(), command_line)),

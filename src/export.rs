@@ -146,3 +146,79 @@ impl fmt::Display for TemplateError {
 }
 
 impl std::error::Error for TemplateError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graphite::GraphiteReport;
+    use crate::report::Seconds;
+
+    fn render(template: &str) -> Result<String, String> {
+        let report = GraphiteReport {
+            schema: 1,
+            updated_at: 1_795_352_700,
+            interval_seconds: Seconds(Duration::from_secs(900)),
+            hosts: 4,
+            metrics: 6,
+            unreadable: 0,
+            scan_seconds: Rounded::new(0.105),
+        };
+        let mut documents = Documents::default();
+        documents.add("graphite", &report, Duration::ZERO);
+        let from = ["graphite", "vmware"].map(String::from);
+        let rendered = documents.render(template, &from);
+        rendered.map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn template_sees_documents_and_gatherer_and_nothing_else() {
+        for (template, expected) in [
+            ("{{ graphite.hosts }} {{ graphite.metrics }}\n", "4 6\n"),
+            ("{{ graphite.scan_seconds|round(1) }}", "0.1"),
+            ("{% if vmware %}\nyes\n{% endif %}\nno<&\n", "no<&\n"),
+            ("{{ graphite.unreadable|default(0) }}", "0"),
+            (
+                "{% for key in gatherer %}{{ key }} {% endfor %}",
+                "collectors version ",
+            ),
+            (
+                "{{ gatherer.collectors|tojson }}",
+                r#"{"graphite": {"duration_seconds": 0.105, "last_success": 1795352700}}"#,
+            ),
+        ] {
+            assert_eq!(render(template).as_deref(), Ok(expected), "{template}");
+        }
+    }
+
+    #[test]
+    fn wrong_or_endless_template_is_an_error_with_its_place() {
+        let deep = format!("{{{{ {}1{} }}}}", "(".repeat(5000), ")".repeat(5000));
+        for (template, expected) in [
+            ("a\né {{ vmware.vcpus }}", "line 2, column 6: undefined value"),
+            ("{{ vmware }}", "line 1, column 4: undefined value"),
+            ("{{ graphite.host }}", "line 1, column 4: undefined value"),
+            ("\n  {% if %}", "line 2, column 9: syntax error"),
+            ("{{ 1|nothing }}", "line 1, column 4: unknown filter"),
+            ("{% include '/etc/passwd' %}", "line 1, column 4: syntax error"),
+            ("{% import 'x' as y %}", "line 1, column 4: syntax error"),
+            (
+                "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+                "engine ran out of fuel",
+            ),
+            ("{{ 'x' * 1000000000 }}", "engine ran out of fuel"),
+            (
+                "{% set x = namespace(t='x') %}{% for i in range(60) %}{% set x.t = x.t ~ x.t %}{% endfor %}",
+                "engine ran out of fuel",
+            ),
+            (
+                "{{ 'x' * 1048577 }}",
+                "the text has 1048577 bytes, the limit is 1048576",
+            ),
+            (&deep, "syntax error"),
+        ] {
+            let error = render(template).unwrap_err();
+            assert!(error.contains(expected), "{template:.90}: {error}");
+        }
+        assert_eq!(render("{{ 'x' * 1048576 }}").map(|text| text.len()), Ok(1 << 20));
+    }
+}

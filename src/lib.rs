@@ -20,6 +20,7 @@
 //!   `vmware::helper` loads the VMware library, `reader` reads the published count, `parents` follows init scripts.
 //! - Files: [`publish`] replaces a published file, [`report`] has what documents share, [`published`] reads them back without
 //!   trust, with `open` and [`trusted_users`]. `kernel` reads procfs and sysfs. [`config`] reads the configuration.
+//! - Exports: `export` renders documents by templates. The daemon publishes them, or the worker if only the count is used.
 //! - Around the daemon: `logging`, `notify` (systemd), `carbon` (the feed to Graphite), `signals`, `lock`.
 //! - Text and terminals: [`output`] prints, `escape` makes names printable, `nonblocking` and `writable` never wait.
 //!

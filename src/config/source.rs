@@ -94,10 +94,10 @@ impl Config {
         Source::read(path)?.config()
     }
 
-    /// Parses and checks `text`. `file` appears in errors, and no written path may be equal to it.
+    /// Parses and checks `text`, and accesses no path. `file` appears in errors, and no written path may be equal to it.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let (path, text) = (file.into(), Some(text.into()));
-        Source { path, text }.config()
+        Source { path, text }.values()
     }
 }
 

@@ -11,6 +11,12 @@ fn setting(line: &str) -> Option<&str> {
         .filter(|rest| rest.starts_with(|letter: char| letter.is_ascii_lowercase()))
 }
 
+/// Returns the header of a table. Tables that do not exist by default are commented out.
+fn header(line: &str) -> Option<&str> {
+    let header = line.strip_prefix('#').unwrap_or(line);
+    header.starts_with('[').then_some(header)
+}
+
 /// Returns the page, in roff.
 pub fn page() -> String {
     let mut page = Roff::new();
@@ -32,8 +38,8 @@ pub fn page() -> String {
                 comment.push(' ');
             }
             comment.push_str(text);
-        } else if line.starts_with('[') {
-            page.control("SH", [line]);
+        } else if let Some(header) = header(line) {
+            page.control("SH", [header]);
             page.text([roman(std::mem::take(&mut comment))]);
         } else if !comment.is_empty() {
             // The comment at the top of the file ends with an empty line instead of a key.

@@ -162,6 +162,14 @@ const TABLES: &str = r#"
     [TABLE]; Enabled = true => 2: TABLE.Enabled: unknown field
     [TABLE.deeper]; x = 1 => 1: TABLE.deeper: unknown field
     TABLE.TABLE.x = 1 => 1: TABLE.TABLE: unknown field
+    ; export = 3 => 2: export: invalid type: integer, expected tables
+    [export] => 1: export: invalid type: table, expected tables
+    export = [["/x/e", "", ["disks"]]] => 1: export: invalid type: array, expected tables
+    ; [[export]]; path = '/x/e' => 2: export: missing field `from`
+    [[export]]; ; none = 1 => 3: export.none: unknown field `none`
+    [[export]]; mode = "0999" => 2: export.mode: "0999" is not a mode, such as "0644"
+    [[export]]; mode = "4755" => 2: export.mode: "4755" is not a mode, such as "0644"
+    [[export]]; path = "e" => 2: export.path: "e" is not an absolute path
 "#;
 
 /// Returns mistakes about tables: other types, unknown keys, duplicates.
@@ -254,6 +262,15 @@ const COMBINATIONS: &str = r#"
     log_file = '/dev/shm/vmware_stats_export.dat' => 1: log_file: "/dev/shm/vmware_stats_export.dat" is both log_file and vmware.output
     state_dir = '/x/w'; graphite.whisper_dir = '/x/w' => 2: graphite.whisper_dir: "/x/w" is both state_dir and graphite.whisper_dir
     disks.output = '/var/lib/carbon/whisper.nb_metrics' => 1: disks.output: "/var/lib/carbon/whisper.nb_metrics" is both graphite.output and disks.output
+    EXPORT from = [] => 4: export.from: must name the documents that the template uses
+    EXPORT from = ['disc'] => 4: export.from: "disc" must be one of graphite, disks, vmware
+    EXPORT from = ['disks']; template_file = '/x/t' => 2: export.path: needs either template or template_file
+    state_dir = '/x/y/..'; EXPORT from = ['disks'] => 3: export.path: "/x/y/../e" is in state_dir
+    disks.output = '/x/e'; EXPORT from = ['disks'] => 3: export.path: "/x/e" is both disks.output and export.path
+    EXPORT from = ['disks']; [[export]]; path = '/x/e'; template = ''; from = ['vmware'] => 6: export.path: "/x/e" is both export.path and export.path
+    EXPORT from = ['disks']; [[export]]; path = '/x/f'; template_file = '/x/e'; from = ['vmware'] => 7: export.template_file: "/x/e" is both export.path and export.template_file
+    [[export]]; path = '/x/gatherer.toml'; template = ''; from = ['disks'] => 2: export.path: "/x/gatherer.toml" is the configuration file
+    [[export]]; path = '/etc/e'; template = ''; from = ['disks'] => 2: export.path: "/etc/e" is in /etc, must not be in a system folder
     log_file = '/x/gatherer.toml' => 1: log_file: "/x/gatherer.toml" is the configuration file
     disks.output = '/x/y/../gatherer.toml' => 1: disks.output: "/x/gatherer.toml" is the configuration file
     state_dir = '/x/gatherer.toml' => 1: state_dir: "/x/gatherer.toml" is the configuration file
@@ -275,5 +292,6 @@ const COMBINATIONS: &str = r#"
 
 /// Returns the mistakes of values together.
 pub fn of_combinations() -> Vec<Mistake> {
-    of_table(COMBINATIONS)
+    let export = "[[export]]; path = '/x/y/../e'; template = '';";
+    of_table(&COMBINATIONS.replace("EXPORT", export))
 }

@@ -64,29 +64,41 @@ fn read(path: &str) -> String {
 #[test]
 fn page_and_shipped_file_have_every_key_with_its_default() {
     let page = read("docs/configuration.md");
-    let block = page
-        .split("```toml\n")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next());
+    let blocks = page.split("```toml\n").skip(1);
+    let blocks: String = blocks.filter_map(|rest| rest.split("```").next()).collect();
     let shipped = read("etc/shinken-gatherer/gatherer.toml");
     assert_eq!(parse(&shipped), Ok(Config::default()), "every key is a comment");
-    let is_key = |rest: &&str| rest.starts_with(|letter: char| letter.is_ascii_lowercase());
+    let is_key = |rest: &&str| rest.starts_with(|first: char| first.is_ascii_lowercase() || first == '[');
+    let unknown = parse("[[export]]\nnone = 1").unwrap_err();
+    let (_, export) = unknown.split_once("expected one of ").unwrap();
+    let export = export
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(|key| format!("export.{key}"));
+    let export: Vec<_> = export.collect();
     let lines = shipped.lines();
     let set = lines.map(|line| line.strip_prefix('#').filter(is_key).unwrap_or(line));
-    for text in [block.unwrap(), &set.collect::<Vec<_>>().join("\n")] {
+    for text in [&blocks, &set.collect::<Vec<_>>().join("\n")] {
         let table: Table = toml::from_str(text).unwrap();
         let mut found = Vec::new();
         for (name, value) in &table {
             match value.as_table() {
                 Some(table) => found.extend(table.keys().map(|key| format!("{name}.{key}"))),
+                None if name == "export" => {
+                    let tables = value.as_array().unwrap().iter().filter_map(|one| one.as_table());
+                    found.extend(tables.flat_map(|table| table.keys().map(|key| format!("{name}.{key}"))));
+                }
                 None => found.push(name.clone()),
             }
         }
-        let mut expected = keys();
+        let mut expected = [keys(), export.clone()].concat();
         expected.sort_unstable();
         found.sort_unstable();
+        found.dedup();
         assert_eq!(found, expected);
         let mut config = parse(text).unwrap();
+        assert_eq!(std::mem::take(&mut config.export).len(), 2);
         // These two are chosen at run time if they are not set.
         let whisper_dir = config.graphite.whisper_dir.take().unwrap();
         assert_eq!(whisper_dir, Config::default().graphite.whisper_dirs()[0]);

@@ -1,4 +1,5 @@
 mod clocks;
+mod exports;
 mod feed;
 mod foreground;
 mod life;

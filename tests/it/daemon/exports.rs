@@ -1,0 +1,214 @@
+//! Exports: their life, their errors, and where they may be.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use rustix::process::Signal;
+
+use crate::support::refusal::refusal_of;
+use crate::support::{Daemon, FAST, TestDir, stderr_of, text, wait_for};
+
+/// Adds an export to the configuration.
+fn export(dir: &TestDir, name: &str, template: &str, rest: &str) {
+    let config = dir.read("gatherer.toml");
+    let path = dir.path(name);
+    dir.write(
+        "gatherer.toml",
+        &format!("{config}\n[[export]]\npath = {path:?}\n{template}\n{rest}\n"),
+    );
+}
+
+/// Returns a VMware VM with these exports: of the count, of the count and VMware, of the disks.
+fn with_exports() -> TestDir {
+    let dir = TestDir::in_memory();
+    dir.metrics(["host-1/a.wsp"]);
+    dir.configure_vm("", "interval = \"20ms\"", FAST, FAST);
+    let template = "template = '''{{ graphite.hosts }} {{ graphite.metrics }}\n'''";
+    export(&dir, "plain", template, "from = ['graphite']\nmode = '0640'");
+    let template = "template = '{{ graphite.hosts }} {{ vmware.vcpus }}'";
+    export(&dir, "both", template, "from = ['graphite', 'vmware']");
+    dir.write("disks.j2", "{% for name in disks.disks %}{{ name }} {% endfor %}");
+    let template = format!("template_file = {:?}", dir.path("disks.j2"));
+    export(&dir, "busy", &template, "from = ['disks', 'graphite']");
+    dir
+}
+
+fn wait_for_text(dir: &TestDir, name: &str, expected: &str) {
+    wait_for(name, || {
+        fs::read_to_string(dir.path(name))
+            .ok()
+            .filter(|text| text == expected)
+    });
+}
+
+fn wait_for_all(dir: &TestDir) {
+    for (name, expected) in [("plain", "1 1\n"), ("both", "1 4"), ("busy", "sda ")] {
+        wait_for_text(dir, name, expected);
+    }
+}
+
+fn reload(dir: &TestDir, daemon: &Daemon, line: &str) {
+    let lines = || dir.log().matches(line).count();
+    let before = lines();
+    daemon.signal(Signal::HUP);
+    wait_for(line, || (lines() > before).then_some(()));
+}
+
+#[test]
+fn export_lives_as_long_as_the_documents_that_it_uses() {
+    let dir = with_exports();
+    let daemon = Daemon::start(&dir);
+    wait_for_all(&dir);
+    assert_eq!(fs::metadata(dir.path("plain")).unwrap().mode() & 0o7777, 0o640);
+    daemon.stop();
+    assert!(!dir.path("busy").exists(), "{}", dir.log());
+    assert!(dir.path("plain").exists() && dir.path("both").exists());
+
+    // Of a killed daemon: by the lock record, although the configuration does not name it any more.
+    let daemon = Daemon::start(&dir);
+    wait_for_text(&dir, "busy", "sda ");
+    daemon.kill();
+    dir.reconfigure("['disks', 'graphite']", "['graphite']");
+    let cleaned = dir.run(&["clean-up"]);
+    assert!(cleaned.status.success(), "{}", stderr_of(&cleaned));
+    assert!(!dir.path("busy").exists());
+}
+
+#[test]
+fn export_is_removed_with_its_document_and_at_the_start() {
+    let dir = with_exports();
+    dir.write("busy", "of an earlier daemon");
+    dir.write("proc/diskstats", "");
+    dir.reconfigure("[disks]\n", "[disks]\nenabled = false\n");
+    let daemon = Daemon::start(&dir);
+    dir.wait_until_removed("busy");
+    dir.reconfigure("[disks]\nenabled = false\n", "[disks]\n");
+    dir.write("proc/diskstats", "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n");
+    reload(&dir, &daemon, "configuration reloaded");
+    wait_for_text(&dir, "busy", "sda ");
+    // Sampling fails: the disks file is removed, and what was made from it.
+    fs::remove_file(dir.path("proc/diskstats")).unwrap();
+    dir.wait_until_removed("disks.tmp");
+    dir.wait_until_removed("busy");
+    dir.wait_for_log("undefined value");
+    let rendering = "WARN export: rendering";
+    assert_eq!(dir.log().matches(rendering).count(), 1, "{}", dir.log());
+    dir.write("proc/diskstats", "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n");
+    wait_for_text(&dir, "busy", "sda ");
+    daemon.stop();
+}
+
+#[test]
+fn reload_removes_moved_exports_and_keeps_them_if_a_template_is_wrong() {
+    let dir = with_exports();
+    let daemon = Daemon::start(&dir);
+    wait_for_all(&dir);
+    dir.write("disks.j2", "one\n{{ disks. }}");
+    reload(&dir, &daemon, "reload failed, keeping the current configuration");
+    let reason = format!("{}:2: column 11: syntax error", dir.path("disks.j2").display());
+    assert!(dir.log().contains(&reason), "{reason}: {}", dir.log());
+    assert!(dir.path("busy").exists());
+
+    dir.write("disks.j2", "moved");
+    dir.reconfigure("/busy\"", "/moved\"");
+    dir.reconfigure("/both\"", "/also-moved\"");
+    reload(&dir, &daemon, "configuration reloaded");
+    wait_for_text(&dir, "moved", "moved");
+    wait_for_text(&dir, "also-moved", "1 4");
+    assert!(!dir.path("busy").exists() && !dir.path("both").exists());
+    // The path of the count is free if the count is elsewhere.
+    dir.reconfigure("/plain\"", "/whisper.nb_metrics\"");
+    dir.reconfigure(
+        "[graphite]\n",
+        &format!("[graphite]\noutput = {:?}\n", dir.path("json")),
+    );
+    reload(&dir, &daemon, "configuration reloaded");
+    wait_for_text(&dir, "whisper.nb_metrics", "1 1\n");
+    let status = text(&dir.run(&["check", "graphite"]).stdout);
+    assert!(status.contains("1 hosts"), "{status}");
+    daemon.stop();
+}
+
+#[test]
+fn wrong_template_and_same_file_through_links_are_rejected() {
+    let dir = TestDir::in_memory();
+    fs::create_dir(dir.path("real")).unwrap();
+    symlink(dir.path("real"), dir.path("link")).unwrap();
+    let original = dir.read("gatherer.toml");
+    let template = dir.path("link/template");
+    dir.write("real/template", "");
+    let (busy, count) = ("from = ['disks']", "from = ['graphite']");
+    for (name, keys, from, expected) in [
+        (
+            "e",
+            "template = 'a{% if %}'",
+            busy,
+            "export.template: line 1, column 7: syntax error",
+        ),
+        (
+            "link/log",
+            "template = ''",
+            busy,
+            "link/log\" and log_file are the same file, through links",
+        ),
+        (
+            "real/template",
+            &format!("template_file = {template:?}"),
+            busy,
+            " and export.template_file are the same",
+        ),
+        (
+            "e",
+            "template_file = '/nonexistent'",
+            count,
+            "/nonexistent: No such file",
+        ),
+    ] {
+        let log = format!("log_file = {:?}", dir.path("real/log"));
+        dir.write("gatherer.toml", &original.replacen("log_file", "#", 1));
+        dir.write("gatherer.toml", &format!("{log}\n{}", dir.read("gatherer.toml")));
+        export(&dir, name, keys, from);
+        for words in [&["config", "test"][..], &["run"], &["once"]] {
+            let line = refusal_of(dir.command().args(words));
+            assert!(line.contains(expected), "{expected}: {line}");
+        }
+        // The other commands need no template.
+        assert!(dir.run(&["generate", "sandbox"]).status.success());
+    }
+    // The count worker finds it, because the storage may hang.
+    dir.write("gatherer.toml", &original);
+    dir.reconfigure(
+        "[disks]\n",
+        &format!("[disks]\noutput = {:?}\n#", dir.path("real/disks")),
+    );
+    export(&dir, "link/disks", "template = 'count'", count);
+    let daemon = Daemon::start(&dir);
+    dir.wait_for_log("WARN graphite: export.path and disks.output are the same file, through links");
+    daemon.stop();
+}
+
+#[test]
+fn once_prints_one_export_and_writes_all() {
+    let dir = with_exports();
+    let busy = dir.path("busy").display().to_string();
+    let once = |words: &[&str]| dir.run(&[&["once", "--window", "10ms"], words].concat());
+    let printed = once(&["--export", &busy]);
+    assert_eq!(text(&printed.stdout), "sda ", "{}", stderr_of(&printed));
+    assert!(!dir.path("busy").exists());
+    let unknown = once(&["--export", "/nonexistent"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let written = once(&["--write"]);
+    assert!(written.status.success(), "{}", stderr_of(&written));
+    wait_for_all(&dir);
+    let shown = text(&dir.run(&["config", "show"]).stdout);
+    assert_eq!(shown.matches("\n[[export]]\n").count(), 3, "{shown}");
+    dir.write("shown.toml", &shown);
+    let tested = dir
+        .command()
+        .args(["config", "test"])
+        .arg(dir.path("shown.toml"))
+        .output();
+    assert!(tested.as_ref().unwrap().status.success(), "{tested:?}");
+    dir.write("disks.j2", "{{ nothing }}");
+    assert_eq!(once(&["--export", &busy]).status.code(), Some(1));
+}
