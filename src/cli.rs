@@ -106,9 +106,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Returns the path of the configuration if the command line is the usual one of the daemon. The tables of clap, some
 /// tens of KB, would stay in its memory.
 fn daemon_arguments(args: &[OsString]) -> Option<Option<&Path>> {
+    let is_path = |file: &OsString| !matches!(file.as_encoded_bytes(), [] | [b'-', ..]);
     match args {
         [_, run] if run == "run" => Some(None),
-        [_, option, file, run] if option == "--config" && run == "run" => Some(Some(Path::new(file))),
+        [_, option, file, run] if option == "--config" && run == "run" && is_path(file) => {
+            Some(Some(Path::new(file)))
+        }
         _ => None,
     }
 }

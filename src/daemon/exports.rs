@@ -52,14 +52,10 @@ impl Exports {
             }
         }
         for export in &mut self.exports {
-            let from = &export.config.from;
-            let mut changed = changed
-                .iter()
-                .filter(|document| from.iter().any(|name| name == document.collector))
-                .peekable();
-            if changed.peek().is_some() {
-                let is_removed = changed.any(|document| document.report.is_none());
-                export.publish(&self.documents, is_removed, now, log);
+            let used = changed.iter().filter(|document| export.uses(document.collector));
+            let are_removed: Vec<_> = used.map(|document| document.report.is_none()).collect();
+            if !are_removed.is_empty() {
+                export.publish(&self.documents, are_removed.contains(&true), now, log);
             }
         }
     }
@@ -86,9 +82,17 @@ impl Exports {
         for removed in &mut before {
             removed.publisher.end(log);
         }
-        for settings in old.collectors() {
-            if new.collector(settings.name) != settings || self.exports.is_empty() {
-                self.documents.remove(settings.name);
+        for before in old.collectors() {
+            let (name, after) = (before.name, new.collector(before.name));
+            if after != before || self.exports.is_empty() {
+                self.documents.remove(name);
+            }
+            // As with its own file: disabling a collector has the effect of a stop.
+            if before.enabled && !after.enabled {
+                let uses_it = |export: &&mut Export| export.is_short_lived && export.uses(name);
+                for export in self.exports.iter_mut().filter(uses_it) {
+                    export.publisher.end(log);
+                }
             }
         }
     }
@@ -110,6 +114,10 @@ impl Export {
             publisher: Publisher::new(COLLECTOR, path, Durability::Volatile, config.mode),
             rendering: Condition::new(COLLECTOR),
         }
+    }
+
+    fn uses(&self, collector: &str) -> bool {
+        self.config.from.iter().any(|name| name == collector)
     }
 
     /// If rendering fails, removes a file with values that consumers would take for current ones.

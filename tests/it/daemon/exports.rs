@@ -91,10 +91,13 @@ fn export_is_removed_with_its_document_and_at_the_start() {
     dir.wait_until_removed("disks.tmp");
     dir.wait_until_removed("busy");
     dir.wait_for_log("undefined value");
-    let rendering = "WARN export: rendering";
-    assert_eq!(dir.log().matches(rendering).count(), 1, "{}", dir.log());
+    let rendering = format!("WARN export: rendering {:?}", dir.path("disks.j2"));
+    assert_eq!(dir.log().matches(&rendering).count(), 1, "{}", dir.log());
     dir.write("proc/diskstats", "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n");
     wait_for_text(&dir, "busy", "sda ");
+    dir.reconfigure("[disks]\n", "[disks]\nenabled = false\n");
+    reload(&dir, &daemon, "configuration reloaded");
+    dir.wait_until_removed("busy");
     daemon.stop();
 }
 
@@ -143,7 +146,7 @@ fn wrong_template_and_same_file_through_links_are_rejected() {
             "e",
             "template = 'a{% if %}'",
             busy,
-            "export.template: line 1, column 7: syntax error",
+            "export.template: line 1, column 8: syntax error",
         ),
         (
             "link/log",
@@ -198,7 +201,11 @@ fn once_prints_one_export_and_writes_all() {
     let unknown = once(&["--export", "/nonexistent"]);
     assert_eq!(unknown.status.code(), Some(2));
     let written = once(&["--write"]);
-    assert!(written.status.success(), "{}", stderr_of(&written));
+    assert_eq!(
+        stderr_of(&written).lines().count(),
+        1,
+        "the library is missing: {written:?}"
+    );
     wait_for_all(&dir);
     let shown = text(&dir.run(&["config", "show"]).stdout);
     assert_eq!(shown.matches("\n[[export]]\n").count(), 3, "{shown}");
@@ -210,5 +217,13 @@ fn once_prints_one_export_and_writes_all() {
         .output();
     assert!(tested.as_ref().unwrap().status.success(), "{tested:?}");
     dir.write("disks.j2", "{{ nothing }}");
-    assert_eq!(once(&["--export", &busy]).status.code(), Some(1));
+    let failed = once(&["--export", &busy]);
+    assert_eq!(
+        (failed.status.code(), text(&failed.stdout)),
+        (Some(1), String::new())
+    );
+    assert!(
+        stderr_of(&failed).contains(": line 1, column 4: undefined value"),
+        "{failed:?}"
+    );
 }
