@@ -22,60 +22,42 @@ const MAX_OUTPUT_BYTES: usize = 1 << 20;
 /// about 70 for each disk.
 const FUEL: u64 = 200_000;
 
-/// The documents that templates see.
+/// The documents that templates see, and the last success of each collector.
 #[derive(Debug, Default)]
 pub struct Documents {
-    lines: BTreeMap<String, String>,
-    runs: BTreeMap<String, Run>,
-}
-
-/// The last success of a collector.
-#[derive(Debug)]
-struct Run {
-    last_success: i64,
-    duration: Rounded,
-}
-
-impl Run {
-    fn value(&self) -> Value {
-        Value::from_pairs([
-            ("last_success", Value::from(self.last_success)),
-            ("duration_seconds", Value::from(self.duration.get())),
-        ])
-    }
+    documents: BTreeMap<String, Value>,
+    collectors: BTreeMap<String, Value>,
 }
 
 impl Documents {
     /// Adds a document, or replaces it. It was collected within `duration`, unless it states its own.
     pub fn add(&mut self, collector: &str, report: &dyn Report, duration: Duration) {
-        let run = Run {
-            last_success: report.updated_at(),
-            duration: Rounded::microseconds(report.duration().unwrap_or(duration)),
-        };
-        self.lines.insert(collector.into(), report.line());
-        self.runs.insert(collector.into(), run);
+        let duration = Rounded::microseconds(report.duration().unwrap_or(duration));
+        let success = Value::from_pairs([
+            ("last_success", Value::from(report.updated_at())),
+            ("duration_seconds", Value::from(duration.get())),
+        ]);
+        let document = serde_json::from_str(&report.line()).expect("a document is JSON");
+        self.documents.insert(collector.into(), document);
+        self.collectors.insert(collector.into(), success);
     }
 
-    /// Removes a document that does not apply any more. The time of the last success stays.
+    /// Removes a document that does not apply any more. The last success stays.
     pub fn remove(&mut self, collector: &str) {
-        self.lines.remove(collector);
+        self.documents.remove(collector);
     }
 
     /// Renders a template, which sees the documents of these collectors and `gatherer`.
     ///
     /// Fails if the template is wrong, uses something undefined, does too much, or if the text is too large.
     pub fn render(&self, template: &str, from: &[String]) -> Result<String> {
-        let collectors = self.runs.iter().map(|(name, run)| (name, run.value()));
         let gatherer = [
             ("version", Value::from(VERSION)),
-            ("collectors", Value::from_pairs(collectors)),
+            ("collectors", Value::from_pairs(self.collectors.clone())),
         ];
-        let mut context = vec![("gatherer", Value::from_pairs(gatherer))];
-        for name in from {
-            if let Some(line) = self.lines.get(name) {
-                context.push((name, serde_json::from_str(line)?));
-            }
-        }
+        let documents = from.iter().filter_map(|name| self.documents.get_key_value(name));
+        let documents = documents.map(|(name, document)| (name.as_str(), document.clone()));
+        let context = documents.chain([("gatherer", Value::from_pairs(gatherer))]);
         let text = with_compiled(template, |compiled| compiled.render(Value::from_pairs(context)))?;
         match text.len() {
             ..=MAX_OUTPUT_BYTES => Ok(text),
@@ -198,7 +180,7 @@ mod tests {
             ("{{ vmware }}", "line 1, column 4: undefined value"),
             ("{{ graphite.host }}", "line 1, column 4: undefined value"),
             ("\n  {% if %}", "line 2, column 9: syntax error"),
-            ("{{ 1|nothing }}", "line 1, column 4: unknown filter"),
+            ("{{ 1|nothing }}", "line 1, column 6: unknown filter"),
             ("{% include '/etc/passwd' %}", "line 1, column 4: syntax error"),
             ("{% import 'x' as y %}", "line 1, column 4: syntax error"),
             (

@@ -30,8 +30,8 @@ pub use holder::holder;
 /// The lock's folder in `host.run`, which the service manager or the init script creates for the service's user.
 const FOLDER: &str = "shinken-gatherer";
 const FILE: &str = "lock";
-/// Longest text of a lock file that is read, in bytes: the disk file and 100 exports, before and after a reload, with escapes.
-const MAX_TEXT_BYTES: u64 = 2 << 20;
+/// Longest text of a lock file that is read, in bytes: paths of two configurations of 1 MiB, and their escapes.
+const MAX_TEXT_BYTES: u64 = 4 << 20;
 /// Longest wait for `once --write` or `clean-up` to release the lock, and how often it is tried.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(10);

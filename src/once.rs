@@ -14,12 +14,12 @@ use serde_json::value::RawValue;
 
 use crate::collector::{Collector, Found, Once};
 use crate::collectors::ALL;
-use crate::config::{Config, ExportConfig, WhisperPaths, protected_folder};
+use crate::config::{Config, WhisperPaths, protected_folder};
 use crate::export::Documents;
 use crate::lock::Lock;
 use crate::moment::Moment;
 use crate::output;
-use crate::publish::{self, DOCUMENT_MODE, Durability};
+use crate::publish::{self, DOCUMENT_MODE};
 use crate::report::to_line;
 
 /// Width of the column of collectors.
@@ -62,6 +62,7 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
         clock: Moment::now,
         paths: &paths,
     });
+    let documents = documents(&gathered);
     let mut errors: Vec<Error> = Vec::new();
     if args.write {
         let _lock = Lock::shared(&config)?;
@@ -71,14 +72,13 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
                 .filter_map(|one| write(one, &config, &paths).err()),
         );
         let exports = config.export.iter();
-        errors.extend(exports.filter_map(|export| write_export(export, &gathered).err()));
+        errors.extend(exports.filter_map(|export| export.publish(&documents).err()));
     }
-    let exported = exported
-        .and_then(Result::ok)
-        .map(|export| export.render(&documents(&gathered)));
-    let exported = exported.transpose().unwrap_or_else(|error| {
-        errors.push(error);
-        Some(String::new())
+    let exported = exported.and_then(Result::ok).map(|export| {
+        export.render(&documents).unwrap_or_else(|error| {
+            errors.push(error);
+            String::new()
+        })
     });
     for found in gathered.iter().filter_map(|one| one.found.as_ref()) {
         found.notes.iter().for_each(output::print_error);
@@ -158,12 +158,6 @@ fn documents(gathered: &[Gathered]) -> Documents {
         }
     }
     documents
-}
-
-fn write_export(export: &ExportConfig, gathered: &[Gathered]) -> Result<()> {
-    let text = export.render(&documents(gathered))?;
-    publish::publish(&export.path, &text, Durability::Synced, export.mode)
-        .with_context(|| format!("publishing {:?}", export.path))
 }
 
 /// Returns the block of a collector, its further lines indented.

@@ -21,7 +21,7 @@ use rustix::thread::{set_name, set_no_new_privs};
 use signal_hook::consts::SIGXFSZ;
 
 use crate::child;
-use crate::config::{ExportConfig, GraphiteConfig, WhisperPaths};
+use crate::config::{GraphiteConfig, WhisperPaths};
 use crate::disks::backing::devices_under;
 use crate::export::Documents;
 use crate::export::collision::same_file;
@@ -113,15 +113,19 @@ fn work(request: &Request) -> Result<()> {
 
 /// Publishes the exports that are made from the count alone, and reports the result of each.
 fn publish_exports(request: &Request, tree: &Tree, document: &GraphiteReport) -> Result<()> {
+    if request.exports.is_empty() {
+        return Ok(());
+    }
     let mut documents = Documents::default();
     documents.add(NAME, document, Duration::ZERO);
     let mut others = request.other_files.clone();
     others.push(("graphite.output".into(), tree.output.clone()));
-    for config in &request.exports {
-        let result = export(config, &documents, &others);
-        others.push(("export.path".into(), config.path.clone()));
+    for export in &request.exports {
+        let result = check_output("export.path", &export.path, &others);
+        let result = result.and_then(|()| export.publish(&documents));
+        others.push(export.clone().named_path());
         let error = result.err().map(|error| format!("{error:#}"));
-        report(&Report::Exported(config.path.clone(), error))?;
+        report(&Report::Exported(export.path.clone(), error))?;
     }
     Ok(())
 }
@@ -184,14 +188,6 @@ fn check_output(key: &str, path: &Path, others: &[(String, PathBuf)]) -> Result<
         Some(other) => bail!("{key} and {other} are the same file, through links: {path:?}"),
         None => Ok(()),
     }
-}
-
-/// Renders an export and publishes it.
-fn export(export: &ExportConfig, documents: &Documents, others: &[(String, PathBuf)]) -> Result<()> {
-    check_output("export.path", &export.path, others)?;
-    let text = export.render(documents)?;
-    publish::publish(&export.path, &text, Durability::Synced, export.mode)
-        .with_context(|| format!("publishing {:?}", export.path))
 }
 
 fn report(report: &Report) -> Result<()> {

@@ -12,6 +12,7 @@ use super::paths::without_dots;
 use super::schema::{Config, ExportConfig};
 use crate::export::collision::same_file;
 use crate::export::{self, Documents, TemplateError};
+use crate::publish::{self, Durability};
 
 /// File name of the snapshot in the state folder.
 pub const SNAPSHOT: &str = "whisper.snapshot";
@@ -27,6 +28,13 @@ impl ExportConfig {
     /// Returns the path with its key.
     pub fn named_path(self) -> (String, PathBuf) {
         ("export.path".into(), self.path)
+    }
+
+    /// Renders the template and publishes the text.
+    pub fn publish(&self, documents: &Documents) -> Result<()> {
+        let text = self.render(documents)?;
+        publish::publish(&self.path, &text, Durability::Synced, self.mode)
+            .with_context(|| format!("publishing {:?}", self.path))
     }
 
     /// Returns the text that is to be published. The template must be loaded.

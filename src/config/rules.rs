@@ -20,9 +20,6 @@ const MAX_PATTERN_BYTES: usize = 4096;
 /// Compiling takes some hundred times the memory and time of reading.
 const MAX_PATTERNS_BYTES: usize = 64 << 10;
 
-/// The count worker gets the exports with each request.
-const MAX_EXPORTS: usize = 100;
-
 /// Checks the values together. `file` is the path of the configuration.
 pub fn check(file: &Path, document: &Document, config: &Config) -> Result<(), Mistake> {
     check_patterns(&config.graphite.exclude).map_err(|(index, reason)| Mistake {
@@ -44,12 +41,6 @@ pub fn check(file: &Path, document: &Document, config: &Config) -> Result<(), Mi
                 reason,
             });
         }
-    }
-    if config.export.len() > MAX_EXPORTS {
-        return Err(Mistake {
-            location: Location::default(),
-            reason: format!("too many exports, the limit is {MAX_EXPORTS}"),
-        });
     }
     for (index, one) in config.export.iter().enumerate() {
         export::check(one, config).map_err(|(key, reason)| Mistake {

@@ -178,6 +178,13 @@ fn wrong_template_and_same_file_through_links_are_rejected() {
         // The other commands need no template.
         assert!(dir.run(&["generate", "sandbox"]).status.success());
     }
+    dir.write("gatherer.toml", &original);
+    export(&dir, "/srv/exports/e", "template = ''", busy);
+    let sandbox = text(&dir.run(&["generate", "sandbox"]).stdout);
+    assert!(
+        sandbox.contains("\nReadWritePaths=\"-/srv/exports\"\nNoExecPaths="),
+        "{sandbox}"
+    );
     // The count worker finds it, because the storage may hang.
     dir.write("gatherer.toml", &original);
     dir.reconfigure(
