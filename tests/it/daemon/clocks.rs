@@ -217,6 +217,8 @@ fn panic_removes_the_disks_file() {
     let clocks = Clocks::new(&dir);
     let mut daemon = Daemon::spawn(clocks.given_to(dir.command().arg("run")), None);
     wait_for("the disks", || dir.disks());
+    // The count worker may publish later.
+    wait_for("the count", || dir.count());
     clocks.fail();
     let ended = wait_for("the end", || daemon.child.try_wait().unwrap());
     assert_eq!(ended.signal(), Some(Signal::ABORT.as_raw()), "{ended}");
