@@ -117,7 +117,7 @@ fn daemon_arguments(args: &[OsString]) -> Option<Option<&Path>> {
 }
 
 fn run_daemon(config_path: Option<&Path>) -> Result<ExitCode> {
-    daemon::run(config_path, Config::load(config_path)?).map(|()| ExitCode::SUCCESS)
+    daemon::run(config_path).map(|()| ExitCode::SUCCESS)
 }
 
 /// Prints the error of a command, and returns its exit code.

@@ -32,9 +32,11 @@ const DEBUG_VARIABLE: &str = "GATHERER_DEBUG";
 
 /// Runs until SIGTERM or SIGINT. Fails if the daemon cannot be set up, after a stop by another signal, and with
 /// `AlreadyRunning` if another daemon runs, whose files and log are then not touched.
-pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
-    // Before the lock: a process that finds the lock held may signal its holder.
+pub fn run(config_path: Option<&Path>) -> Result<()> {
+    // Before the lock: a process that finds the lock held may signal its holder. First of all, because it takes and frees
+    // some tens of KB: the heap is smaller if they are used again.
     let mut signals = Signals::catch()?;
+    let config = Config::load(config_path)?;
     let is_stopping = || {
         signals.receive();
         signals.stop()
