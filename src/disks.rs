@@ -20,7 +20,6 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use rustix::fs::{Mode, OFlags};
 
 use crate::config::{DisksConfig, HostConfig};
 use crate::device::Device;
@@ -86,10 +85,7 @@ impl Disks {
         let text = kernel::read(&path, MAX_BYTES).with_context(|| format!("reading {path:?}"))?;
         // Without sysfs, every device would look virtual: the result would be "no disks".
         let block = self.host.sys.join("block");
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::open(&block, flags, Mode::empty())
-            .map_err(std::io::Error::from)
-            .with_context(|| format!("reading {block:?}"))?;
+        kernel::open_folder(&block).with_context(|| format!("reading {block:?}"))?;
         let mut skipped = Vec::new();
         let seen = physical_disks(&text, &self.host.sys, &mut skipped);
         let restarted = self.remember(now.monotonic, seen);

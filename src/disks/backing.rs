@@ -75,14 +75,12 @@ fn collect(sys: &Path, device: PathBuf, disks: &mut BTreeSet<String>) {
 
 /// Returns the devices that a dm or md device consists of.
 fn slaves(sys: &Path, device: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(device.join("slaves")) else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let class = sys.join("class/block").join(entry.file_name());
-            fs::canonicalize(entry.path())
+    let folder = device.join("slaves");
+    let names = kernel::names(&folder).into_iter();
+    names
+        .filter_map(|name| {
+            let class = sys.join("class/block").join(&name);
+            fs::canonicalize(folder.join(name))
                 .or_else(|_| fs::canonicalize(class))
                 .ok()
         })
