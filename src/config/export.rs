@@ -63,6 +63,8 @@ impl Config {
         }
         if !self.export.is_empty() {
             files.extend(named("the lock in state_dir", in_state("lock")));
+            let lock = self.host.run.join("shinken-gatherer/lock");
+            files.push(("the lock in host.run".into(), lock));
             files.extend(named("the configuration file", self.file.clone()));
             let templates = self.export.iter().map(|export| export.template_file.clone());
             files.extend(templates.filter_map(|template| named("export.template_file", template)));

@@ -71,7 +71,7 @@ impl Exports {
                 Some(export) if export.config == *config => export,
                 replaced => {
                     let mut export = Export::new(config, new);
-                    if export.is_short_lived && replaced.is_none() {
+                    if export.is_short_lived || replaced.is_some_and(|before| before.is_short_lived) {
                         export.publisher.remove(now, log);
                     }
                     export

@@ -102,6 +102,14 @@ fn export_is_removed_with_its_document_and_at_the_start() {
     dir.reconfigure("[disks]\n", "[disks]\nenabled = false\n");
     reload(&dir, &daemon, "configuration reloaded");
     dir.wait_until_removed("busy");
+    // Another export takes the path, and has no document.
+    dir.reconfigure("[disks]\nenabled = false\n", "[disks]\n");
+    reload(&dir, &daemon, "configuration reloaded");
+    wait_for_text(&dir, "busy", "sda ");
+    dir.reconfigure("[vmware]\n", "[vmware]\nenabled = false\n");
+    dir.reconfigure("['disks', 'graphite']", "['vmware']");
+    reload(&dir, &daemon, "configuration reloaded");
+    assert!(!dir.path("busy").exists());
     daemon.stop();
 }
 
