@@ -2,11 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Result;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{Dir, Mode, OFlags};
+use rustix::fs::{Mode, OFlags, RawDir};
 
 use crate::open::{self, Links};
 
@@ -33,8 +34,17 @@ pub fn open_folder(path: &Path) -> Result<OwnedFd> {
 /// Returns the names in a folder; none if it cannot be read. At each sample, the 32 KB that std takes for this would enlarge
 /// the heap of the daemon.
 pub fn names(path: &Path) -> Vec<OsString> {
-    let entries = open_folder(path).ok().and_then(|folder| Dir::new(folder).ok());
-    let names = entries.into_iter().flatten().flatten();
-    let names = names.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_os_string());
-    names.filter(|name| name != "." && name != "..").collect()
+    let mut names = Vec::new();
+    let Ok(folder) = open_folder(path) else {
+        return names;
+    };
+    let mut buffer = [MaybeUninit::uninit(); 1024];
+    let mut entries = RawDir::new(folder, &mut buffer);
+    while let Some(Ok(entry)) = entries.next() {
+        match entry.file_name().to_bytes() {
+            b"." | b".." => {}
+            name => names.push(OsStr::from_bytes(name).to_os_string()),
+        }
+    }
+    names
 }
