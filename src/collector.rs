@@ -70,6 +70,10 @@ pub trait Collector: Debug + Sync {
     fn check_timeout(&self, _args: &ArgMatches) -> Duration {
         Duration::ZERO
     }
+
+    /// Returns a document with every value, of the time 7, and its lines for Graphite without prefix and time.
+    #[cfg(test)]
+    fn example(&self) -> (&'static str, &'static [&'static str]);
 }
 
 /// A collector that runs in the daemon. Nothing in it blocks.

@@ -77,6 +77,14 @@ impl Collector for GraphiteCollector {
     fn check_timeout(&self, args: &ArgMatches) -> Duration {
         check::timeout(args)
     }
+
+    #[cfg(test)]
+    fn example(&self) -> (&'static str, &'static [&'static str]) {
+        (
+            r#"{"schema":1,"updated_at":7,"interval_seconds":9,"hosts":4,"metrics":1000000,"scan_seconds":0.105}"#,
+            &["hosts 4", "metrics 1000000", "scan_seconds 0.105"],
+        )
+    }
 }
 
 /// The count of `once`, at full speed.

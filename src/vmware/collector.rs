@@ -57,6 +57,15 @@ impl Collector for VmwareCollector {
     fn check(&self, args: &ArgMatches, published: &Published) -> Answer {
         check::answer(args, published)
     }
+
+    #[cfg(test)]
+    fn example(&self) -> (&'static str, &'static [&'static str]) {
+        (
+            r#"{"schema":1,"updated_at":7,"interval_seconds":9,"window_seconds":0,"is_vmware":true,
+            "cpu_ready_percent":2.5,"cpu_ready_percent_per_vcpu":1.25,"vcpus":2,"error":null}"#,
+            &["cpu_ready_percent 2.5", "cpu_ready_percent_per_vcpu 1.25"],
+        )
+    }
 }
 
 /// The two samples of `once`.
