@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
@@ -138,12 +138,12 @@ fn find_tree(request: &Request) -> Tree {
 }
 
 fn count_tree(request: &Request, whisper_dir: &Path, snapshot: Option<&Path>) -> Result<Count> {
-    let mut reported = Instant::now();
-    let mut progress = |_: &Totals| {
-        if reported.elapsed() < PROGRESS_INTERVAL {
+    let mut reported = Duration::ZERO;
+    let mut progress = |_: &Totals, elapsed: Duration| {
+        if elapsed - reported < PROGRESS_INTERVAL {
             return Ok(());
         }
-        reported = Instant::now();
+        reported = elapsed;
         report(&Report::Progress)
     };
     let settings = request.settings_for(whisper_dir);

@@ -2,7 +2,7 @@
 //! tree; an outdated count keeps the state of its values and is marked as outdated.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::ensure;
 use clap::{ArgMatches, Args, FromArgMatches};
@@ -123,10 +123,9 @@ fn count(
         max_busy_percent: 100,
         ..CountSettings::new(config, whisper_dir)
     };
-    let started = Instant::now();
-    let count = super::count(&settings, None, false, now, &mut |_| {
+    let count = super::count(&settings, None, false, now, &mut |_, elapsed| {
         ensure!(
-            started.elapsed() < timeout,
+            elapsed < timeout,
             "timed out after {}",
             humantime::format_duration(timeout)
         );
