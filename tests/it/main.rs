@@ -1,13 +1,48 @@
 //! Tests that run without root, by subject. `support` holds what they share with `tests/root`.
 
-mod check;
-mod cli;
-mod config;
-mod count;
-mod daemon;
-mod disks;
-mod publish;
-mod status;
+mod check {
+    mod answers;
+    mod command;
+}
+mod cli {
+    mod generate;
+    mod once;
+    mod usage;
+}
+mod config {
+    mod cases;
+    mod files;
+    mod values;
+}
+mod count {
+    mod command;
+    mod daemon;
+    mod incremental;
+    mod random_changes;
+    mod snapshot;
+    mod worker;
+}
+mod daemon {
+    mod clocks;
+    mod foreground;
+    mod life;
+    mod limits;
+    mod lock;
+    mod reload;
+}
+mod disks {
+    mod backing;
+    mod cases;
+    mod malformed;
+    mod names;
+}
+mod publish {
+    mod crash_safety;
+    mod outputs;
+}
+mod status {
+    mod command;
+}
 #[allow(dead_code, reason = "tests/root uses other parts of it")]
 #[path = "../support/mod.rs"]
 mod support;

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::strace;
 use crate::support::fixture::{ALL, COUNT, DISKS, Fixture, is_right};
 use crate::support::tree::Numbers;
-use crate::support::watch::{children_of, kill};
+use crate::support::watch::{children_of, kill, strace};
 use crate::support::{Daemon, TestDir, document, text, wait_for};
 use rustix::process::Signal;
 

@@ -4,8 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::thread;
 
-use super::strace;
-use crate::support::watch::{children_of, kill};
+use crate::support::watch::{children_of, kill, strace};
 use crate::support::{Daemon, FAST, TestDir, document, json_of, wait_for};
 use rustix::process::Signal;
 use shinken_gatherer::publish::{Durability, publish};

@@ -1,7 +1,0 @@
-mod clocks;
-mod feed;
-mod foreground;
-mod life;
-mod limits;
-mod lock;
-mod reload;
