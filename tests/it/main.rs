@@ -18,7 +18,6 @@ mod count {
     mod command;
     mod daemon;
     mod incremental;
-    mod random_changes;
     mod snapshot;
     mod worker;
 }
@@ -26,7 +25,6 @@ mod daemon {
     mod clocks;
     mod foreground;
     mod life;
-    mod limits;
     mod lock;
     mod reload;
 }
@@ -36,8 +34,13 @@ mod disks {
     mod malformed;
     mod names;
 }
-mod publish {
+// What takes longest. tests/run has a suite of its own for it.
+mod long {
     mod crash_safety;
+    mod limits;
+    mod random_changes;
+}
+mod publish {
     mod outputs;
 }
 mod status {

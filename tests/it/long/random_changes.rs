@@ -1,14 +1,14 @@
 //! Random changes between and during counts: the totals are those of a naive walk, only directories that changed are
-//! read, and the snapshot is the one that a full scan would write.
+//! read, and the snapshot is the one that a full scan would write. Random damage to a snapshot causes a full scan.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::snapshot::{HOUR, Tree, totals};
+use crate::support::snapshot::{HEADER_BYTES, HOUR, Tree, filled, replaced, totals};
 use crate::support::tree::{Numbers, naive};
 use shinken_gatherer::graphite::Totals;
 
@@ -168,4 +168,37 @@ fn changes_during_a_count_are_in_the_next_one() {
             assert_eq!(totals(&tree.count()), naive, "round {round}, {:?}", tree.whisper);
         }
     }
+}
+
+#[test]
+fn damaged_file_causes_full_scan() {
+    let mut numbers = Numbers::seeded();
+    let tree = filled();
+    let good = fs::read(&tree.snapshot).unwrap();
+    let write = |bytes: &[u8]| {
+        fs::write(&tree.snapshot, bytes).unwrap();
+        replaced(&tree, "cannot use snapshot");
+    };
+    for index in 0..good.len() {
+        write(&good[..index]);
+        // The dates are in the header: one that is too late would postpone the next full scan for years.
+        let mut bytes = good.clone();
+        bytes[index] ^= 1 << numbers.below(8);
+        write(&bytes);
+    }
+    for round in 0..300 {
+        let length = numbers.below(2000);
+        let random: Vec<u8> = (0..length).map(|_| numbers.below(256) as u8).collect();
+        write(&match round % 3 {
+            0 => [&good[..HEADER_BYTES + numbers.below(200)], &random].concat(),
+            1 => [&good[..], &[1], &random].concat(),
+            _ => random,
+        });
+    }
+    // Large, without a used block.
+    let file = fs::File::create(&tree.snapshot).unwrap();
+    file.set_len(1 << 40).unwrap();
+    let started = Instant::now();
+    replaced(&tree, "it is not a snapshot");
+    assert!(started.elapsed() < Duration::from_secs(1));
 }
