@@ -11,6 +11,10 @@ import time
 
 PROGRAM = os.path.abspath(os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "debug/shinken-gatherer"))
 COUNT, DISKS, READY = "whisper.nb_metrics", "disks.tmp", "vmware.dat"
+OUTPUTS = {"graphite": COUNT, "disks": DISKS, "vmware": READY}
+# Every collector, from the page of the configuration.
+TABLES = pathlib.Path("docs/configuration.md").read_text().split("\n[")
+COLLECTORS = [table.split("]")[0] for table in TABLES if "\noutput = " in table]
 # A VMware VM with one disk and one metric.
 FILES = {
     "whisper/host/a.wsp": "",
@@ -61,10 +65,8 @@ class Fixture:
             "log_file": self.log_file,
             "state_dir": self.root / "state",
             "graphite.whisper_dir": self.root / "whisper",
-            "graphite.output": self.root / "out" / COUNT,
-            "disks.output": self.root / "out" / DISKS,
-            "vmware.output": self.root / "out" / READY,
         }
+        values |= {f"{name}.output": self.root / "out" / OUTPUTS.get(name, name) for name in COLLECTORS}
         values |= {f"host.{name}": self.root / name for name in ("proc", "sys", "run")}
         text = "".join(f'{key} = "{value}"\n' for key, value in values.items())
         (self.root / "gatherer.toml").write_text(text + "\n".join(lines) + "\n")
