@@ -82,9 +82,11 @@ fn completions(shell: Shell, mut cli: clap::Command) -> String {
     let name = cli.get_name().to_string();
     let mut text = Vec::new();
     match shell {
-        Shell::Bash => clap_complete::generate(shells::Bash, &mut cli, name, &mut text),
-        Shell::Zsh => clap_complete::generate(shells::Zsh, &mut cli, name, &mut text),
-        Shell::Fish => clap_complete::generate(shells::Fish, &mut cli, name, &mut text),
+        Shell::Bash => clap_complete::generate(shells::Bash, &mut cli, &*name, &mut text),
+        Shell::Zsh => clap_complete::generate(shells::Zsh, &mut cli, &*name, &mut text),
+        Shell::Fish => clap_complete::generate(shells::Fish, &mut cli, &*name, &mut text),
     }
-    String::from_utf8_lossy(&text).into_owned()
+    // clap_complete names the program in two ways in the bash script, so that no case matches: clap#6421, #6529.
+    let text = String::from_utf8_lossy(&text);
+    text.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__"))
 }
