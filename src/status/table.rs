@@ -165,10 +165,8 @@ impl<'a> Bars<'a> {
                 value if value >= doubtful => Look::Doubtful,
                 _ => Look::Good,
             };
-            row.push(
-                look,
-                bar(value / 100.0, self.bar_width, self.screen.unicode) + " ",
-            );
+            row.push(look, bar(value / 100.0, self.bar_width, self.screen.unicode));
+            row.push(Look::Plain, " ");
         }
         let key = (collector, gauge.name.as_str());
         let line = |histories: &Histories| histories.line(key, self.history_width, self.screen.unicode);
