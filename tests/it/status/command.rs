@@ -163,50 +163,6 @@ fn json_has_each_document_and_its_state() {
     assert_eq!(status["disks"]["document"], Value::Null);
 }
 
-/// Returns `status` on a terminal of script(1).
-fn on_terminal(site: &CheckFixture, columns: u32, environment: &str, args: &str) -> Command {
-    let program = site.command(&[]).get_program().display().to_string();
-    let config = site.path("gatherer.toml").display().to_string();
-    let inside = format!(
-        "stty cols {columns} rows 24; exec env LC_ALL=C.UTF-8 {environment} {program} --config {config} status {args}"
-    );
-    let mut script = Command::new("script");
-    script.args(["-qfec", &inside, "/dev/null"]).stdin(Stdio::null());
-    script
-}
-
-fn has_script() -> bool {
-    let has_script = Command::new("script").arg("--version").output().is_ok();
-    if !has_script {
-        skip("script(1) is missing");
-    }
-    has_script
-}
-
-#[test]
-fn a_terminal_gets_colours_and_bars_cut_to_its_width() {
-    if !has_script() {
-        return;
-    }
-    let site = fresh();
-    let print = |columns, environment| {
-        let output = on_terminal(&site, columns, environment, "").output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let wide = print(120, "TERM=xterm");
-    assert!(wide.contains("\x1b[32mfresh"), "{wide:?}");
-    assert!(wide.contains("\x1b[31m██████████████████████▊·"), "{wide:?}");
-    let plain = print(120, "TERM=xterm NO_COLOR=1");
-    assert!(!plain.contains('\x1b') && plain.contains("█▎··"), "{plain:?}");
-    let ascii = print(120, "TERM=xterm NO_COLOR=1 LC_ALL=C");
-    assert!(ascii.is_ascii() && ascii.contains("[#.."), "{ascii:?}");
-    let dumb = print(120, "TERM=dumb");
-    assert!(dumb.is_ascii() && !dumb.contains(['\x1b', '[']), "{dumb:?}");
-    let narrow = print(40, "TERM=xterm NO_COLOR=1");
-    let fits = narrow.lines().all(|line| line.chars().count() <= 40);
-    assert!(fits && !narrow.contains('█'), "{narrow:?}");
-}
-
 #[test]
 fn nothing_in_a_document_reaches_the_terminal_as_a_command() {
     let site = fresh();
@@ -253,11 +209,18 @@ fn watching_shows_each_new_document_and_ends_when_interrupted() {
 
 #[test]
 fn watching_redraws_in_place_with_the_history_of_each_value() {
-    if !has_script() {
-        return;
+    if Command::new("script").arg("--version").output().is_err() {
+        return skip("script(1) is missing");
     }
     let site = fresh();
-    let mut command = on_terminal(&site, 120, "TERM=xterm NO_COLOR=1", "--watch 100ms");
+    let program = site.command(&[]).get_program().display().to_string();
+    let config = site.path("gatherer.toml").display().to_string();
+    let environment = "LC_ALL=C.UTF-8 TERM=xterm NO_COLOR=1";
+    let inside = format!(
+        "stty cols 120 rows 24; exec env {environment} {program} --config {config} status --watch 100ms"
+    );
+    let mut command = Command::new("script");
+    command.args(["-qfec", &inside, "/dev/null"]);
     let mut script = Watching::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
     let mut output = script.0.stdout.take().unwrap();
     let (mut seen, mut bytes) = (String::new(), [0; 4096]);
