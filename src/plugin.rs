@@ -8,14 +8,15 @@ pub mod range;
 use std::fmt;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::escape::is_printable;
+use crate::published::Age;
 use perfdata::{PerfValue, Thresholds};
 use range::Range;
 
 /// The state of a service, with its exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum State {
     /// As it should be.
     Ok = 0,
@@ -127,6 +128,27 @@ impl Common {
         Thresholds {
             warning: self.warning,
             critical: self.critical,
+        }
+    }
+}
+
+/// The option of the checks that report outdated values, as the consumers of the file do.
+#[derive(Debug, Args)]
+pub struct Outdated {
+    /// State of outdated values, if that of the values themselves is not worse
+    #[arg(long, value_name = "STATE", default_value = "warning")]
+    outdated: State,
+}
+
+impl Outdated {
+    /// Returns the state of values of this age, and why it is not OK.
+    pub fn judge(&self, age: Age) -> (State, Option<String>) {
+        match age.outdated() {
+            Some(outdated) => (
+                self.outdated,
+                Some(format!("{outdated}; is the gatherer running?")),
+            ),
+            None => (State::Ok, None),
         }
     }
 }

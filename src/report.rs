@@ -34,7 +34,7 @@ pub trait Report: Debug {
     fn gauges(&self) -> Vec<Gauge>;
 }
 
-/// A row of `status`: `BEFORE NUMBER AFTER bar history ALARM REMARK`.
+/// A row of `status`: `BEFORE NUMBER AFTER ALARM REMARK bar history`.
 #[derive(Debug, Default)]
 pub struct Gauge {
     /// Name of the value, unique within the document.

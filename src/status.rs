@@ -93,7 +93,7 @@ pub fn run(args: &StatusArgs, config_path: Option<&Path>, config: &Config) -> Re
         to_line(&status)
     } else {
         let screen = screen::Screen::of_stdout();
-        screen.render(&table::lines(&status, &screen, None))
+        screen.render(&table::lines(&status, &screen, None, usize::MAX))
     })?;
     Ok(status.exit_code())
 }

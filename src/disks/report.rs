@@ -1,5 +1,6 @@
 //! The document `__check_graphite_iostats.tmp`.
 
+use std::cmp::Ordering::Equal;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -131,6 +132,9 @@ impl Report for DisksReport {
         }
         let width = self.disks.keys().map(|name| name.chars().count()).max();
         let width = width.unwrap_or(0);
+        // The busiest first. The sort is stable: equal disks stay in the order of their names.
+        let mut disks: Vec<_> = self.disks.iter().collect();
+        disks.sort_by(|(_, a), (_, b)| b.util_percent.partial_cmp(&a.util_percent).unwrap_or(Equal));
         let gauge = |(name, disk): (&String, &DiskReport)| {
             let util = disk.util_percent.get();
             let (read, write) = (disk.read_await_ms.get(), disk.write_await_ms.get());
@@ -143,15 +147,15 @@ impl Report for DisksReport {
                 name: name.clone(),
                 before: format!("{name:<width$} "),
                 number: format!("{util:>5.1}%"),
-                after: " util ".into(),
+                after: " util".into(),
                 value: Some(util),
                 scale: Some((0.0, 100.0)),
                 bar_limits: Some(UTIL_LIMITS),
                 alarm: disk.hangs(self.window_seconds).then_some(HUNG),
-                remark: format!(" r/w await {read:.1}/{write:.1} ms, queue {queue:.2}{whisper}"),
+                remark: format!(", r/w await {read:.1}/{write:.1} ms, queue {queue:.2}{whisper}"),
                 problem: None,
             }
         };
-        self.disks.iter().map(gauge).collect()
+        disks.into_iter().map(gauge).collect()
     }
 }

@@ -20,9 +20,17 @@ const MAX_CHANGES: usize = 100;
 /// Devices whose malformed lines are logged at a time.
 const MAX_MALFORMED: usize = 5;
 
-/// The names and units of `iostat -x`, which administrators know.
-const COLUMNS: [&str; 8] = [
-    "%util", "r/s", "w/s", "rkB/s", "wkB/s", "r_await", "w_await", "aqu-sz",
+/// The names and units of `iostat -x`, which administrators know, and the widths. With the name of a disk in 10 columns,
+/// the table of `once` has 80.
+const COLUMNS: [(&str, usize); 8] = [
+    ("%util", 7),
+    ("r/s", 7),
+    ("w/s", 7),
+    ("rkB/s", 8),
+    ("wkB/s", 8),
+    ("r_await", 8),
+    ("w_await", 8),
+    ("aqu-sz", 7),
 ];
 
 /// The disks, and the logged events.
@@ -131,13 +139,19 @@ fn table(report: &DisksReport) -> String {
     let width = width.unwrap_or(0);
     // Writing to a String can't fail.
     let _ = write!(table, "\n{:width$}", "");
-    for column in COLUMNS {
-        let _ = write!(table, " {column:>9}");
+    for (column, width) in COLUMNS {
+        let _ = write!(table, "{column:>width$}");
     }
     for (disk, values) in &report.disks {
         let _ = write!(table, "\n{:width$}", name(disk));
-        for value in columns(values) {
-            let _ = write!(table, " {value:>9.2}");
+        for (value, (_, width)) in columns(values).into_iter().zip(COLUMNS) {
+            // As many decimals as there is room for.
+            let decimals = match value {
+                0.0..1000.0 => 2,
+                1000.0..10_000.0 => 1,
+                _ => 0,
+            };
+            let _ = write!(table, "{value:>width$.decimals$}");
         }
     }
     table

@@ -7,9 +7,6 @@ use rustix::termios::tcgetwinsize;
 
 use crate::escape::is_printable;
 
-/// Narrowest terminal with bars.
-const WIDTH_FOR_BARS: usize = 60;
-
 /// The look of a piece of a line on a terminal with colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
@@ -47,9 +44,9 @@ impl Line {
         self.pieces.push((look, text));
     }
 
-    /// Adds the pieces of another line.
-    pub fn append(&mut self, other: Self) {
-        self.pieces.extend(other.pieces);
+    /// Returns its columns.
+    pub fn width(&self) -> usize {
+        self.pieces.iter().map(|(_, text)| text.chars().count()).sum()
     }
 }
 
@@ -85,12 +82,6 @@ impl Screen {
             colour: terminal && set("NO_COLOR").is_none(),
             unicode: locale.contains("UTF-8") || locale.contains("UTF8"),
         }
-    }
-
-    /// Returns the width of a bar; `None` without a terminal or room for bars.
-    pub fn bar_width(&self) -> Option<usize> {
-        let (columns, _) = self.size?;
-        (columns >= WIDTH_FOR_BARS).then(|| (columns / 5).clamp(10, 24))
     }
 
     /// Returns the lines as they are written, each terminated by a newline.

@@ -47,7 +47,15 @@ impl Collector for VmwareCollector {
     }
 
     fn not_here(&self, config: &Config) -> Option<&'static str> {
-        (!detect(&config.host.sys).is_vmware).then_some(check::NOT_VMWARE)
+        let detection = detect(&config.host.sys);
+        let is_denied = || {
+            let mut helper = HelperClient::new(&config.vmware.libraries);
+            let answer = helper.ask_and_wait(Moment::now);
+            helper.stop();
+            matches!(answer, Ok(Ok(super::answer::Answer::NotVirtual)))
+        };
+        let is_here = detection.is_vmware && (detection.is_certain || !is_denied());
+        (!is_here).then_some(check::NOT_VMWARE)
     }
 
     fn check_command(&self) -> clap::Command {
@@ -55,7 +63,7 @@ impl Collector for VmwareCollector {
     }
 
     fn check(&self, args: &ArgMatches, published: &Published) -> Answer {
-        check::answer(args, published)
+        check::answer(args, published, || self.not_here(published.config))
     }
 
     #[cfg(test)]

@@ -80,13 +80,13 @@ impl Report for VmwareReport {
         let vcpus = self.vcpus.map_or("?".into(), |vcpus| vcpus.to_string());
         vec![Gauge {
             name: "ready".into(),
-            number: per_vcpu.map_or(String::new(), |ready| format!("{ready:>5.2}%")),
-            after: per_vcpu.map_or(String::new(), |_| " ready per vCPU ".into()),
+            number: per_vcpu.map_or(String::new(), |ready| format!("{ready:.2}%")),
+            after: per_vcpu.map_or(String::new(), |_| " ready per vCPU".into()),
             value: per_vcpu,
             scale: Some((0.0, READY_LIMITS.1)),
             bar_limits: Some(READY_LIMITS),
             remark: match self.cpu_ready_percent {
-                Some(total) => format!(" {:.2}% in total on {vcpus} vCPUs", total.get()),
+                Some(total) => format!(", {:.2}% in total on {vcpus} vCPUs", total.get()),
                 None => "%ready unknown".into(),
             },
             problem: self.error.clone(),

@@ -107,6 +107,8 @@ fn every_disks_row_of_the_page_is_an_answer() {
 fn every_vmware_row_of_the_page_is_an_answer() {
     let mut page = Section::new("VMware", "VMWARE ");
     page.expect("vmware", "OK: not a VMware VM");
+    page.site.make_vmware();
+    page.expect("vmware", "UNKNOWN: … does not exist, is the gatherer running?");
     page.site.publish("vmware", ready(3, Some(24.0), Some(4)));
     page.expect("vmware", "OK: … ready per vCPU, … in total on … over … s");
     page.expect("vmware -w 5", "WARNING: … ready per vCPU (…), …");

@@ -113,7 +113,7 @@ impl Scenario {
         assert_eq!(status.contains(reason), self.is_unreadable, "{status}");
         let check = ["check", "graphite", "--timeout", "1s"];
         let check = answer(&dir, &check, Duration::from_secs(1) + READ_TIMEOUT);
-        let reason = "has not responded for 3s";
+        let reason = "has not responded for 2s";
         assert_eq!(check.contains(reason), self.is_unreadable, "{check}");
         if self.is_unreadable {
             let row = "GRAPHITE UNKNOWN: the storage of the whisper tree has not responded for …";
