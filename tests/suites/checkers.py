@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from fixture import COUNT, DISKS, PROGRAM, READY, fixture, main, running, wait_for
+from fixture import DISKS, OUTPUTS, PROGRAM, fixture, main, running, wait_for
 
 EXAMPLES = pathlib.Path("docs/examples").absolute()
 INSTALLED = "/usr/sbin/shinken-gatherer"
@@ -74,7 +74,6 @@ object Host "localhost" {
 }
 include "%(root)s/icinga2-shinken-gatherer.conf"
 """
-OUTPUTS = {"graphite": COUNT, "disks": DISKS, "vmware": READY}
 # Names of the services in the two examples.
 SERVICES = {
     "Graphite metrics": "graphite",

@@ -154,7 +154,7 @@ fn wall_clock_jumps_change_dates_and_no_value() {
                 0 => "",
                 _ => continue,
             };
-            for words in [["check", "disks"], ["status", "--json"]] {
+            for words in [["check", "disks"], ["check", "graphite"], ["status", "--json"]] {
                 let output = dir.run(&words);
                 let (answer, is_ok) = (text(&output.stdout), output.status.success());
                 assert!(answer.contains(reason) && is_ok == reason.is_empty(), "{answer}");
