@@ -87,7 +87,8 @@ fn describe(pid: Option<u32>, process: Option<&Process>) -> String {
 
 fn state(collector: &dyn Collector, entry: &Entry) -> String {
     let word = entry.state.word();
-    let age = entry.age_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    // The file may have been replaced after the clock was read.
+    let age = entry.age_seconds.map(|seconds| seconds.max(0).unsigned_abs());
     let age = age.map(|age| format!(", {} old", format_duration(Duration::from_secs(age))));
     let report = entry.report(collector).map(|report| report.summary());
     let reason = entry.reason.clone();
