@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::process::Pid;
 
 use crate::config::{Config, ConfigError};
+use crate::detected::WhisperTree;
 use crate::lock::{self, AlreadyRunning};
 use crate::report::to_line;
+use crate::version::VERSION;
 use crate::vmware::helper;
-use crate::{check, child, daemon, generate, once, output, parents, reader, status, worker};
+use crate::{check, child, config_command, daemon, generate, once, output, parents, reader, status, worker};
 
 #[derive(Debug, Parser)]
 #[command(
     name = "shinken-gatherer",
-    version,
+    version = VERSION,
     propagate_version = true,
     about,
     max_term_width = 100
@@ -42,6 +44,8 @@ enum Command {
     Status(status::args::StatusArgs),
     /// Run as a monitoring plugin: one line with perfdata, exit code 0 to 3
     Check(check::args::CheckArgs),
+    /// Validate the configuration, or show its values and what was detected
+    Config(config_command::args::ConfigArgs),
     /// Print the files that the package installs
     Generate(generate::GenerateArgs),
 }
@@ -78,7 +82,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if is_check {
         check::guard::answer_panics();
     }
-    let cli = match Cli::<AnyCommand>::try_parse_from(&args) {
+    let command = with_one_name(Cli::<AnyCommand>::command());
+    let matches = command.try_get_matches_from(&args);
+    let cli = match matches.and_then(|matches| Cli::<AnyCommand>::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(usage) if is_check => return check::guard::refuse(&usage),
         Err(usage) if usage.use_stderr() => {
@@ -103,6 +109,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
+/// Makes `-V` of each subcommand print the name of the program: clap would print `shinken-gatherer-once`.
+fn with_one_name(command: clap::Command) -> clap::Command {
+    command
+        .display_name(env!("CARGO_PKG_NAME"))
+        .mut_subcommands(with_one_name)
+}
+
 fn run(command: AnyCommand, config_path: Option<&Path>, command_line: &[OsString]) -> Result<ExitCode> {
     let config = || Config::load(config_path);
     let command = match command {
@@ -117,11 +130,12 @@ fn run(command: AnyCommand, config_path: Option<&Path>, command_line: &[OsString
         Command::Once(args) => once::run(&args, config()?),
         Command::Status(args) => status::run(&args, config_path, &config()?),
         Command::Check(args) => Ok(check::run(&args, config(), command_line)),
+        Command::Config(args) => config_command::run(&args, config_path),
         Command::Generate(args) => generate::run(&args, config, Cli::<Command>::command()),
     }
 }
 
-/// Runs the part of a `check` or `status` command line that reads the tree's storage, and prints its result for
+/// Runs the part of a `check`, `config` or `status` command line that reads the tree's storage, and prints its result for
 /// [`reader`].
 fn read_storage(parent: Pid, args: &[OsString]) -> Result<()> {
     child::tie_to_parent(parent)?;
@@ -130,6 +144,7 @@ fn read_storage(parent: Pid, args: &[OsString]) -> Result<()> {
     let answer = match (cli.command, Config::load(cli.config.as_deref())) {
         (Command::Check(args), config) => to_line(&check::answer_now(&args, config)),
         (Command::Status(_), config) => to_line(&status::read_count(&config?)),
+        (Command::Config(_), config) => to_line(&WhisperTree::find(&config?)),
         _ => bail!("the command does not read the storage"),
     };
     output::try_print(&answer).map(drop)

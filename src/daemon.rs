@@ -21,6 +21,7 @@ use crate::notify::Notifier;
 use crate::output;
 use crate::publish;
 use crate::signals::Signals;
+use crate::version::VERSION;
 use collectors::Collectors;
 use feed::FeedTask;
 
@@ -40,11 +41,10 @@ pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
         return Ok(());
     };
     let mut log = Log::open(log_level(&config), config.log_file.as_deref());
-    let version = env!("CARGO_PKG_VERSION");
     log.info(
         "daemon",
-        format_args!("started, version {version}"),
-        &[("version", &version)],
+        format_args!("started, version {VERSION}"),
+        &[("version", &VERSION)],
     );
     warn_if_failed(lock.remove_recorded(), &mut log);
     warn_if_failed(lock.record(config.short_lived()), &mut log);
@@ -100,6 +100,7 @@ impl Daemon {
             if self.signals.take_reopen() {
                 self.log
                     .reopen(log_level(&self.config), self.config.log_file.as_deref());
+                self.log.info("daemon", "log file reopened", &[]);
             }
         }
         match self.signals.unusual_stop() {

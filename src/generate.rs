@@ -14,6 +14,7 @@ use clap_complete::shells;
 
 use crate::config::{Config, ConfigError};
 use crate::output;
+pub use sandbox::writable_paths;
 
 /// Arguments of `generate`.
 #[derive(Debug, Args)]

@@ -10,8 +10,9 @@
 //! (in the helper)      vmware::helper_client
 //! ```
 //!
-//! - Commands: [`cli`] parses the command line. `daemon` is the only loop. `once`, `status` and [`check`] (with [`plugin`])
-//!   are the other commands; `generate` prints files that the package installs.
+//! - Commands: [`cli`] parses the command line. `daemon` is the only loop. `once`, `status`, [`check`] (with [`plugin`]) and
+//!   `config_command` are the other commands; `generate` prints files that the package installs. `detected` is what
+//!   `config show` and `status -v` print about this machine.
 //! - Collectors: `collector` has the traits, `collectors` the list over which all commands iterate. `collector::sampled`
 //!   runs a sampler. `deadlines` computes when a sample is due, `recurring` limits repeated messages. Collectors do not
 //!   sleep or publish; roots (`/proc`, `/sys`) and times ([`moment`]) are arguments.
@@ -31,8 +32,10 @@ pub mod cli;
 mod collector;
 mod collectors;
 pub mod config;
+mod config_command;
 mod daemon;
 mod deadlines;
+mod detected;
 pub mod device;
 pub mod disks;
 mod escape;
@@ -58,6 +61,7 @@ pub mod report;
 mod signals;
 mod status;
 pub mod trusted_users;
+mod version;
 pub mod vmware;
 pub mod worker;
 mod writable;

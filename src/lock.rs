@@ -160,6 +160,14 @@ fn candidates(config: &Config) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Returns the pid of the daemon that runs with this configuration.
+pub fn running(config: &Config) -> Option<u32> {
+    let candidates = candidates(config).into_iter();
+    candidates
+        .filter_map(|path| fs::metadata(path).ok())
+        .find_map(|file| holder(&file))
+}
+
 fn open_first(config: &Config) -> Result<(File, PathBuf)> {
     create_folder(&config.host.run.join(FOLDER));
     let mut errors = Vec::new();

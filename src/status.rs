@@ -2,8 +2,11 @@
 
 pub mod args;
 mod bars;
+mod details;
 mod entry;
 mod histories;
+mod last_errors;
+mod process;
 mod screen;
 mod table;
 mod watch;
@@ -93,7 +96,10 @@ pub fn run(args: &StatusArgs, config_path: Option<&Path>, config: &Config) -> Re
         to_line(&status)
     } else {
         let screen = screen::Screen::of_stdout();
-        screen.render(&table::lines(&status, &screen, None, usize::MAX))
+        screen.render(&match args.verbose {
+            true => details::lines(&status, config_path, config, &screen),
+            false => table::lines(&status, &screen, None, usize::MAX),
+        })
     })?;
     Ok(status.exit_code())
 }

@@ -5,6 +5,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::error::Mistake;
+use super::hints::hint;
 use super::location::{Location, dotted, line_at};
 use super::schema::Config;
 
@@ -22,10 +23,12 @@ impl<'t> Document<'t> {
     pub fn parse(text: &'t str) -> Result<Self, Mistake> {
         match DeTable::parse(text) {
             Ok(root) => Ok(Self { text, root }),
-            Err(error) => Err(Mistake {
-                location: Location::of_syntax_error(text, error.span()),
-                reason: on_one_line(error.message()),
-            }),
+            Err(error) => {
+                let location = Location::of_syntax_error(text, error.span());
+                // The parser describes what it expected at a character, which rarely is what the user meant.
+                let reason = hint(text, &location).unwrap_or_else(|| on_one_line(error.message()));
+                Err(Mistake { location, reason })
+            }
         }
     }
 
@@ -33,9 +36,13 @@ impl<'t> Document<'t> {
     pub fn config(&self) -> Result<Config, Mistake> {
         self.check_types()?;
         let deserializer = Deserializer::from(self.root.clone());
-        serde_path_to_error::deserialize(deserializer).map_err(|error| Mistake {
-            location: self.locate(error.path().iter()).unwrap_or_default(),
-            reason: on_one_line(error.inner().message()),
+        serde_path_to_error::deserialize(deserializer).map_err(|error| {
+            let location = self.locate(error.path().iter()).unwrap_or_default();
+            let mut reason = on_one_line(error.inner().message());
+            if let Some(hint) = hint(self.text, &location) {
+                reason += &format!("; {hint}");
+            }
+            Mistake { location, reason }
         })
     }
 

@@ -5,22 +5,28 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::values;
+use super::{values, written};
 
 /// The whole configuration.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a configuration")]
 pub struct Config {
     /// Least severe level that is logged.
-    #[serde(deserialize_with = "values::log_level")]
+    #[serde(deserialize_with = "values::log_level", serialize_with = "written::log_level")]
     pub log_level: LevelFilter,
     /// The log file; `None` (written `""`) for none.
-    #[serde(deserialize_with = "values::optional_file")]
+    #[serde(
+        deserialize_with = "values::optional_file",
+        serialize_with = "written::optional_path"
+    )]
     pub log_file: Option<PathBuf>,
     /// Folder of the state that outlives a run; `None` (written `""`) for none.
-    #[serde(deserialize_with = "values::optional_folder")]
+    #[serde(
+        deserialize_with = "values::optional_folder",
+        serialize_with = "written::optional_path"
+    )]
     pub state_dir: Option<PathBuf>,
     /// The count of the whisper tree.
     pub graphite: GraphiteConfig,
@@ -35,7 +41,7 @@ pub struct Config {
 }
 
 /// `[graphite]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct GraphiteConfig {
     /// Whether the tree is counted.
@@ -47,7 +53,7 @@ pub struct GraphiteConfig {
     #[serde(deserialize_with = "values::some_file")]
     pub output: Option<PathBuf>,
     /// From the end of a count to the start of the next.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "written::duration")]
     pub interval: Duration,
     /// Largest CPU share of a running count, from 1 to 100 percent.
     #[serde(deserialize_with = "values::percent")]
@@ -56,14 +62,14 @@ pub struct GraphiteConfig {
     #[serde(deserialize_with = "values::depth")]
     pub host_depth: u32,
     /// Every directory is read at least this often.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "written::duration")]
     pub full_scan_interval: Duration,
     /// Gitignore patterns of entries to skip, relative to the whisper directory.
     pub exclude: Vec<String>,
 }
 
 /// `[disks]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct DisksConfig {
     /// Whether the disks are sampled.
@@ -72,15 +78,15 @@ pub struct DisksConfig {
     #[serde(deserialize_with = "values::file")]
     pub output: PathBuf,
     /// Time between two samples.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "written::duration")]
     pub interval: Duration,
     /// Time that the published values cover.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "written::duration")]
     pub window: Duration,
 }
 
 /// `[vmware]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct VmwareConfig {
     /// Whether %ready is measured on VMware virtual machines.
@@ -89,10 +95,10 @@ pub struct VmwareConfig {
     #[serde(deserialize_with = "values::file")]
     pub output: PathBuf,
     /// Time between two samples.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "written::duration")]
     pub interval: Duration,
     /// Time that the published value covers.
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::duration", serialize_with = "written::duration")]
     pub window: Duration,
     /// Names of the guest library, tried in this order.
     #[serde(deserialize_with = "values::libraries")]
@@ -100,7 +106,7 @@ pub struct VmwareConfig {
 }
 
 /// `[carbon]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct CarbonConfig {
     /// Whether the values are sent to carbon.
@@ -114,7 +120,7 @@ pub struct CarbonConfig {
 }
 
 /// `[host]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct HostConfig {
     /// The mount point of procfs.

@@ -11,6 +11,8 @@ const TOO_WIDE: [&str; 6] = ["/", "/dev", "/home", "/opt", "/run", "/var"];
 /// The folders that `ProtectHome=yes` hides.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 
+const TOO_BROAD: &str = "# not made writable, too broad: ";
+
 /// Returns a drop-in for `shinken-gatherer.service` that makes the paths of `config` writable which the unit does not
 /// make writable. Without such paths it has no settings.
 ///
@@ -43,7 +45,7 @@ pub fn drop_in(config: &Config) -> String {
         let is_too_wide = TOO_WIDE.iter().any(|wide| Path::new(wide) == folder);
         if has_control(folder) || is_too_wide || protected_folder(folder).is_some() {
             lines.push(format!(
-                "# not made writable, too broad: {}",
+                "{TOO_BROAD}{}",
                 folder.display().to_string().escape_default()
             ));
             continue;
@@ -67,6 +69,17 @@ pub fn drop_in(config: &Config) -> String {
         lines.push("ProtectHome=read-only".into());
     }
     lines.join("\n") + "\n"
+}
+
+/// Returns the paths that the sandbox of the service makes writable for `config`, and those that it does not open because
+/// they are too broad.
+pub fn writable_paths(config: &Config) -> (Vec<String>, Vec<String>) {
+    let drop_in = drop_in(config);
+    let values = |start| drop_in.lines().filter_map(move |line| line.strip_prefix(start));
+    let fixed = unit_paths("ReadWritePaths").map(|path| path.display().to_string());
+    let opened = values("ReadWritePaths=").map(|path| path.trim_matches('"').trim_start_matches('-').into());
+    let too_broad = values(TOO_BROAD).map(String::from);
+    (fixed.chain(opened).collect(), too_broad.collect())
 }
 
 /// A newline would start another setting, and unit files cannot escape one.

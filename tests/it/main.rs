@@ -45,6 +45,7 @@ mod publish {
 }
 mod status {
     mod command;
+    mod details;
 }
 #[allow(dead_code, reason = "tests/root uses other parts of it")]
 #[path = "../support/mod.rs"]

@@ -1,6 +1,6 @@
 //! Usage errors and help of every command except `check`.
 
-use crate::support::{gatherer, stderr_of};
+use crate::support::{gatherer, stderr_of, text};
 
 #[test]
 fn bad_usage_is_code_2_with_a_hint_on_stderr() {
@@ -13,6 +13,9 @@ fn bad_usage_is_code_2_with_a_hint_on_stderr() {
         "status more",
         "status --watch 1ms",
         "status --watch often",
+        "status -v --json",
+        "config",
+        "config check",
         "generate",
         "generate cake",
         "generate completions elvish",
@@ -37,12 +40,18 @@ fn bad_usage_is_code_2_with_a_hint_on_stderr() {
 
 #[test]
 fn help_and_version_are_code_0_on_stdout() {
-    for arguments in ["--help", "--version", "once --help", "help status"] {
+    let version = concat!("shinken-gatherer ", env!("CARGO_PKG_VERSION"));
+    for (arguments, start) in [
+        ("--help", "Background gatherer"),
+        ("--version", version),
+        ("once --help", "Collect once"),
+        ("help status", "Show the"),
+        ("once -V", version),
+        ("config test -V", version),
+    ] {
         let output = gatherer().args(arguments.split(' ')).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{arguments}");
-        assert!(
-            !output.stdout.is_empty() && output.stderr.is_empty(),
-            "{arguments}"
-        );
+        let shown = text(&output.stdout);
+        assert!(shown.starts_with(start) && output.stderr.is_empty(), "{shown}");
     }
 }

@@ -1,37 +1,9 @@
 //! Mistakes in a configuration. Each is a text and the error after the file name, in which `…` is any text. In the texts,
 //! `<x*3>` is `xxx`.
 
-pub type Mistake = (String, String);
+use shinken_gatherer::config::{Config, Setting};
 
-/// Every key with the type of its value and the sets of [`WRONG_VALUES`] that it must reject.
-const KEYS: &str = "
-    log_level                   string    level
-    log_file                    string    path file
-    state_dir                   string    path
-    graphite.enabled            boolean
-    graphite.whisper_dir        string    path empty
-    graphite.output             string    path empty file
-    graphite.interval           string    duration
-    graphite.max_busy_percent   integer   number percent
-    graphite.host_depth         integer   number depth
-    graphite.full_scan_interval string    duration
-    graphite.exclude            sequence  strings patterns
-    disks.enabled               boolean
-    disks.output                string    path empty file
-    disks.interval              string    duration
-    disks.window                string    duration
-    vmware.enabled              boolean
-    vmware.output               string    path empty file
-    vmware.interval             string    duration
-    vmware.window               string    duration
-    vmware.libraries            sequence  strings libraries
-    carbon.enabled              boolean
-    carbon.address              string    address
-    carbon.prefix               string    prefix
-    host.proc                   string    path empty
-    host.sys                    string    path empty
-    host.run                    string    path empty
-";
+pub type Mistake = (String, String);
 
 /// Sets of values of the right type that are rejected: the set, the reason, and values separated by ` , `.
 const WRONG_VALUES: &str = r#"
@@ -89,8 +61,29 @@ const TYPES: [(&str, &str); 11] = [
 ];
 
 /// Returns the names of every key, with its table before a dot.
-pub fn keys() -> impl Iterator<Item = &'static str> {
-    KEYS.lines().filter_map(|line| line.split_whitespace().next())
+pub fn keys() -> Vec<String> {
+    Config::default().settings().iter().map(Setting::name).collect()
+}
+
+/// Returns the type of a key and the sets of [`WRONG_VALUES`] that it must reject.
+fn rules_of(setting: &Setting) -> (&'static str, &'static str) {
+    let default = setting.value.as_deref().unwrap_or("\"/chosen\"");
+    match (setting.key.as_str(), default.as_bytes()) {
+        ("enabled", _) => ("boolean", ""),
+        ("log_level", _) => ("string", "level"),
+        ("log_file", _) => ("string", "path file"),
+        ("state_dir", _) => ("string", "path"),
+        ("output", _) => ("string", "path empty file"),
+        ("max_busy_percent", _) => ("integer", "number percent"),
+        ("host_depth", _) => ("integer", "number depth"),
+        ("exclude", _) => ("sequence", "strings patterns"),
+        ("libraries", _) => ("sequence", "strings libraries"),
+        ("address", _) => ("string", "address"),
+        ("prefix", _) => ("string", "prefix"),
+        (_, [b'"', b'/', ..]) => ("string", "path empty"),
+        (_, [b'"', b'0'..=b'9', ..]) => ("string", "duration"),
+        _ => panic!("no wrong values for {setting:?}"),
+    }
 }
 
 /// Returns the lines of one of the tables above.
@@ -128,16 +121,17 @@ pub fn of_values() -> Vec<Mistake> {
         sets.extend(values.split(" , ").map(|value| (set, reason, expand(value))));
     }
     let mut mistakes = Vec::new();
-    for line in lines(KEYS) {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let (key, own_type, own_sets) = (words[0], words[1], &words[2..]);
+    for setting in Config::default().settings() {
+        let key = setting.name();
+        let (own_type, own_sets) = rules_of(&setting);
         for (value, name) in TYPES.iter().filter(|(_, name)| *name != own_type) {
             let expected = format!("4: {key}: invalid type: {name}");
             // The tables are checked by their TOML types, values by those of serde.
-            mistakes.push((set(key, value), expected.replace("sequence", "")));
+            mistakes.push((set(&key, value), expected.replace("sequence", "")));
         }
-        for (_, reason, value) in sets.iter().filter(|(name, ..)| own_sets.contains(name)) {
-            mistakes.push((set(key, value), format!("4: {key}: …{reason}")));
+        let has_set = |name| own_sets.split(' ').any(|own| own == name);
+        for (_, reason, value) in sets.iter().filter(|(name, ..)| has_set(*name)) {
+            mistakes.push((set(&key, value), format!("4: {key}: …{reason}")));
         }
     }
     mistakes
@@ -182,6 +176,32 @@ fn of_table(table: &str) -> Vec<Mistake> {
     lines
         .map(|(text, expected)| (text.replace("; ", "\n"), expected.to_string()))
         .collect()
+}
+
+/// Usual mistakes, whose errors end with a hint.
+const HINTS: &str = r#"
+    log_level = info => 1: log_level: write log_level = "info", with quotes
+    log_level = "info => 1: log_level: write log_level = "info", with quotes
+    log_level: info => 1: log_level: write log_level = "info", with quotes
+    ; log_file = /var/log/x.log  # why => 2: log_file: write log_file = "/var/log/x.log", with quotes
+    [carbon]; address = 127.0.0.1:2003 => 2: carbon.address: write address = "127.0.0.1:2003", with quotes
+    [disks]; enabled = yes => 2: disks.enabled: write enabled = true, without quotes
+    [disks]; enabled = "no" => 2: disks.enabled: invalid type: …; write enabled = false, without quotes
+    [disks]; interval = 10 => 2: disks.interval: invalid type: …; write interval = "10s", with a unit (s, m, h) and quotes
+    [disks]; interval = "10" => 2: disks.interval: …; write interval = "10s", with a unit (s, m, h) and quotes
+    [disks]; interval = 10s => 2: disks.interval: write interval = "10s", with quotes
+    [graphite]; max_busy_percent = 50% => 2: graphite.max_busy_percent: write max_busy_percent = 50, without quotes
+    [graphite]; exclude = "/a/" => 2: graphite.exclude: invalid type: …; write exclude = ["/a/"], in brackets
+    [disks]; intervall = "10s" => 2: disks.intervall: unknown field …; did you mean disks.interval?
+    [disk]; interval = "10s" => 1: disk: unknown field …; did you mean disks?
+    log_lvel = "info" => 1: log_lvel: unknown field …; did you mean log_level?
+    window = "10s" => 1: window: unknown field …; window belongs below [disks] or [vmware]
+    [disks]; log_file = "" => 2: disks.log_file: unknown field …; log_file must be above the first [table]
+"#;
+
+/// Returns usual mistakes with their hints.
+pub fn of_hints() -> Vec<Mistake> {
+    of_table(HINTS)
 }
 
 /// Returns texts that are not TOML or nested too deep, and bytes that must not reach a terminal or a log.

@@ -10,7 +10,7 @@ use shinken_gatherer::config::Config;
 
 use super::cases::expand;
 use crate::support::refusal::{assert_is_short_line, limited, refusal_of};
-use crate::support::{Daemon, TestDir, gatherer, skip, wait_for};
+use crate::support::{Daemon, TestDir, gatherer, skip, text, wait_for};
 
 /// What is rejected, with the beginning of the error after the path: shell commands after `$ `, else texts.
 const BAD_FILES: [(&str, &str); 20] = [
@@ -74,7 +74,12 @@ fn bad_file_is_rejected_at_the_start_within_limits() {
     let file = dir.path("gatherer.toml");
     for (contents, reason) in BAD_FILES {
         replace(&dir, contents);
-        for words in [&["run"][..], &["once", "--write", "--window", "10ms"]] {
+        for words in [
+            &["run"][..],
+            &["config", "test"],
+            &["config", "show"],
+            &["once", "--write", "--window", "10ms"],
+        ] {
             let line = refusal_of(limited(&dir).args(words));
             assert!(line.starts_with(&format!("{}{reason}", file.display())), "{line}");
         }
@@ -175,6 +180,50 @@ fn file_of_1_mib_is_accepted() {
     let file = dir.path("gatherer.toml");
     fs::write(&file, format!("#{}\n", "x".repeat((1 << 20) - 2))).unwrap();
     assert_eq!(Config::load(Some(&file)), Ok(Config::default()));
+}
+
+#[test]
+fn shown_configuration_is_valid_and_has_origins() {
+    let dir = TestDir::in_memory();
+    fs::write(
+        dir.path("other.toml"),
+        "\n[disks]\ninterval = \"7s\"\nwindow = 60\n",
+    )
+    .unwrap();
+    let line = refusal_of(dir.command().args(["config", "test"]).arg(dir.path("other.toml")));
+    assert!(line.contains("other.toml:4: disks.window: "), "{line}");
+    let tested = dir.run(&["config", "test"]);
+    let valid = format!("{}: valid\n", dir.path("gatherer.toml").display());
+    assert_eq!((tested.status.code(), text(&tested.stdout)), (Some(0), valid));
+
+    let shown = dir.run(&["config", "show"]);
+    let shown = text(&shown.stdout);
+    let file = dir.path("gatherer.toml");
+    let mut config = Config::load(Some(&file)).unwrap();
+    // Shown as it would be chosen now.
+    let output = config
+        .graphite
+        .output_of(config.graphite.whisper_dir.as_ref().unwrap());
+    config.graphite.output = Some(output);
+    assert_eq!(Config::parse(&file, &shown), Ok(config), "{shown}");
+    let lines = fs::read_to_string(&file).unwrap();
+    let line = 1 + lines
+        .lines()
+        .position(|line| line.starts_with("whisper_dir"))
+        .unwrap();
+    for (start, end) in [
+        ("whisper_dir = ", format!("# file, line {line}")),
+        ("host_depth = 1 ", "# default".into()),
+        ("# whisper: ", dir.path("whisper").display().to_string()),
+        ("# machine: ", ")".into()),
+        (
+            "# sandbox: the service can write to /opt/graphite/storage ",
+            "".into(),
+        ),
+    ] {
+        let mut lines = shown.lines().filter(|line| line.starts_with(start));
+        assert!(lines.any(|line| line.ends_with(&end)), "{start}…{end}: {shown}");
+    }
 }
 
 #[test]

@@ -43,6 +43,11 @@ fn every_table_mistake_is_rejected_with_its_location() {
 }
 
 #[test]
+fn usual_mistake_is_rejected_with_a_hint() {
+    assert_all_rejected(cases::of_hints());
+}
+
+#[test]
 fn invalid_toml_is_rejected_with_its_location() {
     assert_all_rejected(cases::of_syntax());
 }
@@ -77,7 +82,7 @@ fn page_and_shipped_file_have_every_key_with_its_default() {
                 None => found.push(name.clone()),
             }
         }
-        let mut expected: Vec<_> = keys().collect();
+        let mut expected = keys();
         expected.sort_unstable();
         found.sort_unstable();
         assert_eq!(found, expected);

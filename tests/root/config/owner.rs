@@ -113,6 +113,7 @@ fn other_users_file_is_rejected_by_every_command_and_reload() {
             "once",
             "once --write --window 10ms",
             "status",
+            "config test",
             "generate sandbox",
         ] {
             assert_eq!(refusal_of(&mut attack.command(words)), reason, "{route}: {words}");
