@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
 use serde_json::Value;
+use shinken_gatherer::config::Config;
 
 pub use daemon::{Daemon, copy_of_binary};
 pub use test_dir::TestDir;
@@ -32,6 +33,12 @@ pub use test_dir::TestDir;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Keys of a collector that samples often. The first value comes after one interval.
 pub const FAST: &str = "interval = \"20ms\"\nwindow = \"1s\"";
+
+/// Returns the names of the collectors, in the order of the list.
+pub fn collectors() -> impl Iterator<Item = &'static str> {
+    let settings = Config::default().collectors().into_iter();
+    settings.map(|settings| settings.name)
+}
 
 /// Waits until `condition` returns a value.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {

@@ -166,9 +166,17 @@ const TABLES: &str = r#"
 
 /// Returns mistakes about tables: other types, unknown keys, duplicates.
 pub fn of_tables() -> Vec<Mistake> {
-    let tables = ["graphite", "disks", "vmware", "carbon", "host"];
-    let mistakes = tables.map(|table| of_table(&TABLES.replace("TABLE", table)));
-    mistakes.concat()
+    let mut tables: Vec<_> = Config::default()
+        .settings()
+        .into_iter()
+        .map(|one| one.table)
+        .collect();
+    tables.retain(|table| !table.is_empty());
+    tables.dedup();
+    let mistakes = tables
+        .iter()
+        .map(|table| of_table(&TABLES.replace("TABLE", table)));
+    mistakes.flatten().collect()
 }
 
 fn of_table(table: &str) -> Vec<Mistake> {
