@@ -50,3 +50,28 @@ mod status {
 #[allow(dead_code, reason = "tests/root uses other parts of it")]
 #[path = "../support/mod.rs"]
 mod support;
+
+#[test]
+fn each_file_of_a_crate_is_declared_as_a_module() {
+    for (name, main) in [
+        ("it", include_str!("main.rs")),
+        ("root", include_str!("../root/main.rs")),
+    ] {
+        let crate_folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests")
+            .join(name);
+        let folders = crate_folder
+            .read_dir()
+            .unwrap()
+            .flatten()
+            .filter(|entry| entry.path().is_dir());
+        for file in folders.flat_map(|folder| folder.path().read_dir().unwrap().flatten()) {
+            let path = file.path();
+            let module = path.file_stem().unwrap().display();
+            assert!(
+                path.is_dir() || main.contains(&format!(" mod {module};\n")),
+                "{path:?}"
+            );
+        }
+    }
+}

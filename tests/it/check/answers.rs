@@ -186,3 +186,16 @@ fn wrong_use_of_check_is_an_answer_of_the_page() {
     page.expect("disks", owner);
     page.end();
 }
+
+#[test]
+fn each_section_of_the_page_has_a_test() {
+    let (page, tests) = (
+        include_str!("../../../docs/answers.md"),
+        include_str!("answers.rs"),
+    );
+    for heading in page.lines().filter_map(|line| line.strip_prefix("## ")) {
+        // The last one is about `status`.
+        let is_tested = tests.contains(&format!("Section::new(\"{heading}\""));
+        assert!(is_tested || heading.contains("status"), "{heading}");
+    }
+}
