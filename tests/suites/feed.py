@@ -1,14 +1,13 @@
 """Runs the daemon with a real carbon-cache, and compares the published values with those in whisper files."""
 
 import contextlib
-import json
 import signal
 import socket
 import subprocess
 import threading
 import time
 
-from fixture import DISKS, fixture, main, paused, replace, running, wait_for
+from fixture import DISKS, document, fixture, main, paused, replace, running, wait_for
 
 CARBON_CONF = """[cache]
 STORAGE_DIR = {root}/storage
@@ -130,8 +129,8 @@ class Documents:
 
     def step(self):
         with contextlib.suppress(FileNotFoundError):
-            document = json.loads(self.path.read_text())
-            self.published[document["updated_at"]] = document["disks"]
+            found = document(self.path)
+            self.published[found["updated_at"]] = found["disks"]
 
     def more(self, count):
         """Waits for more documents, and returns their times."""
