@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from fixture import COUNT, DISKS, document, READY, Skipped, fixture, main, read, replace, running, wait_for
+from fixture import COUNT, DISKS, READY, Skipped, document, fixture, main, read, replace, running, wait_for
 
 ALL = (COUNT, DISKS, READY)
 COLLECTORS = {COUNT: "graphite", DISKS: "disks", READY: "vmware"}
