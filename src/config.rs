@@ -22,6 +22,7 @@ use document::Document;
 pub use error::ConfigError;
 pub use paths::protected_folder;
 pub use schema::*;
+pub use values::HOSTNAME;
 pub use whisper::WhisperPaths;
 
 /// Path of the configuration if the command line names none. The file need not exist.
