@@ -71,6 +71,10 @@ pub trait Collector: Debug + Sync {
         Duration::ZERO
     }
 
+    /// Returns the JSON Schema of the document, derived from its type.
+    #[cfg(test)]
+    fn schema(&self, generator: schemars::SchemaGenerator) -> schemars::Schema;
+
     /// Returns a document with every value, of the time 7, and its lines for Graphite without prefix and time.
     #[cfg(test)]
     fn example(&self) -> (&'static str, &'static [&'static str]);

@@ -51,7 +51,7 @@ pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
     remove_on_panic(&config);
     let now = Moment::now();
     let collectors = Collectors::new(&config, now, &mut log);
-    let feed = FeedTask::new(&config.carbon, now.monotonic);
+    let feed = FeedTask::new(&config, now.monotonic, &mut log);
     let notifier = Notifier::new(now.monotonic);
     let config_path = config_path.map(Path::to_path_buf);
     let mut daemon = Daemon {
@@ -146,8 +146,8 @@ impl Daemon {
                     .reload(&self.config, &config, Moment::now(), &mut self.log);
                 warn_if_failed(self.lock.record(config.short_lived()), &mut self.log);
                 remove_on_panic(&config);
-                if config.carbon != self.config.carbon {
-                    self.feed = FeedTask::new(&config.carbon, Instant::now());
+                if config.carbon != self.config.carbon || config.host != self.config.host {
+                    self.feed = FeedTask::new(&config, Instant::now(), &mut self.log);
                 }
                 self.config = config;
                 self.log.info("daemon", "configuration reloaded", &[]);

@@ -1,8 +1,16 @@
 //! Converts a document to lines of carbon's plaintext protocol: `path value timestamp`.
 
 use std::fmt::Write;
+use std::path::Path;
 
+use anyhow::{Context, Result, ensure};
+
+use crate::config::HOSTNAME;
 use crate::report::Report;
+use crate::{escape, kernel};
+
+/// The kernel limits the name to 64 bytes.
+const MAX_HOST_NAME_BYTES: u64 = 256;
 
 /// Returns the lines for a document of `collector`, below `prefix`. Unknown values are omitted.
 pub fn lines(prefix: &str, collector: &str, report: &dyn Report) -> String {
@@ -14,6 +22,21 @@ pub fn lines(prefix: &str, collector: &str, report: &dyn Report) -> String {
         let _ = writeln!(lines, "{prefix}.{collector}.{path} {value} {at}");
     }
     lines
+}
+
+/// Returns `prefix` with the name of the machine, as one node, for each [`HOSTNAME`].
+///
+/// The kernel has the name, so nothing is looked up. Fails if `prefix` has a [`HOSTNAME`] and there is no name.
+pub fn expand_hostname(prefix: &str, proc: &Path) -> Result<String> {
+    if !prefix.contains(HOSTNAME) {
+        return Ok(prefix.into());
+    }
+    let path = proc.join("sys/kernel/hostname");
+    let reading = || format!("reading the host name from {}", escape::display_path(&path));
+    let name = kernel::read(&path, MAX_HOST_NAME_BYTES).with_context(reading)?;
+    let name = String::from_utf8_lossy(&name);
+    ensure!(!name.trim().is_empty(), "{}: it is empty", reading());
+    Ok(prefix.replace(HOSTNAME, &node(name.trim())))
 }
 
 /// Returns a name as one node of a Graphite path. Characters that separate nodes, lines or tags, or are special in file
@@ -57,7 +80,7 @@ mod tests {
     fn example_dashboard_shows_exactly_what_is_sent() {
         let path = |name: &str, value: &str| {
             let (path, _) = value.split_once(' ').unwrap();
-            format!("$prefix.{name}.{}", path.replace("cciss_c0d0", "*"))
+            format!("$prefix.$server.{name}.{}", path.replace("cciss_c0d0", "*"))
         };
         let sent = ALL.map(|one| one.example().1.iter().map(|value| path(one.name(), value)));
         let sent: BTreeSet<_> = sent.into_iter().flatten().collect();
@@ -79,6 +102,31 @@ mod tests {
             })
             .collect();
         assert_eq!(shown, sent);
+    }
+
+    #[test]
+    fn hostname_is_one_node_of_the_prefix() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("sys/kernel");
+        std::fs::create_dir_all(&folder).unwrap();
+        let expand = |prefix| expand_hostname(prefix, dir.path()).map_err(|error| format!("{error:#}"));
+        assert_eq!(expand("a.b"), Ok("a.b".into()));
+        assert!(
+            expand("a.{hostname}")
+                .unwrap_err()
+                .contains("/hostname\": No such file")
+        );
+        std::fs::write(folder.join("hostname"), "\n").unwrap();
+        assert!(
+            expand("a.{hostname}")
+                .unwrap_err()
+                .ends_with("/hostname\": it is empty")
+        );
+        std::fs::write(folder.join("hostname"), "web-1.example.com\n").unwrap();
+        assert_eq!(
+            expand("a.x-{hostname}.{hostname}"),
+            Ok("a.x-web-1_example_com.web-1_example_com".into())
+        );
     }
 
     #[test]

@@ -59,6 +59,11 @@ impl Collector for DisksCollector {
     }
 
     #[cfg(test)]
+    fn schema(&self, generator: schemars::SchemaGenerator) -> schemars::Schema {
+        generator.into_root_schema_for::<DisksReport>()
+    }
+
+    #[cfg(test)]
     fn example(&self) -> (&'static str, &'static [&'static str]) {
         (
             r#"{"schema":1,"updated_at":7,"interval_seconds":9,"window_seconds":9,"whisper_disks":[],"disks":

@@ -20,8 +20,10 @@ const HUNG_SECONDS: f64 = 10.0;
 
 /// The activity of each physical disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DisksReport {
     /// Always 1.
+    #[cfg_attr(test, schemars(extend("const" = 1)))]
     pub schema: u32,
     /// When the newest sample was taken, in Unix seconds.
     pub updated_at: i64,
@@ -37,8 +39,10 @@ pub struct DisksReport {
 
 /// One disk over the window, computed as `iostat -x` of sysstat does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DiskReport {
     /// Share of the time with at least one request in flight, 0 to 100.
+    #[cfg_attr(test, schemars(range(min = 0, max = 100)))]
     pub util_percent: Rounded,
     /// Reads completed per second.
     pub reads_per_second: Rounded,
@@ -56,6 +60,7 @@ pub struct DiskReport {
     pub queue_size: Rounded,
     /// The window of a disk that was added or replaced during the window of the document.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Rounded"))]
     pub window_seconds: Option<Rounded>,
 }
 

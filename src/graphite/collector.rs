@@ -79,6 +79,11 @@ impl Collector for GraphiteCollector {
     }
 
     #[cfg(test)]
+    fn schema(&self, generator: schemars::SchemaGenerator) -> schemars::Schema {
+        generator.into_root_schema_for::<GraphiteReport>()
+    }
+
+    #[cfg(test)]
     fn example(&self) -> (&'static str, &'static [&'static str]) {
         (
             r#"{"schema":1,"updated_at":7,"interval_seconds":9,"hosts":4,"metrics":1000000,"scan_seconds":0.105}"#,

@@ -1,6 +1,7 @@
 """What the Python suites share: waiting, a daemon whose outputs are all in one folder, and running a table of tests."""
 
 import contextlib
+import json
 import os
 import pathlib
 import signal
@@ -8,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import validate
 
 PROGRAM = os.path.abspath(os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "debug/shinken-gatherer"))
 COUNT, DISKS, READY = "whisper.nb_metrics", "disks.tmp", "vmware.dat"
@@ -37,6 +40,15 @@ def wait_for(what, condition, seconds=30):
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
         time.sleep(0.02)
     return result
+
+
+def document(path):
+    """A published document, which must be whole and valid for its schema."""
+    text = path.read_text()
+    assert text.endswith("}\n") and text.count("\n") == 1, repr(text)
+    found = json.loads(text)
+    assert not (error := validate.error(found)), f"{error}\n{found}"
+    return found
 
 
 def read(path):

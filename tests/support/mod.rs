@@ -9,6 +9,7 @@ pub mod generator;
 pub mod mounts;
 pub mod outputs;
 pub mod refusal;
+pub mod schemas;
 pub mod snapshot;
 pub mod storage;
 mod test_dir;
@@ -72,8 +73,15 @@ fn clear_environment(command: &mut Command) {
     command.stdin(Stdio::null());
 }
 
-/// Reads a published file, which must be whole. `None` if it does not exist.
+/// Reads a published file, which must be whole and valid for its schema. `None` if it does not exist.
 pub fn document(path: &Path) -> Option<Value> {
+    let document = json_line(path)?;
+    schemas::assert_valid(&document);
+    Some(document)
+}
+
+/// Reads a file, which must be one object on one line. `None` if it does not exist.
+pub fn json_line(path: &Path) -> Option<Value> {
     let text = fs::read_to_string(path).ok()?;
     assert!(
         text.ends_with("}\n") && text.lines().count() == 1,

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::support::mounts::Mounted;
 use crate::support::outputs::publish_in;
+use crate::support::schemas::assert_valid;
 use crate::support::watch::Watch;
 use crate::support::{clear_environment, document, gatherer, json_of, stderr_of, wait_for};
 
@@ -185,7 +186,12 @@ impl TestDir {
     pub fn once_json(&self) -> Value {
         let output = self.run(&["once", "--json", "--window", "10ms"]);
         assert!(output.status.success(), "{}", stderr_of(&output));
-        json_of(&output)
+        let documents = json_of(&output);
+        let published = documents.as_object().unwrap().values();
+        published
+            .filter(|document| !document.is_null())
+            .for_each(assert_valid);
+        documents
     }
 
     pub fn log(&self) -> String {

@@ -26,10 +26,11 @@ const WRONG_VALUES: &str = r#"
     libraries | is not a library name             | [""] , ["a", ""] , ["a\u0000"] , ["a\nb"]
     libraries | is not an absolute path           | ["sub/lib.so"] , ["./lib.so"]
     libraries | is not a path without control     | ["/lib\u001b[m"]
-    address   | is not an IP address and a port   | "" , "localhost:2003" , "127.0.0.1" , "127.0.0.1:" , ":2003" , "127.0.0.1:0"
+    address   | is not an IP address and a port   | "" , "127.0.0.1" , "127.0.0.1:" , ":2003" , "127.0.0.1:0"
+    address   | is a host name, must be an IP address: looking up a name can block | "localhost:2003" , "graphite-1.example.com:2003"
     address   | is not an IP address and a port   | "127.0.0.1:65536" , "127.0.0.1:-1" , " 127.0.0.1:2003" , "[::1]" , "::1:2003"
     address   | is not an IP address and a port   | "256.0.0.1:1" , "127.0.0.1:2003\u0000" , "127.0.0.1:2003\n"
-    prefix    | is not a metric prefix            | "" , "." , "a..b" , ".a" , "a." , "a b" , "a/b" , "é" , "a\nb" , "a\u0000"
+    prefix    | is not a metric prefix            | "" , "." , "a..b" , ".a" , "a." , "a b" , "a/b" , "{host}" , "{{hostname}}" , "{hostname" , "a.{hostname}..b" , "é" , "a\nb" , "a\u0000"
     level     | is not one of                     | "<x*10000>"
     path      | path is 10000 bytes long, the limit is 4000 | "</x*5000>"
     path      | path component is longer than 255 bytes | "/<x*256>"
