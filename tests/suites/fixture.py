@@ -16,7 +16,8 @@ PROGRAM = os.path.abspath(os.path.join(os.environ.get("CARGO_TARGET_DIR", "targe
 COUNT, DISKS, READY = "whisper.nb_metrics", "disks.tmp", "vmware.dat"
 OUTPUTS = {"graphite": COUNT, "disks": DISKS, "vmware": READY}
 # Every collector, from the page of the configuration.
-TABLES = pathlib.Path("docs/configuration.md").read_text().split("\n[")
+PAGE = pathlib.Path(__file__).parents[2] / "docs/configuration.md"
+TABLES = PAGE.read_text().split("\n[")
 COLLECTORS = [table.split("]")[0] for table in TABLES if "\noutput = " in table]
 # A VMware VM with one disk and one metric.
 FILES = {
