@@ -2,3 +2,4 @@ mod hung_storage;
 mod journal;
 mod lock;
 mod log;
+mod privileges;
