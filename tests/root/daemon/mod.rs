@@ -2,4 +2,3 @@ mod hung_storage;
 mod journal;
 mod lock;
 mod log;
-mod privileges;
