@@ -19,6 +19,7 @@ use crate::logging::Log;
 use crate::moment::Moment;
 use crate::notify::Notifier;
 use crate::output;
+use crate::privileges;
 use crate::publish;
 use crate::signals::Signals;
 use crate::version::VERSION;
@@ -46,6 +47,7 @@ pub fn run(config_path: Option<&Path>, config: Config) -> Result<()> {
         format_args!("started, version {VERSION}"),
         &[("version", &VERSION)],
     );
+    drop_privileges(&mut log);
     warn_if_failed(lock.remove_recorded(), &mut log);
     warn_if_failed(lock.record(config.short_lived()), &mut log);
     remove_on_panic(&config);
@@ -182,6 +184,18 @@ fn remove_on_panic(config: &Config) {
         }
         output::print_error(panic);
     }));
+}
+
+/// Logs a failure as a warning: what the sandbox forbids remains forbidden.
+fn drop_privileges(log: &mut Log) {
+    match privileges::keep(privileges::DAEMON) {
+        Ok(held) => {
+            let held: Vec<_> = held.iter_names().map(|(name, _)| name).collect();
+            let message = format!("no_new_privs is set, capabilities: {}", held.join(" "));
+            log.debug("daemon", message, &[]);
+        }
+        Err(error) => log.warn("daemon", format_args!("{error:#}"), &[("error", &error)]),
+    }
 }
 
 /// Logs an error of the lock file. The daemon runs without its content.

@@ -20,7 +20,8 @@
 //!   `vmware::helper` loads the VMware library, `reader` reads the published count, `parents` follows init scripts.
 //! - Files: [`publish`] replaces a published file, [`report`] has what documents share, [`published`] reads them back without
 //!   trust, with `open` and [`trusted_users`]. `kernel` reads procfs and sysfs. [`config`] reads the configuration.
-//! - Around the daemon: `logging`, `notify` (systemd), `carbon` (the feed to Graphite), `signals`, `lock`.
+//! - Around the daemon: `logging`, `notify` (systemd), `carbon` (the feed to Graphite), `signals`, `lock`,
+//!   `privileges`.
 //! - Text and terminals: [`output`] prints, `escape` makes names printable, `nonblocking` and `writable` never wait.
 //!
 //! No file imports a file that imports it, directly or through others (`tests/suites/supply/module-cycles`).
@@ -53,6 +54,7 @@ mod open;
 pub mod output;
 mod parents;
 pub mod plugin;
+mod privileges;
 pub mod publish;
 pub mod published;
 mod reader;

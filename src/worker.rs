@@ -18,13 +18,14 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
 use rustix::io::Errno;
 use rustix::process::Pid;
-use rustix::thread::{set_name, set_no_new_privs};
+use rustix::thread::set_name;
 use signal_hook::consts::SIGXFSZ;
 
 use crate::child;
 use crate::config::{GraphiteConfig, WhisperPaths};
 use crate::disks::backing::devices_under;
 use crate::graphite::{Count, Totals, count};
+use crate::privileges;
 use crate::publish::{self, Durability};
 use crate::report::to_line;
 use protocol::{Report, Request, Tree};
@@ -60,7 +61,8 @@ fn prepare(parent: Pid) -> Result<()> {
     child::tie_to_parent(parent)?;
     // It runs /proc/self/exe: `ps` would list it as "exe".
     let _ = set_name(c"count-worker");
-    set_no_new_privs(true).context("setting no_new_privs")?;
+    // The daemon logged a failure of the same calls.
+    let _ = privileges::keep(privileges::COLLECTING);
     // Caught, so that a file at its size limit is an error of that file and does not end the process.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).context("installing a signal handler")?;
     Ok(())
