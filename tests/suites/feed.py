@@ -160,10 +160,11 @@ def fed_carbon(load=Load):
 def arrived(carbon, documents, times, below=""):
     """Waits until whisper has exactly the published values for these times, below this folder of the prefix."""
     times = list(times)
-    wait_for(f"the values of {times}", lambda: set(times) <= set(carbon.points(f"{below}disks/sda/util_percent")))
     for disk, node in (("sda", "sda"), ("cciss/c0d0", "cciss_c0d0")):
         for value in ("util_percent", "read_await_ms", "write_await_ms", "queue_size"):
-            points = carbon.points(f"{below}disks/{node}/{value}")
+            path = f"{below}disks/{node}/{value}"
+            wait_for(f"{path} of {times}", lambda path=path: set(times) <= set(carbon.points(path)))
+            points = carbon.points(path)
             for at in times:
                 assert points.get(at) == documents.published[at][disk][value], (disk, value, at, points)
 
