@@ -187,11 +187,27 @@ fn of_table(table: &str) -> Vec<Mistake> {
         .collect()
 }
 
-/// Usual mistakes, whose errors end with a hint.
+/// Usual mistakes, whose errors end with a hint. `NBSP` and `BOM` are these characters.
 const HINTS: &str = r#"
     log_level = info => 1: log_level: write log_level = "info", with quotes
     log_level = "info => 1: log_level: write log_level = "info", with quotes
-    log_level: info => 1: log_level: write log_level = "info", with quotes
+    log_level = info" => 1: log_level: write log_level = "info", with quotes
+    log_level = “info” => 1: log_level: write log_level = "info", with straight quotes
+    log_level = "INFO" => 1: log_level: …; write log_level = "info", in lower case and with quotes
+    log_level: info => 1: log_level: write log_level = "info", with =
+    log_levelNBSP= "info" => 1: log_level: replace \u{a0} with a space
+    log_level = # info => 1: log_level: invalid value; example: log_level = "info"
+    log_file = none => 1: log_file: invalid value; example: log_file = "/var/log/shinken/gatherer.log"
+    BOMlog_file = /x => 1: log_file: write log_file = "/x", with quotes
+    // why => 1: comments begin with #
+    [ disks ]; interval "10s" => 2: disks.interval: write interval = "10s", with =
+    [disks]; interval = 0 => 2: disks.interval: invalid type: …; example: interval = "10s"
+    [disks]; interval = 00:10:00 => 2: disks.interval: invalid type: …; example: interval = "10s"
+    [disks]; enabled = oui => 2: disks.enabled: invalid value; example: enabled = true
+    [graphite]; max_busy_percent = 150% => 2: graphite.max_busy_percent: invalid value; example: max_busy_percent = 50
+    [graphite]; exclude = "/a/", "/b/" => 2: graphite.exclude: unexpected …; example: exclude = ["/lost+found/"]
+    [graphite.disks] => 1: graphite.disks: unknown field …; the table is [disks]
+    disks: => 1: disks: write [disks] on its own line
     ; log_file = /var/log/x.log  # why => 2: log_file: write log_file = "/var/log/x.log", with quotes
     [carbon]; address = 127.0.0.1:2003 => 2: carbon.address: write address = "127.0.0.1:2003", with quotes
     [disks]; enabled = yes => 2: disks.enabled: write enabled = true, without quotes
@@ -210,7 +226,7 @@ const HINTS: &str = r#"
 
 /// Returns usual mistakes with their hints.
 pub fn of_hints() -> Vec<Mistake> {
-    of_table(HINTS)
+    of_table(&HINTS.replace("NBSP", "\u{a0}").replace("BOM", "\u{feff}"))
 }
 
 /// Returns texts that are not TOML or nested too deep, and bytes that must not reach a terminal or a log.
