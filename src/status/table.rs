@@ -39,25 +39,20 @@ fn fit(mut blocks: Vec<Vec<Line>>, limit: usize, ellipsis: &str) -> Vec<Line> {
     if let Some(longest) = blocks.iter_mut().max_by_key(|block| block.len())
         && total > limit
     {
-        cut(
-            longest,
-            longest.len().saturating_sub(total - limit).max(2),
-            ellipsis,
-        );
+        let kept = longest.len().saturating_sub(total - limit).max(2);
+        let length = longest.len();
+        cut(longest, kept, length, ellipsis);
     }
     let mut lines = blocks.into_iter().flatten().collect();
-    cut(&mut lines, limit.max(1), ellipsis);
+    cut(&mut lines, limit.max(1), total, ellipsis);
     lines
 }
 
-/// Replaces the last lines by their number if there are more than `limit`.
-fn cut(lines: &mut Vec<Line>, limit: usize, ellipsis: &str) {
+/// Replaces the last lines, if there are more than `limit`, by the number of those that are missing of `total`.
+fn cut(lines: &mut Vec<Line>, limit: usize, total: usize, ellipsis: &str) {
     if lines.len() > limit {
         let mut more = Line::default();
-        more.push(
-            Look::Faint,
-            format!("  {ellipsis} {} more", lines.len() - (limit - 1)),
-        );
+        more.push(Look::Faint, format!("  {ellipsis} {} more", total - (limit - 1)));
         lines.truncate(limit - 1);
         lines.push(more);
     }
@@ -204,8 +199,8 @@ mod tests {
         assert_eq!(table(12), "a0,a1,b0,b1,b2,b3,b4,b5,b6,b7,b8,c0,");
         assert_eq!(table(11), "a0,a1,b0,b1,b2,b3,b4,b5,b6,  … 2 more,c0,");
         assert_eq!(table(5), "a0,a1,b0,  … 8 more,c0,");
-        assert_eq!(table(3), "a0,a1,  … 3 more,");
-        assert_eq!(table(0), "  … 5 more,");
+        assert_eq!(table(3), "a0,a1,  … 10 more,");
+        assert_eq!(table(0), "  … 12 more,");
     }
 
     #[test]
