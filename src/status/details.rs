@@ -8,7 +8,7 @@ use humantime::format_duration;
 use super::entry::{Entry, Status};
 use super::last_errors::LogEnd;
 use super::process::Process;
-use super::screen::{Line, Look, Screen};
+use super::screen::{Line, Look, Screen, wrap};
 use crate::collector::Collector;
 use crate::config::{Config, ConfigError, DEFAULT_PATH};
 use crate::detected::{self, WhisperTree};
@@ -111,18 +111,7 @@ fn wrapped(name: &str, value: &str, screen: &Screen) -> Vec<Line> {
     let columns = screen
         .size
         .map_or(COLUMNS, |(columns, _)| columns.max(2 * INDENT));
-    let mut texts = vec![String::new()];
-    for word in value.split(' ') {
-        let last = texts.last_mut().expect("there is always a line");
-        if !last.is_empty() && INDENT + last.chars().count() + 1 + word.chars().count() > columns {
-            texts.push(word.into());
-        } else {
-            if !last.is_empty() {
-                last.push(' ');
-            }
-            last.push_str(word);
-        }
-    }
+    let texts = wrap(value, columns - INDENT);
     let names = [name].into_iter().chain(std::iter::repeat(""));
     names
         .zip(texts)
