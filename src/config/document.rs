@@ -39,7 +39,11 @@ impl<'t> Document<'t> {
         let deserializer = Deserializer::from(self.root.clone());
         serde_path_to_error::deserialize(deserializer).map_err(|error| {
             let location = self.locate(error.path().iter()).unwrap_or_default();
-            let reason = on_one_line(error.inner().message());
+            let message = on_one_line(error.inner().message());
+            let reason = match message.strip_prefix("unknown field ") {
+                Some(rest) => format!("unknown key {rest}"),
+                None => message,
+            };
             self.with_hint(location, reason)
         })
     }

@@ -32,10 +32,10 @@ const BAD_FILES: [(&str, &str); 20] = [
     ),
     (
         "[disks]\nintervall = '1s'",
-        ":2: disks.intervall: unknown field `intervall`",
+        ":2: disks.intervall: unknown key `intervall`",
     ),
     ("log_level = 'in\0fo'", ":1: log_level: "),
-    (r#""a\nb\u001b[31m" = 3"#, r":1: a\nb\u{1b}[31m: unknown field"),
+    (r#""a\nb\u001b[31m" = 3"#, r":1: a\nb\u{1b}[31m: unknown key"),
     ("disks.interval = 10", ":1: disks.interval: invalid type: integer"),
     (
         "disks.interval = '2m'",
