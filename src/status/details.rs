@@ -33,9 +33,13 @@ pub fn lines(status: &Status, config_path: Option<&Path>, config: &Config, scree
 /// Returns what is known if the configuration is rejected. A daemon may still run with an earlier one.
 pub fn rejected(error: &ConfigError, screen: &Screen) -> Vec<Line> {
     let pid = lock::running(&Config::default());
+    let daemon = match pid {
+        Some(_) => describe(pid, pid.map(Process::new).as_ref()),
+        None => "not running, unless [host] run is set".into(),
+    };
     let rows = [
         ("version", VERSION.to_string()),
-        ("daemon", describe(pid, pid.map(Process::new).as_ref())),
+        ("daemon", daemon),
         ("config", format!("rejected: {error}")),
     ];
     rows.iter()
