@@ -128,7 +128,7 @@ fn run(command: AnyCommand, config_path: Option<&Path>, command_line: &[OsString
     match command {
         Command::Run => daemon::run(config_path, config()?).map(|()| ExitCode::SUCCESS),
         Command::Once(args) => once::run(&args, config()?),
-        Command::Status(args) => status::run(&args, config_path, &config()?),
+        Command::Status(args) => status::run(&args, config_path, config()),
         Command::Check(args) => Ok(check::run(&args, config(), command_line)),
         Command::Config(args) => config_command::run(&args, config_path),
         Command::Generate(args) => generate::run(&args, config, Cli::<Command>::command()),

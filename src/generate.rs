@@ -9,7 +9,7 @@ mod unit;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use clap_complete::shells;
 
 use crate::config::{Config, ConfigError};
@@ -101,7 +101,17 @@ fn push_fish_values(cli: &clap::Command, text: &mut Vec<u8>) {
     }
 }
 
-fn completions(shell: Shell, mut cli: clap::Command) -> String {
+/// Stops the completion of file names for values that are not paths.
+fn without_files(command: clap::Command) -> clap::Command {
+    let hinted = |arg: clap::Arg| match (arg.get_action().takes_values(), arg.get_value_hint()) {
+        (true, ValueHint::Unknown) => arg.value_hint(ValueHint::Other),
+        _ => arg,
+    };
+    command.mut_args(hinted).mut_subcommands(without_files)
+}
+
+fn completions(shell: Shell, cli: clap::Command) -> String {
+    let mut cli = without_files(cli);
     let name = cli.get_name().to_string();
     let mut text = Vec::new();
     match shell {

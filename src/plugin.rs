@@ -18,13 +18,13 @@ use range::Range;
 /// The state of a service, with its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum State {
-    /// As it should be.
+    /// Exit code 0.
     Ok = 0,
-    /// Beyond the range of a warning.
+    /// Exit code 1.
     Warning = 1,
-    /// Beyond the critical range.
+    /// Exit code 2.
     Critical = 2,
-    /// There is no value.
+    /// Exit code 3.
     Unknown = 3,
 }
 

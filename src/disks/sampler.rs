@@ -151,7 +151,9 @@ fn table(report: &DisksReport) -> String {
                 1000.0..10_000.0 => 1,
                 _ => 0,
             };
-            let _ = write!(table, "{value:>width$.decimals$}");
+            // A longer value than the column makes the line longer, but stays apart from the one before.
+            let width = width - 1;
+            let _ = write!(table, " {value:>width$.decimals$}");
         }
     }
     table
@@ -168,4 +170,25 @@ fn columns(disk: &DiskReport) -> [f64; 8] {
         disk.write_await_ms.get(),
         disk.queue_size.get(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_values_of_the_table_stay_apart() {
+        let values = concat!(
+            r#"{"util_percent":100.0,"reads_per_second":1234567.0,"writes_per_second":1234567.0,"#,
+            r#""read_bytes_per_second":20480000000.0,"write_bytes_per_second":20480000000.0,"#,
+            r#""read_await_ms":1.0,"write_await_ms":1.0,"queue_size":2.0}"#
+        );
+        let report = format!(
+            r#"{{"schema":1,"updated_at":0,"interval_seconds":1,"window_seconds":1.0,"disks":{{"sda":{values}}},"whisper_disks":[]}}"#
+        );
+        let table = table(&serde_json::from_str(&report).unwrap());
+        let row = table.lines().last().unwrap().split_whitespace();
+        let numbers = "100.00 1234567 1234567 20000000 20000000 1.00 1.00 2.00";
+        assert_eq!(row.skip(1).collect::<Vec<_>>().join(" "), numbers);
+    }
 }

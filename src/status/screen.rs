@@ -38,6 +38,13 @@ pub struct Line {
 }
 
 impl Line {
+    /// Returns a line of one piece.
+    pub fn new(look: Look, text: impl AsRef<str>) -> Self {
+        let mut line = Self::default();
+        line.push(look, text);
+        line
+    }
+
     /// Adds a piece. Replaces control characters, which names and reasons may contain.
     pub fn push(&mut self, look: Look, text: impl AsRef<str>) {
         let text = text.as_ref().replace(|character| !is_printable(character), "?");
@@ -48,6 +55,23 @@ impl Line {
     pub fn width(&self) -> usize {
         self.pieces.iter().map(|(_, text)| text.chars().count()).sum()
     }
+}
+
+/// Returns the text on as many lines as it needs, broken at blanks. A longer word has its own line.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last_mut().expect("there is always a line");
+        if !last.is_empty() && last.chars().count() + 1 + word.chars().count() > columns {
+            lines.push(word.into());
+        } else {
+            if !last.is_empty() {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    lines
 }
 
 /// The abilities of stdout.

@@ -3,7 +3,7 @@
 use super::bars::bar;
 use super::entry::{Entry, State, Status};
 use super::histories::{Histories, MAX_PAST};
-use super::screen::{Line, Look, Screen};
+use super::screen::{Line, Look, Screen, wrap};
 use crate::collector::Collector;
 use crate::report::Gauge;
 
@@ -27,7 +27,7 @@ pub fn lines(status: &Status, screen: &Screen, histories: Option<&Histories>, li
         let rows = rows
             .into_iter()
             .map(|(text, gauge)| bars.append(text, name, &gauge));
-        [head(name, entry)].into_iter().chain(rows).collect()
+        head(name, entry, screen).into_iter().chain(rows).collect()
     });
     let ellipsis = if screen.unicode { "…" } else { "..." };
     fit(blocks.collect(), limit, ellipsis)
@@ -39,31 +39,26 @@ fn fit(mut blocks: Vec<Vec<Line>>, limit: usize, ellipsis: &str) -> Vec<Line> {
     if let Some(longest) = blocks.iter_mut().max_by_key(|block| block.len())
         && total > limit
     {
-        cut(
-            longest,
-            longest.len().saturating_sub(total - limit).max(2),
-            ellipsis,
-        );
+        let kept = longest.len().saturating_sub(total - limit).max(2);
+        let length = longest.len();
+        cut(longest, kept, length, ellipsis);
     }
     let mut lines = blocks.into_iter().flatten().collect();
-    cut(&mut lines, limit.max(1), ellipsis);
+    cut(&mut lines, limit.max(1), total, ellipsis);
     lines
 }
 
-/// Replaces the last lines by their number if there are more than `limit`.
-fn cut(lines: &mut Vec<Line>, limit: usize, ellipsis: &str) {
+/// Replaces the last lines, if there are more than `limit`, by the number of those that are missing of `total`.
+fn cut(lines: &mut Vec<Line>, limit: usize, total: usize, ellipsis: &str) {
     if lines.len() > limit {
-        let mut more = Line::default();
-        more.push(
-            Look::Faint,
-            format!("  {ellipsis} {} more", lines.len() - (limit - 1)),
-        );
+        let more = format!("  {ellipsis} {} more", total - (limit - 1));
         lines.truncate(limit - 1);
-        lines.push(more);
+        lines.push(Line::new(Look::Faint, more));
     }
 }
 
-fn head(collector: &str, entry: &Entry) -> Line {
+/// Returns the state of a file. A reason that does not fit beside it is below it.
+fn head(collector: &str, entry: &Entry, screen: &Screen) -> Vec<Line> {
     let mut line = Line::default();
     line.push(Look::Bold, format!("{collector:<11}"));
     let look = match entry.state {
@@ -77,8 +72,18 @@ fn head(collector: &str, entry: &Entry) -> Line {
         Look::Plain,
         format!("{:<9}", entry.age_seconds.map_or("-".into(), short)),
     );
-    line.push(Look::Plain, entry.reason.as_deref().unwrap_or_default());
-    line
+    let reason = entry.reason.as_deref().unwrap_or_default();
+    match screen.size {
+        Some((columns, _)) if !reason.is_empty() && line.width() + reason.chars().count() > columns => {
+            let below = wrap(reason, columns.saturating_sub(2)).into_iter();
+            let below = below.map(|text| Line::new(Look::Plain, format!("  {text}")));
+            [line].into_iter().chain(below).collect()
+        }
+        _ => {
+            line.push(Look::Plain, reason);
+            vec![line]
+        }
+    }
 }
 
 /// Formats an age in its two largest units: `3m20s`.
@@ -181,22 +186,22 @@ impl<'a> Bars<'a> {
 mod tests {
     use super::*;
 
+    fn screen(size: Option<(usize, usize)>) -> Screen {
+        Screen {
+            terminal: true,
+            size,
+            colour: false,
+            unicode: true,
+        }
+    }
+
     #[test]
     fn lines_above_the_limit_are_counted_in_the_longest_block() {
         let block = |name: &str, rows: usize| {
-            let line = |row| {
-                let mut line = Line::default();
-                line.push(Look::Plain, format!("{name}{row}"));
-                line
-            };
+            let line = |row| Line::new(Look::Plain, format!("{name}{row}"));
             (0..rows).map(line).collect::<Vec<_>>()
         };
-        let screen = Screen {
-            terminal: true,
-            size: None,
-            colour: false,
-            unicode: true,
-        };
+        let screen = screen(None);
         let table = |limit| {
             let blocks = vec![block("a", 2), block("b", 9), block("c", 1)];
             screen.render(&fit(blocks, limit, "…")).replace('\n', ",")
@@ -204,8 +209,23 @@ mod tests {
         assert_eq!(table(12), "a0,a1,b0,b1,b2,b3,b4,b5,b6,b7,b8,c0,");
         assert_eq!(table(11), "a0,a1,b0,b1,b2,b3,b4,b5,b6,  … 2 more,c0,");
         assert_eq!(table(5), "a0,a1,b0,  … 8 more,c0,");
-        assert_eq!(table(3), "a0,a1,  … 3 more,");
-        assert_eq!(table(0), "  … 5 more,");
+        assert_eq!(table(3), "a0,a1,  … 10 more,");
+        assert_eq!(table(0), "  … 12 more,");
+    }
+
+    #[test]
+    fn reason_that_does_not_fit_is_below_the_state() {
+        let entry = |reason| Entry::without_document(State::Absent, "/x".into(), reason);
+        let shown = |size, reason| screen(size).render(&head("disks", &entry(reason), &screen(size)));
+        let size = Some((34, 24));
+        assert_eq!(shown(size, "/x"), "disks      absent      -        /x\n");
+        let long = "/tmp/disks.json does not exist at all";
+        let below = "  /tmp/disks.json does not exist\n  at all\n";
+        assert_eq!(shown(size, long), format!("disks      absent      -\n{below}"));
+        assert_eq!(
+            shown(None, long),
+            format!("disks      absent      -        {long}\n")
+        );
     }
 
     #[test]

@@ -140,12 +140,12 @@ pub fn of_values() -> Vec<Mistake> {
 
 /// Mistakes about tables. `; ` ends a line of the text, and TABLE is the name of each table.
 const TABLES: &str = r#"
-    log_lvel = 'info' => 1: log_lvel: unknown field
-    ; [disk]; interval = '1s' => 2: disk: unknown field
-    [Disks] => 1: Disks: unknown field
-    [a.b.c]; d = 1 => 1: a: unknown field `a`
-    "a\nb\u001b[31m" = 3 => 1: a\nb\u{1b}[31m: unknown field
-    "" = 3 => 1: : unknown field ``
+    log_lvel = 'info' => 1: log_lvel: unknown key
+    ; [disk]; interval = '1s' => 2: disk: unknown key
+    [Disks] => 1: Disks: unknown key
+    [a.b.c]; d = 1 => 1: a: unknown key `a`
+    "a\nb\u001b[31m" = 3 => 1: a\nb\u{1b}[31m: unknown key
+    "" = 3 => 1: : unknown key ``
     log_file = ''; # again; log_file = '' => 3: log_file: duplicate key
     ; TABLE = true => 2: TABLE: invalid type: boolean
     ; TABLE = 3 => 2: TABLE: invalid type: integer
@@ -159,10 +159,10 @@ const TABLES: &str = r#"
     [TABLE]; ; [TABLE] => 3: TABLE: duplicate key
     [TABLE]; [[TABLE]] => 2: TABLE: duplicate key
     TABLE = {}; ; [TABLE] => 3: TABLE: duplicate key
-    [TABLE]; ; none = 1 => 3: TABLE.none: unknown field `none`
-    [TABLE]; Enabled = true => 2: TABLE.Enabled: unknown field
-    [TABLE.deeper]; x = 1 => 1: TABLE.deeper: unknown field
-    TABLE.TABLE.x = 1 => 1: TABLE.TABLE: unknown field
+    [TABLE]; ; none = 1 => 3: TABLE.none: unknown key `none`
+    [TABLE]; Enabled = true => 2: TABLE.Enabled: unknown key
+    [TABLE.deeper]; x = 1 => 1: TABLE.deeper: unknown key
+    TABLE.TABLE.x = 1 => 1: TABLE.TABLE: unknown key
 "#;
 
 /// Returns mistakes about tables: other types, unknown keys, duplicates.
@@ -187,11 +187,27 @@ fn of_table(table: &str) -> Vec<Mistake> {
         .collect()
 }
 
-/// Usual mistakes, whose errors end with a hint.
+/// Usual mistakes, whose errors end with a hint. `NBSP` and `BOM` are these characters.
 const HINTS: &str = r#"
     log_level = info => 1: log_level: write log_level = "info", with quotes
     log_level = "info => 1: log_level: write log_level = "info", with quotes
-    log_level: info => 1: log_level: write log_level = "info", with quotes
+    log_level = info" => 1: log_level: write log_level = "info", with quotes
+    log_level = “info” => 1: log_level: write log_level = "info", with straight quotes
+    log_level = "INFO" => 1: log_level: …; write log_level = "info", in lower case and with quotes
+    log_level: info => 1: log_level: write log_level = "info", with =
+    log_levelNBSP= "info" => 1: log_level: replace \u{a0} with a space
+    log_level = # info => 1: log_level: invalid value; example: log_level = "info"
+    log_file = none => 1: log_file: invalid value; example: log_file = "/var/log/shinken/gatherer.log"
+    BOMlog_file = /x => 1: log_file: write log_file = "/x", with quotes
+    // why => 1: comments begin with #
+    [ disks ]; interval "10s" => 2: disks.interval: write interval = "10s", with =
+    [disks]; interval = 0 => 2: disks.interval: invalid type: …; example: interval = "10s"
+    [disks]; interval = 00:10:00 => 2: disks.interval: invalid type: …; example: interval = "10s"
+    [disks]; enabled = oui => 2: disks.enabled: invalid value; example: enabled = true
+    [graphite]; max_busy_percent = 150% => 2: graphite.max_busy_percent: invalid value; example: max_busy_percent = 50
+    [graphite]; exclude = "/a/", "/b/" => 2: graphite.exclude: unexpected …; example: exclude = ["/lost+found/"]
+    [graphite.disks] => 1: graphite.disks: unknown key …; the table is [disks]
+    disks: => 1: disks: write [disks] on its own line
     ; log_file = /var/log/x.log  # why => 2: log_file: write log_file = "/var/log/x.log", with quotes
     [carbon]; address = 127.0.0.1:2003 => 2: carbon.address: write address = "127.0.0.1:2003", with quotes
     [disks]; enabled = yes => 2: disks.enabled: write enabled = true, without quotes
@@ -201,16 +217,16 @@ const HINTS: &str = r#"
     [disks]; interval = 10s => 2: disks.interval: write interval = "10s", with quotes
     [graphite]; max_busy_percent = 50% => 2: graphite.max_busy_percent: write max_busy_percent = 50, without quotes
     [graphite]; exclude = "/a/" => 2: graphite.exclude: invalid type: …; write exclude = ["/a/"], in brackets
-    [disks]; intervall = "10s" => 2: disks.intervall: unknown field …; did you mean disks.interval?
-    [disk]; interval = "10s" => 1: disk: unknown field …; did you mean disks?
-    log_lvel = "info" => 1: log_lvel: unknown field …; did you mean log_level?
-    window = "10s" => 1: window: unknown field …; window belongs below [disks] or [vmware]
-    [disks]; log_file = "" => 2: disks.log_file: unknown field …; log_file must be above the first [table]
+    [disks]; intervall = "10s" => 2: disks.intervall: unknown key …; did you mean disks.interval?
+    [disk]; interval = "10s" => 1: disk: unknown key …; did you mean disks?
+    log_lvel = "info" => 1: log_lvel: unknown key …; did you mean log_level?
+    window = "10s" => 1: window: unknown key …; window belongs below [disks] or [vmware]
+    [disks]; log_file = "" => 2: disks.log_file: unknown key …; log_file must be above the first [table]
 "#;
 
 /// Returns usual mistakes with their hints.
 pub fn of_hints() -> Vec<Mistake> {
-    of_table(HINTS)
+    of_table(&HINTS.replace("NBSP", "\u{a0}").replace("BOM", "\u{feff}"))
 }
 
 /// Returns texts that are not TOML or nested too deep, and bytes that must not reach a terminal or a log.
@@ -245,7 +261,7 @@ pub fn of_syntax() -> Vec<Mistake> {
         ("\n[<x*100000>]", "2: xxxx"),
         ("\"<\\u001b*16000>\" = 1", r"1: \u{1b}\u{1b}"),
         ("<[graphite]\n\"\n*80000>", "2: "),
-        ("<[[a]]\n*80000>", "1: a: unknown field"),
+        ("<[[a]]\n*80000>", "1: a: unknown key"),
     ];
     mistakes
         .map(|(text, expected)| (expand(text), expected.to_string()))
