@@ -22,7 +22,7 @@
 //!   trust, with `open` and [`trusted_users`]. `kernel` reads procfs and sysfs. [`config`] reads the configuration.
 //! - Around the daemon: `logging`, `notify` (systemd), `carbon` (the feed to Graphite), `signals`, `lock`,
 //!   `privileges`.
-//! - Text and terminals: [`output`] prints, `escape` makes names printable, `nonblocking` and `writable` never wait.
+//! - Text and terminals: [`output`] prints, `duration` parses times, `escape` makes names printable, `nonblocking` and `writable` never wait.
 //!
 //! No file imports a file that imports it, directly or through others (`tests/suites/supply/module-cycles`).
 
@@ -39,6 +39,7 @@ mod deadlines;
 mod detected;
 pub mod device;
 pub mod disks;
+mod duration;
 mod escape;
 mod exclude;
 mod generate;

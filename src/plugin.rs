@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::duration;
 use crate::escape::is_printable;
 use crate::published::Age;
 use perfdata::{PerfValue, Thresholds};
@@ -157,7 +158,7 @@ impl Outdated {
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
-        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string()),
+        Err(_) => duration::parse(text),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::location::{Location, dotted};
 use super::schema::Config;
 use super::settings::Setting;
+use crate::duration;
 
 /// A longer value is not repeated in a hint.
 const MAX_VALUE_BYTES: usize = 60;
@@ -121,7 +122,7 @@ fn value_hint(setting: &Setting, written: &Written, is_assigned: bool) -> Option
     let text = written.text;
     // The two keys without a fixed default are paths.
     let default = setting.value.as_deref().unwrap_or("\"\"");
-    let is_duration = |text: &str| humantime::parse_duration(text).is_ok();
+    let is_duration = |text: &str| duration::parse(text).is_ok();
     let quotes = match written.is_curly {
         true => "with straight quotes",
         false => "with quotes",

@@ -8,6 +8,8 @@ use std::time::Duration;
 use log::LevelFilter;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
+use crate::duration;
+
 /// Keeps deadlines within the range of the clocks.
 const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// Shorter intervals would be a busy loop.
@@ -37,7 +39,7 @@ fn wrong<E: Error>(found: impl Display, problem: impl Display) -> E {
 pub fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(value)?;
     let found = format!("{text:?}");
-    match humantime::parse_duration(&text) {
+    match duration::parse(&text) {
         Err(error) => {
             let expected = format!("a duration (examples: \"10s\", \"15m\"): {error}");
             Err(invalid(found, &expected))
