@@ -18,8 +18,9 @@ use crate::reader::Reader;
 use crate::trusted_users::TrustedUsers;
 use args::CheckArgs;
 
-/// How long reading a published file may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long reading a published file may take. With the time limit of a count this is less than 10 s, after which
+/// check_nrpe gives up.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Answers `args`, prints the line and returns the exit code. `command_line` is the source of `args` and `config`.
 pub fn run(args: &CheckArgs, config: Result<Config, ConfigError>, command_line: &[OsString]) -> ExitCode {

@@ -78,9 +78,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(action) = parents::arguments(&args) {
         return parents::run(&action);
     }
-    if let Some(config_path) = daemon_arguments(&args) {
-        return exit_code(run_daemon(config_path), true);
-    }
     let is_check = check::guard::is_check(&args);
     if is_check {
         check::guard::answer_panics();
@@ -100,29 +97,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let is_run = matches!(cli.command, AnyCommand::Documented(Command::Run));
-    exit_code(run(cli.command, cli.config.as_deref(), &args), is_run)
-}
-
-/// Returns the path of the configuration if the command line is the usual one of the daemon. The tables of clap, some
-/// tens of KB, would stay in its memory.
-fn daemon_arguments(args: &[OsString]) -> Option<Option<&Path>> {
-    let is_path = |file: &OsString| !matches!(file.as_encoded_bytes(), [] | [b'-', ..]);
-    match args {
-        [_, run] if run == "run" => Some(None),
-        [_, option, file, run] if option == "--config" && run == "run" && is_path(file) => {
-            Some(Some(Path::new(file)))
-        }
-        _ => None,
-    }
-}
-
-fn run_daemon(config_path: Option<&Path>) -> Result<ExitCode> {
-    daemon::run(config_path).map(|()| ExitCode::SUCCESS)
-}
-
-/// Prints the error of a command, and returns its exit code.
-fn exit_code(result: Result<ExitCode>, is_run: bool) -> ExitCode {
-    result.unwrap_or_else(|error| {
+    run(cli.command, cli.config.as_deref(), &args).unwrap_or_else(|error| {
         output::print_error(format_args!("{error:#}"));
         ExitCode::from(if error.is::<ConfigError>() {
             2
@@ -152,9 +127,9 @@ fn run(command: AnyCommand, config_path: Option<&Path>, command_line: &[OsString
         }
     };
     match command {
-        Command::Run => run_daemon(config_path),
+        Command::Run => daemon::run(config_path).map(|()| ExitCode::SUCCESS),
         Command::Once(args) => once::run(&args, Config::load(config_path)?),
-        Command::Status(args) => status::run(&args, config_path, &config()?),
+        Command::Status(args) => status::run(&args, config_path, config()),
         Command::Check(args) => Ok(check::run(&args, config(), command_line)),
         Command::Config(args) => config_command::run(&args, config_path),
         Command::Generate(args) => generate::run(&args, config, Cli::<Command>::command()),

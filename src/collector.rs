@@ -70,6 +70,14 @@ pub trait Collector: Debug + Sync {
     fn check_timeout(&self, _args: &ArgMatches) -> Duration {
         Duration::ZERO
     }
+
+    /// Returns the JSON Schema of the document, derived from its type.
+    #[cfg(test)]
+    fn schema(&self, generator: schemars::SchemaGenerator) -> schemars::Schema;
+
+    /// Returns a document with every value, of the time 7, and its lines for Graphite without prefix and time.
+    #[cfg(test)]
+    fn example(&self) -> (&'static str, &'static [&'static str]);
 }
 
 /// A collector that runs in the daemon. Nothing in it blocks.

@@ -16,6 +16,9 @@ pub fn names() -> String {
 }
 
 #[cfg(test)]
+mod schema_tests;
+
+#[cfg(test)]
 mod tests {
     use super::ALL;
     use crate::config::Config;

@@ -28,4 +28,5 @@ pub use paths::protected_folder;
 pub use schema::*;
 pub use settings::Setting;
 pub use source::{DEFAULT_PATH, Source};
+pub use values::HOSTNAME;
 pub use whisper::WhisperPaths;

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::config::{Config, Setting, Source};
 use crate::detected::{self, WhisperTree};
-use crate::escape::escape;
+use crate::escape::{escape, is_printable};
 use crate::output;
 use args::{Action, ConfigArgs};
 
@@ -68,14 +68,22 @@ fn show(source: &Source, config: &Config, tree: &Result<WhisperTree, String>) ->
             Some(value) => format!("{} = {value}", setting.key),
             None => format!("#{} is unknown", setting.key),
         };
-        let assignment = escape(&assignment);
-        text += &format!("{assignment:<ORIGIN_COLUMN$} # {origin}\n");
+        text += &format!("{:<ORIGIN_COLUMN$} # {origin}\n", escape_toml(&assignment));
     }
     text += "\n# Detected on this machine:\n";
     for (name, fact) in detected::facts(config, tree) {
         text += &format!("# {name}: {}\n", escape(&fact));
     }
     text
+}
+
+/// Escapes what does not print, as TOML does in a string.
+fn escape_toml(text: &str) -> String {
+    let escaped = |character| match is_printable(character) {
+        true => character.to_string(),
+        false => format!("\\U{:08X}", u32::from(character)),
+    };
+    text.chars().map(escaped).collect()
 }
 
 /// Returns the value of a key, or the one that would be chosen now; `None` if that is unknown.

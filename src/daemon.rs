@@ -20,6 +20,7 @@ use crate::logging::Log;
 use crate::moment::Moment;
 use crate::notify::Notifier;
 use crate::output;
+use crate::privileges;
 use crate::publish;
 use crate::signals::Signals;
 use crate::version::VERSION;
@@ -50,13 +51,14 @@ pub fn run(config_path: Option<&Path>) -> Result<()> {
         format_args!("started, version {VERSION}"),
         &[("version", &VERSION)],
     );
+    drop_privileges(&mut log);
     warn_if_failed(lock.remove_recorded(), &mut log);
     warn_if_failed(lock.record(config.short_lived()), &mut log);
     remove_on_panic(&config);
     let now = Moment::now();
     let collectors = Collectors::new(&config, now, &mut log);
     let exports = Exports::start(&config, now.monotonic, &mut log);
-    let feed = FeedTask::new(&config.carbon, now.monotonic);
+    let feed = FeedTask::new(&config, now.monotonic, &mut log);
     let notifier = Notifier::new(now.monotonic);
     let config_path = config_path.map(Path::to_path_buf);
     let mut daemon = Daemon {
@@ -156,8 +158,8 @@ impl Daemon {
                     .reload(&self.config, &config, Instant::now(), &mut self.log);
                 warn_if_failed(self.lock.record(config.short_lived()), &mut self.log);
                 remove_on_panic(&config);
-                if config.carbon != self.config.carbon {
-                    self.feed = FeedTask::new(&config.carbon, Instant::now());
+                if config.carbon != self.config.carbon || config.host != self.config.host {
+                    self.feed = FeedTask::new(&config, Instant::now(), &mut self.log);
                 }
                 self.config = config;
                 self.log.info("daemon", "configuration reloaded", &[]);
@@ -193,6 +195,18 @@ fn remove_on_panic(config: &Config) {
         }
         output::print_error(panic);
     }));
+}
+
+/// Logs a failure as a warning: what the sandbox forbids remains forbidden.
+fn drop_privileges(log: &mut Log) {
+    match privileges::keep(privileges::DAEMON) {
+        Ok(held) => {
+            let held: Vec<_> = held.iter_names().map(|(name, _)| name).collect();
+            let message = format!("no_new_privs is set, capabilities: {}", held.join(" "));
+            log.debug("daemon", message, &[]);
+        }
+        Err(error) => log.warn("daemon", format_args!("{error:#}"), &[("error", &error)]),
+    }
 }
 
 /// Logs an error of the lock file. The daemon runs without its content.

@@ -144,6 +144,8 @@ mod tests {
         assert!(files.excludes_file(b"host/x.old.wsp"));
         assert!(files.excludes_file(b"host/\xff.old.wsp"));
         assert!(!files.excludes_file(b"host/x.wsp"));
+        let directories_too = exclude(&["*.old.wsp", "old/"]);
+        assert!(directories_too.excludes_directory(b"old") && !directories_too.excludes_file(b"old"));
     }
 
     #[test]

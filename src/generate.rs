@@ -9,7 +9,7 @@ mod unit;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use clap_complete::shells;
 
 use crate::config::{Config, ConfigError};
@@ -79,13 +79,51 @@ pub fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-fn completions(shell: Shell, mut cli: clap::Command) -> String {
+/// Adds the values of the arguments of each subcommand of a command to the fish script.
+fn push_fish_values(cli: &clap::Command, text: &mut Vec<u8>) {
+    let name = cli.get_name();
+    for parent in cli.get_subcommands() {
+        for command in parent.get_subcommands() {
+            let arguments = command.get_positionals();
+            let values = arguments.flat_map(clap::Arg::get_possible_values);
+            let values: Vec<_> = values.map(|value| value.get_name().to_string()).collect();
+            if !values.is_empty() {
+                let line = format!(
+                    "complete -c {name} -n \"__fish_{}_using_subcommand {}; and __fish_seen_subcommand_from {}\" -f -a \"{}\"\n",
+                    name.replace('-', "_"),
+                    parent.get_name(),
+                    command.get_name(),
+                    values.join(" ")
+                );
+                text.extend(line.bytes());
+            }
+        }
+    }
+}
+
+/// Stops the completion of file names for values that are not paths.
+fn without_files(command: clap::Command) -> clap::Command {
+    let hinted = |arg: clap::Arg| match (arg.get_action().takes_values(), arg.get_value_hint()) {
+        (true, ValueHint::Unknown) => arg.value_hint(ValueHint::Other),
+        _ => arg,
+    };
+    command.mut_args(hinted).mut_subcommands(without_files)
+}
+
+fn completions(shell: Shell, cli: clap::Command) -> String {
+    let mut cli = without_files(cli);
     let name = cli.get_name().to_string();
     let mut text = Vec::new();
     match shell {
-        Shell::Bash => clap_complete::generate(shells::Bash, &mut cli, name, &mut text),
-        Shell::Zsh => clap_complete::generate(shells::Zsh, &mut cli, name, &mut text),
-        Shell::Fish => clap_complete::generate(shells::Fish, &mut cli, name, &mut text),
+        Shell::Bash => clap_complete::generate(shells::Bash, &mut cli, &*name, &mut text),
+        Shell::Zsh => clap_complete::generate(shells::Zsh, &mut cli, &*name, &mut text),
+        Shell::Fish => clap_complete::generate(shells::Fish, &mut cli, &*name, &mut text),
     }
-    String::from_utf8_lossy(&text).into_owned()
+    // clap_complete's fish script lacks the values of arguments.
+    if let Shell::Fish = shell {
+        push_fish_values(&cli, &mut text);
+    }
+    // clap_complete names the program in two ways in the bash script, so that no case matches: clap#6421, #6529.
+    let text = String::from_utf8_lossy(&text);
+    text.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__"))
 }

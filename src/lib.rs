@@ -21,8 +21,10 @@
 //! - Files: [`publish`] replaces a published file, [`report`] has what documents share, [`published`] reads them back without
 //!   trust, with `open` and [`trusted_users`]. `kernel` reads procfs and sysfs. [`config`] reads the configuration.
 //! - Exports: `export` renders documents by templates. The daemon publishes them, or the worker if only the count is used.
-//! - Around the daemon: `logging`, `notify` (systemd), `carbon` (the feed to Graphite), `signals`, `lock`.
-//! - Text and terminals: [`output`] prints, `escape` makes names printable, `nonblocking` and `writable` never wait.
+//! - Around the daemon: `logging`, `notify` (systemd), `carbon` (the feed to Graphite), `signals`, `lock`,
+//!   `privileges`.
+//! - Text and terminals: [`output`] prints, `duration` parses times, `escape` makes names printable, `nonblocking` and
+//!   `writable` never wait.
 //!
 //! No file imports a file that imports it, directly or through others (`tests/suites/supply/module-cycles`).
 
@@ -39,6 +41,7 @@ mod deadlines;
 mod detected;
 pub mod device;
 pub mod disks;
+mod duration;
 mod escape;
 mod exclude;
 mod export;
@@ -55,6 +58,7 @@ mod open;
 pub mod output;
 mod parents;
 pub mod plugin;
+mod privileges;
 pub mod publish;
 pub mod published;
 mod reader;

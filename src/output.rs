@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 
 use anyhow::{Context, Result};
+use rustix::termios::tcgetwinsize;
 
 use crate::escape;
 use crate::nonblocking::NonBlocking;
@@ -55,10 +56,14 @@ impl Progress {
         }
     }
 
-    /// Replaces the text of the line.
+    /// Replaces the text of the line, which is truncated to the width of the terminal: a second line would stay.
     pub fn show(&mut self, text: &str) {
         if self.terminal {
             self.shown = true;
+            let columns = tcgetwinsize(stderr()).map_or(0, |size| size.ws_col);
+            // A terminal of unknown size reports 0.
+            let room = usize::from(columns.wrapping_sub(1));
+            let text: String = text.chars().take(room).collect();
             let _ = write!(stderr().lock(), "\r\x1b[K{text}");
         }
     }

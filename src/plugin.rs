@@ -8,22 +8,24 @@ pub mod range;
 use std::fmt;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use crate::duration;
 use crate::escape::is_printable;
+use crate::published::Age;
 use perfdata::{PerfValue, Thresholds};
 use range::Range;
 
 /// The state of a service, with its exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum State {
-    /// As it should be.
+    /// Exit code 0.
     Ok = 0,
-    /// Beyond the range of a warning.
+    /// Exit code 1.
     Warning = 1,
-    /// Beyond the critical range.
+    /// Exit code 2.
     Critical = 2,
-    /// There is no value.
+    /// Exit code 3.
     Unknown = 3,
 }
 
@@ -131,11 +133,32 @@ impl Common {
     }
 }
 
+/// The option of the checks that report outdated values, as the consumers of the file do.
+#[derive(Debug, Args)]
+pub struct Outdated {
+    /// State of outdated values, if that of the values themselves is not worse
+    #[arg(long, value_name = "STATE", default_value = "warning")]
+    outdated: State,
+}
+
+impl Outdated {
+    /// Returns the state of values of this age, and why it is not OK.
+    pub fn judge(&self, age: Age) -> (State, Option<String>) {
+        match age.outdated() {
+            Some(outdated) => (
+                self.outdated,
+                Some(format!("{outdated}; is the gatherer running?")),
+            ),
+            None => (State::Ok, None),
+        }
+    }
+}
+
 /// Parses a duration such as `5m`, or a number of seconds as other plugins accept it.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
-        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string()),
+        Err(_) => duration::parse(text),
     }
 }
 

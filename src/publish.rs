@@ -201,3 +201,31 @@ fn file_name(path: &Path) -> Result<&OsStr> {
     path.file_name()
         .ok_or_else(|| anyhow!("{path:?} is not a file path"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn failed_publication_leaves_no_file_and_no_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let assert_fails = |reason: &str| {
+            let error = publish(&path, "{}\n", Durability::Volatile, DOCUMENT_MODE).unwrap_err();
+            assert!(format!("{error:#}").contains(reason), "{error:#}");
+            let entries = fs::read_dir(folder.path()).unwrap();
+            let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(names, ["file"]);
+        };
+        fs::create_dir(&path).unwrap();
+        assert_fails("Is a directory");
+        fs::remove_dir(&path).unwrap();
+        let _socket = UnixListener::bind(&path).unwrap();
+        assert_fails("is a socket, must be a regular file");
+        assert!(remove(&path).is_err());
+        assert_eq!(file_type(&path), Some(FileType::Socket));
+    }
+}

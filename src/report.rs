@@ -38,7 +38,7 @@ pub trait Report: Debug {
     fn gauges(&self) -> Vec<Gauge>;
 }
 
-/// A row of `status`: `BEFORE NUMBER AFTER bar history ALARM REMARK`.
+/// A row of `status`: `BEFORE NUMBER AFTER ALARM REMARK bar history`.
 #[derive(Debug, Default)]
 pub struct Gauge {
     /// Name of the value, unique within the document.
@@ -70,7 +70,8 @@ pub fn two_intervals(interval: Duration) -> Duration {
 
 /// A finite number, published with few decimals.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
-pub struct Rounded(f64);
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Rounded(#[cfg_attr(test, schemars(range(min = 0)))] f64);
 
 impl Rounded {
     /// Rounds to three decimals. The callers divide by positive numbers only, so `value` is finite.
@@ -98,7 +99,8 @@ impl From<Duration> for Rounded {
 
 /// A configured duration: whole seconds are written as an integer, others with their fraction.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Seconds(pub Duration);
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Seconds(#[cfg_attr(test, schemars(with = "f64", range(min = 0)))] pub Duration);
 
 impl Serialize for Seconds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -21,7 +21,7 @@ use anyhow::Result;
 
 use crate::collector::Collector;
 use crate::collectors::ALL;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::graphite::collector::GraphiteCollector;
 use crate::lock;
 use crate::output;
@@ -81,8 +81,21 @@ fn read_elsewhere(config: &Config, reader: &mut Reader) -> Entry {
     Entry::without_document(State::Unreadable, configured.unwrap_or_default(), reason)
 }
 
-/// Prints the status, once or repeatedly. Exit code 1 if an enabled file is outdated, missing or unreadable.
-pub fn run(args: &StatusArgs, config_path: Option<&Path>, config: &Config) -> Result<ExitCode> {
+/// Prints the status, once or repeatedly. Exit code 1 if an enabled file is outdated, missing or unreadable; 2 if the
+/// configuration is rejected.
+pub fn run(
+    args: &StatusArgs,
+    config_path: Option<&Path>,
+    config: Result<Config, ConfigError>,
+) -> Result<ExitCode> {
+    let config = &match config {
+        Err(error) if args.verbose => {
+            let screen = screen::Screen::of_stdout();
+            output::try_print(&screen.render(&details::rejected(&error, &screen)))?;
+            return Ok(ExitCode::from(2));
+        }
+        config => config?,
+    };
     let trusted = TrustedUsers::load();
     let option = config_path.map(|path| [OsString::from("--config"), path.into()]);
     let command_line = option.into_iter().flatten().chain([OsString::from("status")]);
@@ -98,7 +111,7 @@ pub fn run(args: &StatusArgs, config_path: Option<&Path>, config: &Config) -> Re
         let screen = screen::Screen::of_stdout();
         screen.render(&match args.verbose {
             true => details::lines(&status, config_path, config, &screen),
-            false => table::lines(&status, &screen, None),
+            false => table::lines(&status, &screen, None, usize::MAX),
         })
     })?;
     Ok(status.exit_code())

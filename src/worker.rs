@@ -11,13 +11,13 @@ use std::io::{ErrorKind, Read, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
 use rustix::io::Errno;
 use rustix::process::Pid;
-use rustix::thread::{set_name, set_no_new_privs};
+use rustix::thread::set_name;
 use signal_hook::consts::SIGXFSZ;
 
 use crate::child;
@@ -27,6 +27,7 @@ use crate::export::Documents;
 use crate::export::collision::same_file;
 use crate::graphite::report::NAME;
 use crate::graphite::{Count, GraphiteReport, Totals, count};
+use crate::privileges;
 use crate::publish::{self, DOCUMENT_MODE, Durability};
 use crate::report::to_line;
 use protocol::{Report, Request, Tree};
@@ -62,7 +63,8 @@ fn prepare(parent: Pid) -> Result<()> {
     child::tie_to_parent(parent)?;
     // It runs /proc/self/exe: `ps` would list it as "exe".
     let _ = set_name(c"count-worker");
-    set_no_new_privs(true).context("setting no_new_privs")?;
+    // The daemon logged a failure of the same calls.
+    let _ = privileges::keep(privileges::COLLECTING);
     // Caught, so that a file at its size limit is an error of that file and does not end the process.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).context("installing a signal handler")?;
     Ok(())
@@ -164,12 +166,12 @@ fn find_tree(request: &Request) -> Tree {
 }
 
 fn count_tree(request: &Request, whisper_dir: &Path, snapshot: Option<&Path>) -> Result<Count> {
-    let mut reported = Instant::now();
-    let mut progress = |_: &Totals| {
-        if reported.elapsed() < PROGRESS_INTERVAL {
+    let mut reported = Duration::ZERO;
+    let mut progress = |_: &Totals, elapsed: Duration| {
+        if elapsed - reported < PROGRESS_INTERVAL {
             return Ok(());
         }
-        reported = Instant::now();
+        reported = elapsed;
         report(&Report::Progress)
     };
     let settings = request.settings_for(whisper_dir);

@@ -82,7 +82,7 @@ pub fn main(mut arguments: impl Iterator<Item = String>) {
         Some(Path::new(&snapshot)),
         true,
         SystemTime::now(),
-        &mut |_| {
+        &mut |_, _| {
             most = anonymous_now().max(most);
             Ok(())
         },

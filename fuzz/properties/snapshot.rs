@@ -92,7 +92,7 @@ impl Tree {
             Some(&self.path()),
             use_old,
             SystemTime::now(),
-            &mut |_| Ok(()),
+            &mut |_, _| Ok(()),
         )
         .expect("a count never fails")
     }

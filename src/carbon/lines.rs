@@ -1,8 +1,16 @@
 //! Converts a document to lines of carbon's plaintext protocol: `path value timestamp`.
 
 use std::fmt::Write;
+use std::path::Path;
 
+use anyhow::{Context, Result, ensure};
+
+use crate::config::HOSTNAME;
 use crate::report::Report;
+use crate::{escape, kernel};
+
+/// The kernel limits the name to 64 bytes.
+const MAX_HOST_NAME_BYTES: u64 = 256;
 
 /// Returns the lines for a document of `collector`, below `prefix`. Unknown values are omitted.
 pub fn lines(prefix: &str, collector: &str, report: &dyn Report) -> String {
@@ -14,6 +22,21 @@ pub fn lines(prefix: &str, collector: &str, report: &dyn Report) -> String {
         let _ = writeln!(lines, "{prefix}.{collector}.{path} {value} {at}");
     }
     lines
+}
+
+/// Returns `prefix` with the name of the machine, as one node, for each [`HOSTNAME`].
+///
+/// The kernel has the name, so nothing is looked up. Fails if `prefix` has a [`HOSTNAME`] and there is no name.
+pub fn expand_hostname(prefix: &str, proc: &Path) -> Result<String> {
+    if !prefix.contains(HOSTNAME) {
+        return Ok(prefix.into());
+    }
+    let path = proc.join("sys/kernel/hostname");
+    let reading = || format!("reading the host name from {}", escape::display_path(&path));
+    let name = kernel::read(&path, MAX_HOST_NAME_BYTES).with_context(reading)?;
+    let name = String::from_utf8_lossy(&name);
+    ensure!(!name.trim().is_empty(), "{}: it is empty", reading());
+    Ok(prefix.replace(HOSTNAME, &node(name.trim())))
 }
 
 /// Returns a name as one node of a Graphite path. Characters that separate nodes, lines or tags, or are special in file
@@ -33,57 +56,34 @@ mod tests {
     use crate::collectors::ALL;
     use crate::vmware::collector::VmwareCollector;
 
-    const EXAMPLES: [(&str, &str); 3] = [
-        (
-            "graphite",
-            r#"{"schema":1,"updated_at":7,"interval_seconds":9,"hosts":4,"metrics":1000000,"scan_seconds":0.105}"#,
-        ),
-        (
-            "disks",
-            r#"{"schema":1,"updated_at":7,"interval_seconds":9,"window_seconds":9,"whisper_disks":[],"disks":
-            {"cciss/c0d0":{"util_percent":12.3,"reads_per_second":0,"writes_per_second":0,"read_bytes_per_second":0,
-            "write_bytes_per_second":0,"read_await_ms":0.8,"write_await_ms":1.9,"queue_size":0}}}"#,
-        ),
-        (
-            "vmware",
-            r#"{"schema":1,"updated_at":7,"interval_seconds":9,"window_seconds":0,"is_vmware":true,
-            "cpu_ready_percent":2.5,"cpu_ready_percent_per_vcpu":1.25,"vcpus":2,"error":null}"#,
-        ),
-    ];
-
-    /// Returns the lines of an example of each collector.
-    fn examples(prefix: &str) -> String {
-        let of = |collector: &dyn Collector| {
-            let example = EXAMPLES.iter().find(|(name, _)| *name == collector.name());
-            let (name, json) = example.expect("each collector has an example");
-            lines(prefix, name, &*collector.parse(json.as_bytes()).unwrap())
-        };
-        ALL.map(of).concat()
+    #[test]
+    fn each_document_becomes_its_lines() {
+        for collector in ALL {
+            let (name, (json, values)) = (collector.name(), collector.example());
+            let report = collector.parse(json.as_bytes()).unwrap();
+            let expected = values.iter().map(|value| format!("a.b.{name}.{value} 7\n"));
+            assert_eq!(lines("a.b", name, &*report), expected.collect::<String>());
+        }
     }
 
     #[test]
-    fn each_document_becomes_its_lines() {
+    fn unknown_value_has_no_line() {
+        let json = VmwareCollector.example().0.replace("1.25", "null");
+        let report = VmwareCollector.parse(json.as_bytes()).unwrap();
         assert_eq!(
-            examples("a.b"),
-            "a.b.graphite.hosts 4 7\na.b.graphite.metrics 1000000 7\na.b.graphite.scan_seconds 0.105 7\n\
-             a.b.disks.cciss_c0d0.util_percent 12.3 7\na.b.disks.cciss_c0d0.read_await_ms 0.8 7\n\
-             a.b.disks.cciss_c0d0.write_await_ms 1.9 7\na.b.disks.cciss_c0d0.queue_size 0 7\n\
-             a.b.vmware.cpu_ready_percent 2.5 7\na.b.vmware.cpu_ready_percent_per_vcpu 1.25 7\n"
-        );
-        let (_, unknown) = EXAMPLES[2];
-        let unknown = VmwareCollector
-            .parse(unknown.replace("1.25", "null").as_bytes())
-            .unwrap();
-        assert_eq!(
-            lines("p", "vmware", &*unknown),
+            lines("p", "vmware", &*report),
             "p.vmware.cpu_ready_percent 2.5 7\n"
         );
     }
 
     #[test]
     fn example_dashboard_shows_exactly_what_is_sent() {
-        let sent = examples("$prefix").replace("cciss_c0d0", "*");
-        let sent: BTreeSet<_> = sent.lines().map(|line| line.split(' ').next().unwrap()).collect();
+        let path = |name: &str, value: &str| {
+            let (path, _) = value.split_once(' ').unwrap();
+            format!("$prefix.$server.{name}.{}", path.replace("cciss_c0d0", "*"))
+        };
+        let sent = ALL.map(|one| one.example().1.iter().map(|value| path(one.name(), value)));
+        let sent: BTreeSet<_> = sent.into_iter().flatten().collect();
         let dashboard = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/docs/examples/grafana-dashboard.json"
@@ -98,10 +98,35 @@ mod tests {
             .map(|target| {
                 let target = target["target"].as_str().unwrap();
                 let path = &target[target.find('$').unwrap()..];
-                &path[..path.find([',', ')']).unwrap()]
+                path[..path.find([',', ')']).unwrap()].to_string()
             })
             .collect();
         assert_eq!(shown, sent);
+    }
+
+    #[test]
+    fn hostname_is_one_node_of_the_prefix() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("sys/kernel");
+        std::fs::create_dir_all(&folder).unwrap();
+        let expand = |prefix| expand_hostname(prefix, dir.path()).map_err(|error| format!("{error:#}"));
+        assert_eq!(expand("a.b"), Ok("a.b".into()));
+        assert!(
+            expand("a.{hostname}")
+                .unwrap_err()
+                .contains("/hostname\": No such file")
+        );
+        std::fs::write(folder.join("hostname"), "\n").unwrap();
+        assert!(
+            expand("a.{hostname}")
+                .unwrap_err()
+                .ends_with("/hostname\": it is empty")
+        );
+        std::fs::write(folder.join("hostname"), "web-1.example.com\n").unwrap();
+        assert_eq!(
+            expand("a.x-{hostname}.{hostname}"),
+            Ok("a.x-web-1_example_com.web-1_example_com".into())
+        );
     }
 
     #[test]

@@ -89,6 +89,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::path::Path;
 
     use super::Config;
@@ -112,19 +113,58 @@ mod tests {
 
     #[test]
     fn documents_name_each_collector_and_its_output() {
+        let names = Config::default().collectors().map(|settings| settings.name);
+        let usage = format!(" check {} ", names.join("|"));
+        assert!(
+            source("README.md").contains(&usage),
+            "README.md does not contain {usage:?}"
+        );
         for settings in Config::default().collectors() {
-            let header = format!("[{}]\n", settings.name);
+            let (name, output) = (settings.name, settings.outputs[0].to_str().unwrap());
+            let file_name = settings.outputs[0].file_name().unwrap().to_str().unwrap();
+            let header = format!("[{name}]\n");
+            let command = format!("/usr/sbin/shinken-gatherer check {name} ");
+            let module = format!("{name}::report ");
             for (file, part) in [
-                ("README.md", settings.outputs[0].to_str().unwrap()),
+                ("README.md", &*format!("\n{name:<10}")),
+                ("README.md", &format!("\"{name}\":")),
+                ("README.md", &format!("\n| `{file_name}`")),
+                ("docs/service.md", file_name),
+                ("docs/graphs.md", &format!("| `{name}.")),
+                ("docs/architecture.md", &format!("| `{name}`")),
+                ("docs/architecture.md", &module),
+                ("src/lib.rs", &module),
+                ("docs/examples/nagios/shinken-gatherer.cfg", &command),
+                ("docs/examples/shinken/gatherer.cfg", &command),
+                ("docs/examples/shinken/ssh.cfg", &command),
+                (
+                    "docs/examples/icinga2/shinken-gatherer.conf",
+                    &format!("gatherer_subject = \"{name}\""),
+                ),
+                ("README.md", output),
                 ("docs/configuration.md", &header),
                 ("etc/shinken-gatherer/gatherer.toml", &header),
-                (
-                    "docs/answers.md",
-                    &format!("{} UNKNOWN", settings.name.to_uppercase()),
-                ),
+                ("docs/answers.md", &format!("{} UNKNOWN", name.to_uppercase())),
             ] {
                 assert!(source(file).contains(part), "{file} does not contain {part:?}");
             }
+        }
+    }
+
+    #[test]
+    fn each_example_command_has_a_service() {
+        for file in [
+            "nagios/shinken-gatherer.cfg",
+            "shinken/gatherer.cfg",
+            "shinken/ssh.cfg",
+        ] {
+            let text = source(&format!("docs/examples/{file}"));
+            let values = |key: &str| -> BTreeSet<String> {
+                let lines = text.lines().filter_map(|line| line.trim().strip_prefix(key));
+                let words = lines.filter_map(|value| value.trim().split('!').next());
+                words.map(String::from).collect()
+            };
+            assert_eq!(values("command_name"), values("check_command"), "{file}");
         }
     }
 

@@ -5,7 +5,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
 use super::error::Mistake;
-use super::hints::hint;
+use super::hints::{example, hint};
 use super::location::{Location, dotted, line_at};
 use super::schema::Config;
 
@@ -27,9 +27,10 @@ impl<'t> Document<'t> {
             Ok(root) => Ok(Self { text, root }),
             Err(error) => {
                 let location = Location::of_syntax_error(text, error.span());
-                // The parser describes what it expected at a character, which rarely is what the user meant.
-                let reason = hint(text, &location).unwrap_or_else(|| on_one_line(error.message()));
-                Err(Mistake { location, reason })
+                Err(Mistake {
+                    reason: syntax_reason(error.message(), text, &location),
+                    location,
+                })
             }
         }
     }
@@ -40,11 +41,12 @@ impl<'t> Document<'t> {
         let deserializer = Deserializer::from(self.root.clone());
         serde_path_to_error::deserialize(deserializer).map_err(|error| {
             let location = self.locate(error.path().iter()).unwrap_or_default();
-            let mut reason = on_one_line(error.inner().message());
-            if let Some(hint) = hint(self.text, &location) {
-                reason += &format!("; {hint}");
-            }
-            Mistake { location, reason }
+            let message = on_one_line(error.inner().message());
+            let reason = match message.strip_prefix("unknown field ") {
+                Some(rest) => format!("unknown key {rest}"),
+                None => message,
+            };
+            self.with_hint(location, reason)
         })
     }
 
@@ -72,10 +74,9 @@ impl<'t> Document<'t> {
         let reject = |path: &[&str], found: &DeValue, expected: &str| {
             let map = |key: &&str| Segment::Map { key: key.to_string() };
             let path = path.iter().map(map).collect::<Vec<_>>();
-            Err(Mistake {
-                location: self.locate(path.iter()).unwrap_or_default(),
-                reason: format!("invalid type: {}, {expected}", found.type_str()),
-            })
+            let location = self.locate(path.iter()).unwrap_or_default();
+            let reason = format!("invalid type: {}, {expected}", found.type_str());
+            Err(self.with_hint(location, reason))
         };
         // serde would accept an array of the values of the keys for a table.
         let collectors = Config::default().collectors();
@@ -99,6 +100,15 @@ impl<'t> Document<'t> {
             }
         }
         Ok(())
+    }
+
+    /// Appends a hint; if there is none, and the type is wrong, an example.
+    fn with_hint(&self, location: Location, mut reason: String) -> Mistake {
+        let example = || example(&location).filter(|_| reason.starts_with("invalid type"));
+        if let Some(hint) = hint(self.text, &location).or_else(example) {
+            reason += &format!("; {hint}");
+        }
+        Mistake { location, reason }
     }
 
     /// Returns the key and the line of the value at `path`, or of its last existing parent.
@@ -127,6 +137,26 @@ impl<'t> Document<'t> {
         }
         location
     }
+}
+
+/// Returns the reason for a syntax error. The message of the parser is what it expected at a character, which rarely is
+/// what the user meant.
+fn syntax_reason(message: &str, text: &str, location: &Location) -> String {
+    let message = on_one_line(message);
+    if message.starts_with("duplicate") {
+        return message;
+    }
+    let guesses = [
+        "string values must be quoted",
+        "invalid ",
+        "missing opening quote",
+    ];
+    let is_guess = guesses.iter().any(|guess| message.starts_with(guess));
+    hint(text, location).unwrap_or_else(|| match example(location) {
+        Some(example) if is_guess => format!("invalid value; {example}"),
+        Some(example) => format!("{message}; {example}"),
+        None => message,
+    })
 }
 
 fn on_one_line(message: &str) -> String {

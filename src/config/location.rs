@@ -47,22 +47,29 @@ pub fn dotted(table: &str, key: &str) -> String {
 /// Returns the table or key of a line that is not TOML, if it is recognizable.
 fn key_on_line(text: &str, offset: usize) -> Option<String> {
     let start = text.get(..offset)?.rfind('\n').map_or(0, |newline| newline + 1);
-    let line = text[start..].lines().next()?.trim_start();
+    let line = unindented(text[start..].lines().next()?);
     if let Some(table) = line.strip_prefix('[') {
-        return Some(leading_key(table.trim_start_matches('['))).filter(|table| !table.is_empty());
+        return Some(leading_key(table.trim_start_matches(['[', ' ', '\t'])))
+            .filter(|table| !table.is_empty());
     }
     let key = match (leading_key(line), line.split_once('=')) {
         (key, _) if !key.is_empty() => key,
-        (_, Some((key, _))) => key.trim().to_string(),
+        (_, Some((key, _))) => key.trim().trim_matches(['"', '\'']).to_string(),
         _ => return None,
     };
     let mut above = text[..start].lines().rev();
     let table = above.find_map(|line| {
-        let header = line.trim().strip_prefix('[')?;
+        let header = unindented(line).strip_prefix('[')?.trim_start();
         let table = leading_key(header);
-        header[table.len()..].starts_with(']').then_some(table)
+        let rest = header[table.len()..].trim_start();
+        rest.starts_with(']').then_some(table)
     });
     Some(dotted(&table.unwrap_or_default(), &key)).filter(|key| !key.is_empty())
+}
+
+/// Returns the line without the blanks at its start, and without a byte order mark.
+fn unindented(line: &str) -> &str {
+    line.trim_start_matches(|character: char| character.is_whitespace() || character == '\u{feff}')
 }
 
 /// Returns the key at the start of a line, if it is written as usual: no quotes, no blanks, a letter first.

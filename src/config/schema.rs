@@ -119,7 +119,7 @@ pub struct CarbonConfig {
     /// The address of carbon's plaintext protocol.
     #[serde(deserialize_with = "values::address")]
     pub address: SocketAddr,
-    /// The first nodes of the metric paths.
+    /// The first nodes of the metric paths. [`HOSTNAME`](super::HOSTNAME) in it stands for the name of the machine.
     #[serde(deserialize_with = "values::metric_prefix")]
     pub prefix: String,
 }

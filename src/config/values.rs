@@ -8,6 +8,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
+use crate::duration;
 use crate::publish::DOCUMENT_MODE;
 
 /// Keeps deadlines within the range of the clocks.
@@ -21,6 +22,8 @@ const MAX_PATH_BYTES: usize = 4000;
 const MAX_NAME_BYTES: usize = 255;
 /// The temporary name of a published file is up to 16 bytes longer.
 const MAX_FILE_NAME_BYTES: usize = MAX_NAME_BYTES - 16;
+/// Stands for the name of the machine in a metric prefix.
+pub const HOSTNAME: &str = "{hostname}";
 const MAX_PREFIX_BYTES: usize = 200;
 const MAX_LIBRARIES: usize = 16;
 
@@ -37,7 +40,7 @@ fn wrong<E: Error>(found: impl Display, problem: impl Display) -> E {
 pub fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(value)?;
     let found = format!("{text:?}");
-    match humantime::parse_duration(&text) {
+    match duration::parse(&text) {
         Err(error) => {
             let expected = format!("a duration (examples: \"10s\", \"15m\"): {error}");
             Err(invalid(found, &expected))
@@ -173,13 +176,23 @@ impl Visitor<'_> for FromTo {
     }
 }
 
-/// Accepts an IP address and a port. Host names are rejected: looking one up may block without limit.
+/// Accepts an IP address and a port. Host names are rejected: looking one up can block without limit.
 pub fn address<'de, D: Deserializer<'de>>(value: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(value)?;
     let address = text
         .parse()
         .ok()
         .filter(|address: &SocketAddr| address.port() != 0);
+    let has_host_name = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_in_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        host.contains(|c: char| c.is_ascii_alphabetic())
+            && host.chars().all(is_in_name)
+            && port.parse::<u16>().is_ok()
+    });
+    if has_host_name {
+        let problem = "is a host name, must be an IP address: looking up a name can block the daemon";
+        return Err(wrong(format!("{text:?}"), problem));
+    }
     address.ok_or_else(|| {
         invalid(
             format!("{text:?}"),
@@ -188,12 +201,13 @@ pub fn address<'de, D: Deserializer<'de>>(value: D) -> Result<SocketAddr, D::Err
     })
 }
 
-/// Accepts nodes of a Graphite path, joined by dots.
+/// Accepts nodes of a Graphite path, joined by dots. They may contain [`HOSTNAME`].
 pub fn metric_prefix<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
     let text = String::deserialize(value)?;
     let is_node = |node: &str| {
         !node.is_empty()
             && node
+                .replace(HOSTNAME, "")
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
     };
@@ -202,7 +216,7 @@ pub fn metric_prefix<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::E
     } else {
         Err(invalid(
             format!("{text:?}"),
-            "a metric prefix: letters, digits, \"_\" and \"-\", separated by dots, at most 200 bytes",
+            "a metric prefix: letters, digits, \"_\", \"-\" and {hostname}, separated by dots, at most 200 bytes",
         ))
     }
 }

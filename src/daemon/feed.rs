@@ -6,9 +6,9 @@ use std::time::Instant;
 use rustix::event::PollFlags;
 
 use super::collectors::Document;
-use crate::carbon::lines::lines;
+use crate::carbon::lines::{expand_hostname, lines};
 use crate::carbon::{Feed, Turn};
-use crate::config::CarbonConfig;
+use crate::config::Config;
 use crate::logging::Log;
 use crate::recurring::Condition;
 
@@ -26,11 +26,23 @@ pub struct FeedTask {
 }
 
 impl FeedTask {
-    /// Returns a feed that is not connected yet; `None` if it is disabled.
-    pub fn new(config: &CarbonConfig, now: Instant) -> Option<Self> {
-        config.enabled.then(|| Self {
-            prefix: config.prefix.clone(),
-            feed: Feed::new(config.address, now),
+    /// Returns a feed that is not connected yet; `None` if it is disabled, or if the prefix needs the name of the machine
+    /// and that cannot be read.
+    pub fn new(config: &Config, now: Instant, log: &mut Log) -> Option<Self> {
+        if !config.carbon.enabled {
+            return None;
+        }
+        let prefix = match expand_hostname(&config.carbon.prefix, &config.host.proc) {
+            Ok(prefix) => prefix,
+            Err(error) => {
+                let message = format_args!("{error:#}, so carbon.prefix is unknown and no values are sent");
+                log.error(COLLECTOR, message, &[("error", &error)]);
+                return None;
+            }
+        };
+        Some(Self {
+            prefix,
+            feed: Feed::new(config.carbon.address, now),
             sending: Condition::new(COLLECTOR),
             dropped: 0,
             sent: false,

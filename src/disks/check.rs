@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use clap::{ArgMatches, Args, FromArgMatches};
+use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 
 use super::report::{DiskReport, DisksReport, HUNG, NAME};
 use crate::collector::Published;
@@ -15,8 +15,6 @@ use crate::report::Rounded;
 
 /// Disks in the text. The perfdata has all.
 const MAX_NAMED: usize = 8;
-/// With more disks, the perfdata has only %util: checkers truncate an answer at 8 KiB.
-const MAX_DETAILED: usize = 24;
 
 /// How busy each physical disk is (%util), and whether one hangs
 ///
@@ -31,6 +29,18 @@ struct DisksArgs {
     /// Check only the disks that hold the whisper tree
     #[arg(long)]
     whisper: bool,
+    /// Values of each disk in the perfdata
+    #[arg(long, value_name = "VALUES", default_value = "util")]
+    perfdata: Perfdata,
+}
+
+/// The values of each disk in the perfdata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Perfdata {
+    /// Only %util
+    Util,
+    /// Also await and queue size: NRPE 2 truncates an answer at 1 KiB, Nagios at 8 KiB
+    All,
 }
 
 /// Returns the subcommand.
@@ -94,7 +104,7 @@ fn judged(args: &DisksArgs, report: &DisksReport) -> Answer {
         .collect();
     let perfdata = disks
         .iter()
-        .flat_map(|disk| disk.perfdata(thresholds, disks.len() <= MAX_DETAILED))
+        .flat_map(|disk| disk.perfdata(thresholds, args.perfdata))
         .collect();
     state = disks.iter().fold(state, |state, disk| state.worse(disk.state));
     // The worst state first, then the busiest disk. The sort is stable: the same values give the same text.
@@ -165,14 +175,14 @@ impl<'a> Judged<'a> {
         format!("{} {:.1}%{why}", self.name, self.util)
     }
 
-    fn perfdata(&self, thresholds: Thresholds, detailed: bool) -> Vec<PerfValue> {
+    fn perfdata(&self, thresholds: Thresholds, perfdata: Perfdata) -> Vec<PerfValue> {
         let value =
             |key: &str, value: f64, unit| PerfValue::new(format!("{}_{key}", self.name), Some(value), unit);
         let seconds = |ms: Rounded| (ms.get() * 1000.0).round() / 1e6;
         let util = value("util", self.util, Unit::Percent)
             .judged_by(thresholds)
             .at_most(100.0);
-        if !detailed {
+        if perfdata == Perfdata::Util {
             return vec![util];
         }
         vec![

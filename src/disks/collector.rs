@@ -57,4 +57,24 @@ impl Collector for DisksCollector {
     fn check(&self, args: &ArgMatches, published: &Published) -> Answer {
         check::answer(args, published)
     }
+
+    #[cfg(test)]
+    fn schema(&self, generator: schemars::SchemaGenerator) -> schemars::Schema {
+        generator.into_root_schema_for::<DisksReport>()
+    }
+
+    #[cfg(test)]
+    fn example(&self) -> (&'static str, &'static [&'static str]) {
+        (
+            r#"{"schema":1,"updated_at":7,"interval_seconds":9,"window_seconds":9,"whisper_disks":[],"disks":
+            {"cciss/c0d0":{"util_percent":12.3,"reads_per_second":0,"writes_per_second":0,"read_bytes_per_second":0,
+            "write_bytes_per_second":0,"read_await_ms":0.8,"write_await_ms":1.9,"queue_size":0}}}"#,
+            &[
+                "cciss_c0d0.util_percent 12.3",
+                "cciss_c0d0.read_await_ms 0.8",
+                "cciss_c0d0.write_await_ms 1.9",
+                "cciss_c0d0.queue_size 0",
+            ],
+        )
+    }
 }

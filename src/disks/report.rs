@@ -1,5 +1,6 @@
 //! The document `__check_graphite_iostats.tmp`.
 
+use std::cmp::Ordering::Equal;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -19,8 +20,10 @@ const HUNG_SECONDS: f64 = 10.0;
 
 /// The activity of each physical disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DisksReport {
     /// Always 1.
+    #[cfg_attr(test, schemars(extend("const" = 1)))]
     pub schema: u32,
     /// When the newest sample was taken, in Unix seconds.
     pub updated_at: i64,
@@ -36,8 +39,10 @@ pub struct DisksReport {
 
 /// One disk over the window, computed as `iostat -x` of sysstat does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DiskReport {
     /// Share of the time with at least one request in flight, 0 to 100.
+    #[cfg_attr(test, schemars(range(min = 0, max = 100)))]
     pub util_percent: Rounded,
     /// Reads completed per second.
     pub reads_per_second: Rounded,
@@ -55,6 +60,7 @@ pub struct DiskReport {
     pub queue_size: Rounded,
     /// The window of a disk that was added or replaced during the window of the document.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Rounded"))]
     pub window_seconds: Option<Rounded>,
 }
 
@@ -131,6 +137,9 @@ impl Report for DisksReport {
         }
         let width = self.disks.keys().map(|name| name.chars().count()).max();
         let width = width.unwrap_or(0);
+        // The busiest first. The sort is stable: equal disks stay in the order of their names.
+        let mut disks: Vec<_> = self.disks.iter().collect();
+        disks.sort_by(|(_, a), (_, b)| b.util_percent.partial_cmp(&a.util_percent).unwrap_or(Equal));
         let gauge = |(name, disk): (&String, &DiskReport)| {
             let util = disk.util_percent.get();
             let (read, write) = (disk.read_await_ms.get(), disk.write_await_ms.get());
@@ -143,15 +152,15 @@ impl Report for DisksReport {
                 name: name.clone(),
                 before: format!("{name:<width$} "),
                 number: format!("{util:>5.1}%"),
-                after: " util ".into(),
+                after: " util".into(),
                 value: Some(util),
                 scale: Some((0.0, 100.0)),
                 bar_limits: Some(UTIL_LIMITS),
                 alarm: disk.hangs(self.window_seconds).then_some(HUNG),
-                remark: format!(" r/w await {read:.1}/{write:.1} ms, queue {queue:.2}{whisper}"),
+                remark: format!(", r/w await {read:.1}/{write:.1} ms, queue {queue:.2}{whisper}"),
                 problem: None,
             }
         };
-        self.disks.iter().map(gauge).collect()
+        disks.into_iter().map(gauge).collect()
     }
 }

@@ -20,9 +20,17 @@ const MAX_CHANGES: usize = 100;
 /// Devices whose malformed lines are logged at a time.
 const MAX_MALFORMED: usize = 5;
 
-/// The names and units of `iostat -x`, which administrators know.
-const COLUMNS: [&str; 8] = [
-    "%util", "r/s", "w/s", "rkB/s", "wkB/s", "r_await", "w_await", "aqu-sz",
+/// The names and units of `iostat -x`, which administrators know, and the widths. With the name of a disk in 10 columns,
+/// the table of `once` has 80.
+const COLUMNS: [(&str, usize); 8] = [
+    ("%util", 7),
+    ("r/s", 7),
+    ("w/s", 7),
+    ("rkB/s", 8),
+    ("wkB/s", 8),
+    ("r_await", 8),
+    ("w_await", 8),
+    ("aqu-sz", 7),
 ];
 
 /// The disks, and the logged events.
@@ -131,13 +139,21 @@ fn table(report: &DisksReport) -> String {
     let width = width.unwrap_or(0);
     // Writing to a String can't fail.
     let _ = write!(table, "\n{:width$}", "");
-    for column in COLUMNS {
-        let _ = write!(table, " {column:>9}");
+    for (column, width) in COLUMNS {
+        let _ = write!(table, "{column:>width$}");
     }
     for (disk, values) in &report.disks {
         let _ = write!(table, "\n{:width$}", name(disk));
-        for value in columns(values) {
-            let _ = write!(table, " {value:>9.2}");
+        for (value, (_, width)) in columns(values).into_iter().zip(COLUMNS) {
+            // As many decimals as there is room for.
+            let decimals = match value {
+                0.0..1000.0 => 2,
+                1000.0..10_000.0 => 1,
+                _ => 0,
+            };
+            // A longer value than the column makes the line longer, but stays apart from the one before.
+            let width = width - 1;
+            let _ = write!(table, " {value:>width$.decimals$}");
         }
     }
     table
@@ -154,4 +170,25 @@ fn columns(disk: &DiskReport) -> [f64; 8] {
         disk.write_await_ms.get(),
         disk.queue_size.get(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_values_of_the_table_stay_apart() {
+        let values = concat!(
+            r#"{"util_percent":100.0,"reads_per_second":1234567.0,"writes_per_second":1234567.0,"#,
+            r#""read_bytes_per_second":20480000000.0,"write_bytes_per_second":20480000000.0,"#,
+            r#""read_await_ms":1.0,"write_await_ms":1.0,"queue_size":2.0}"#
+        );
+        let report = format!(
+            r#"{{"schema":1,"updated_at":0,"interval_seconds":1,"window_seconds":1.0,"disks":{{"sda":{values}}},"whisper_disks":[]}}"#
+        );
+        let table = table(&serde_json::from_str(&report).unwrap());
+        let row = table.lines().last().unwrap().split_whitespace();
+        let numbers = "100.00 1234567 1234567 20000000 20000000 1.00 1.00 2.00";
+        assert_eq!(row.skip(1).collect::<Vec<_>>().join(" "), numbers);
+    }
 }

@@ -1,8 +1,8 @@
 //! `check graphite`: the numbers of hosts and metrics. Behaves as Graphite: without a published count it counts the
-//! tree; an outdated count keeps the state of its values and is marked as outdated.
+//! tree; an outdated count is reported, and is a WARNING.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::ensure;
 use clap::{ArgMatches, Args, FromArgMatches};
@@ -12,21 +12,23 @@ use super::settings::CountSettings;
 use crate::collector::Published;
 use crate::config::{GraphiteConfig, WhisperPaths};
 use crate::plugin::perfdata::{PerfValue, Thresholds, Unit};
-use crate::plugin::{Answer, Common, State, judge, parse_time};
+use crate::plugin::{Answer, Common, Outdated, judge, parse_time};
 use crate::published::{self, Age, ReadError};
 
 /// How many metrics or hosts Graphite holds
 ///
-/// If there is no published count, counts the tree itself. Reports an outdated count and marks it as outdated.
+/// If there is no published count, counts the tree itself. An outdated count is reported with the state of --outdated.
 #[derive(Debug, Args)]
 struct GraphiteArgs {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    outdated: Outdated,
     /// Apply the ranges to the number of hosts instead of metrics
     #[arg(long)]
     hosts: bool,
     /// Time limit for counting if there is no published count
-    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    #[arg(short, long, value_name = "TIME", default_value = "8s", value_parser = parse_time)]
     timeout: Duration,
 }
 
@@ -54,12 +56,14 @@ pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
         Ok(report) => {
             let age = Age::of(&report, now, args.common.max_age);
             let passed = humantime::format_duration(age.passed());
-            let remark = match age.outdated() {
-                Some(outdated) => format!("{outdated}; is the gatherer running?"),
-                None => format!("counted {passed} ago"),
-            };
+            let (state, outdated) = args.outdated.judge(age);
+            let remark = outdated.unwrap_or_else(|| format!("counted {passed} ago"));
             let age = PerfValue::new("age", Some(age.passed().as_secs_f64()), Unit::Seconds);
-            judged(args, &report, &remark, age)
+            let answer = judged(args, &report, &remark, age);
+            Answer {
+                state: answer.state.worse(state),
+                ..answer
+            }
         }
         Err(ReadError::Rejected(reason)) => {
             Answer::unknown(format!("cannot read the file {}: {reason}", path.display()))
@@ -102,7 +106,7 @@ fn judged(args: &GraphiteArgs, report: &GraphiteReport, remark: &str, age: PerfV
         PerfValue::new(label, Some(count as f64), Unit::None).judged_by(thresholds)
     };
     Answer {
-        state: State::Ok.worse(state),
+        state,
         text,
         perfdata: vec![
             value("metrics", report.metrics, !args.hosts),
@@ -123,10 +127,9 @@ fn count(
         max_busy_percent: 100,
         ..CountSettings::new(config, whisper_dir)
     };
-    let started = Instant::now();
-    let count = super::count(&settings, None, false, now, &mut |_| {
+    let count = super::count(&settings, None, false, now, &mut |_, elapsed| {
         ensure!(
-            started.elapsed() < timeout,
+            elapsed < timeout,
             "timed out after {}",
             humantime::format_duration(timeout)
         );

@@ -1,7 +1,7 @@
 //! The count of the whisper tree as a collector.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::ArgMatches;
 
@@ -77,6 +77,19 @@ impl Collector for GraphiteCollector {
     fn check_timeout(&self, args: &ArgMatches) -> Duration {
         check::timeout(args)
     }
+
+    #[cfg(test)]
+    fn schema(&self, generator: schemars::SchemaGenerator) -> schemars::Schema {
+        generator.into_root_schema_for::<GraphiteReport>()
+    }
+
+    #[cfg(test)]
+    fn example(&self) -> (&'static str, &'static [&'static str]) {
+        (
+            r#"{"schema":1,"updated_at":7,"interval_seconds":9,"hosts":4,"metrics":1000000,"scan_seconds":0.105}"#,
+            &["hosts 4", "metrics 1000000", "scan_seconds 0.105"],
+        )
+    }
 }
 
 /// The count of `once`, at full speed.
@@ -118,14 +131,13 @@ fn count(
         max_busy_percent: 100,
         ..CountSettings::new(config, whisper_dir)
     };
-    let started = Instant::now();
-    let mut shown = started;
+    let mut shown = Duration::ZERO;
     let mut progress = output::Progress::new();
     // No snapshot: one that root leaves could not be read by the service.
-    let count = super::count(&settings, None, false, clock().wall, &mut |totals| {
-        if started.elapsed() > PROGRESS_DELAY && shown.elapsed() > PROGRESS_INTERVAL {
-            shown = Instant::now();
-            let seconds = started.elapsed().as_secs();
+    let count = super::count(&settings, None, false, clock().wall, &mut |totals, elapsed| {
+        if elapsed > PROGRESS_DELAY && elapsed - shown > PROGRESS_INTERVAL {
+            shown = elapsed;
+            let seconds = elapsed.as_secs();
             progress.show(&format!(
                 "counting: {} hosts, {} metrics in {seconds}s …",
                 totals.hosts, totals.metrics

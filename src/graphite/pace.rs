@@ -14,8 +14,8 @@ const STEPS_PER_CLOCK_READ: u32 = 16;
 /// Longest work that is assumed of a slice, which may have been stopped or hung in a system call.
 const MAX_CHARGED: Duration = Duration::from_secs(1);
 
-/// Receives the totals every 15 ms of work. An error ends the count.
-pub type Progress<'a> = dyn FnMut(&Totals) -> Result<()> + 'a;
+/// Receives the totals and the time since the start, every 15 ms of work. An error ends the count.
+pub type Progress<'a> = dyn FnMut(&Totals, Duration) -> Result<()> + 'a;
 
 /// The pace of one count.
 pub struct Pace<'a> {
@@ -50,7 +50,7 @@ impl<'a> Pace<'a> {
         let worked = self.slice_started.elapsed();
         if worked >= SLICE {
             self.busy += worked;
-            (self.progress)(totals)?;
+            (self.progress)(totals, self.started.elapsed())?;
             sleep(pause(worked, self.max_busy_percent));
             self.slice_started = Instant::now();
         }

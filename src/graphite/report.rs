@@ -11,8 +11,10 @@ pub const NAME: &str = "graphite";
 
 /// The numbers of hosts and metrics in the whisper tree.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GraphiteReport {
     /// Always 1.
+    #[cfg_attr(test, schemars(extend("const" = 1)))]
     pub schema: u32,
     /// When the count ended, in Unix seconds.
     pub updated_at: i64,

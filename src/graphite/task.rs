@@ -4,6 +4,7 @@ mod clock;
 mod protection;
 mod report_log;
 mod result;
+mod retry;
 mod running;
 
 use std::os::fd::BorrowedFd;
@@ -24,12 +25,6 @@ use clock::WallClock;
 use report_log::ReportLog;
 use running::Running;
 
-/// A count that failed or could not be published is retried after this time, if its interval is longer.
-const RETRY: Duration = Duration::from_secs(60);
-/// Wait before the next worker after one that died, doubled with each further death in a row, up to [`RETRY`].
-const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-/// Most doublings: 64 s.
-const MAX_DOUBLINGS: u32 = 6;
 /// Deaths in a row after which the next worker ignores the snapshot, which may be the cause.
 const DEATHS_BY_SNAPSHOT: u32 = 2;
 
@@ -85,7 +80,7 @@ impl CountTask {
                 let error = error.context("starting the count worker");
                 self.reports.count_failed(&error, now, log);
                 self.clock_set_back |= after_clock_change;
-                State::Waiting(now + self.retry())
+                State::Waiting(now + retry::after_failure(self.request.interval))
             }
         };
     }
@@ -102,7 +97,8 @@ impl CountTask {
     }
 
     fn reported(&mut self, report: Report, now: Instant, log: &mut Log) -> Option<GraphiteReport> {
-        let (interval, retry) = (self.request.interval, self.retry());
+        let interval = self.request.interval;
+        let retry = retry::after_failure(interval);
         let State::Running(running) = &mut self.state else {
             return None;
         };
@@ -147,7 +143,6 @@ impl CountTask {
 
     /// Logs a death, and returns after which time the next worker starts.
     fn died(&mut self, status: ExitStatus, now: Instant, log: &mut Log) -> Duration {
-        let back_off = FIRST_BACK_OFF * (1 << self.deaths.min(MAX_DOUBLINGS));
         self.deaths = self.deaths.saturating_add(1);
         let ignored = match self.deaths {
             DEATHS_BY_SNAPSHOT.. => ", the next one ignores the snapshot",
@@ -155,11 +150,7 @@ impl CountTask {
         };
         let error = Error::msg(format!("the count worker died ({status}), trying again{ignored}"));
         self.reports.count_failed(&error, now, log);
-        back_off.min(self.retry())
-    }
-
-    fn retry(&self) -> Duration {
-        self.request.interval.min(RETRY)
+        retry::after_deaths(self.deaths, self.request.interval)
     }
 }
 

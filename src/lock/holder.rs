@@ -1,6 +1,7 @@
 //! Finds the process that holds a lock, in /proc/locks.
 
-use std::fs::{self, Metadata};
+use std::fs::{File, Metadata};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{major, minor};
@@ -13,7 +14,13 @@ pub fn holder(lock_file: &Metadata) -> Option<u32> {
     let device = lock_file.dev();
     let (major, minor) = (major(device), minor(device));
     let identity = format!("{major:02x}:{minor:02x}:{}", lock_file.ino());
-    exclusive_holder(&fs::read_to_string(PROC_LOCKS).ok()?, &identity)
+    // In large pieces: the kernel omits a lock if an earlier one is released between two reads.
+    let mut proc_locks = String::with_capacity(64 << 10);
+    File::open(PROC_LOCKS)
+        .ok()?
+        .read_to_string(&mut proc_locks)
+        .ok()?;
+    exclusive_holder(&proc_locks, &identity)
 }
 
 /// Returns the pid that holds an exclusive flock, in the text of /proc/locks. `identity` is MAJOR:MINOR:INODE,

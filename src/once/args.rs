@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::duration;
+
 /// Options of `once`.
 #[derive(Debug, Args)]
 pub struct OnceArgs {
@@ -26,7 +28,7 @@ pub struct OnceArgs {
 }
 
 fn parse_window(text: &str) -> Result<Duration, String> {
-    let window = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let window = duration::parse(text)?;
     let allowed = Duration::from_millis(10)..=Duration::from_secs(3600);
     if allowed.contains(&window) {
         Ok(window)

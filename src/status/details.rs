@@ -8,9 +8,9 @@ use humantime::format_duration;
 use super::entry::{Entry, Status};
 use super::last_errors::LogEnd;
 use super::process::Process;
-use super::screen::{Line, Look, Screen};
+use super::screen::{Line, Look, Screen, wrap};
 use crate::collector::Collector;
-use crate::config::{Config, DEFAULT_PATH};
+use crate::config::{Config, ConfigError, DEFAULT_PATH};
 use crate::detected::{self, WhisperTree};
 use crate::escape::truncate;
 use crate::lock;
@@ -25,11 +25,25 @@ const MAX_BYTES: usize = 120;
 
 /// Returns the lines for this screen, wrapped.
 pub fn lines(status: &Status, config_path: Option<&Path>, config: &Config, screen: &Screen) -> Vec<Line> {
-    let columns = screen
-        .size
-        .map_or(COLUMNS, |(columns, _)| columns.max(2 * INDENT));
     let rows = rows(status, config_path, config).into_iter();
-    rows.flat_map(|(name, value)| wrapped(name, &truncate(&value, MAX_BYTES), columns))
+    rows.flat_map(|(name, value)| wrapped(name, &truncate(&value, MAX_BYTES), screen))
+        .collect()
+}
+
+/// Returns what is known if the configuration is rejected. A daemon may still run with an earlier one.
+pub fn rejected(error: &ConfigError, screen: &Screen) -> Vec<Line> {
+    let pid = lock::running(&Config::default());
+    let daemon = match pid {
+        Some(_) => describe(pid, pid.map(Process::new).as_ref()),
+        None => "not running, unless [host] run is set".into(),
+    };
+    let rows = [
+        ("version", VERSION.to_string()),
+        ("daemon", daemon),
+        ("config", format!("rejected: {error}")),
+    ];
+    rows.iter()
+        .flat_map(|(name, value)| wrapped(name, value, screen))
         .collect()
 }
 
@@ -87,7 +101,8 @@ fn describe(pid: Option<u32>, process: Option<&Process>) -> String {
 
 fn state(collector: &dyn Collector, entry: &Entry) -> String {
     let word = entry.state.word();
-    let age = entry.age_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    // The file may have been replaced after the clock was read.
+    let age = entry.age_seconds.map(|seconds| seconds.max(0).unsigned_abs());
     let age = age.map(|age| format!(", {} old", format_duration(Duration::from_secs(age))));
     let report = entry.report(collector).map(|report| report.summary());
     let reason = entry.reason.clone();
@@ -96,19 +111,11 @@ fn state(collector: &dyn Collector, entry: &Entry) -> String {
 }
 
 /// Returns a row on as many lines as it needs.
-fn wrapped(name: &str, value: &str, columns: usize) -> Vec<Line> {
-    let mut texts = vec![String::new()];
-    for word in value.split(' ') {
-        let last = texts.last_mut().expect("there is always a line");
-        if !last.is_empty() && INDENT + last.chars().count() + 1 + word.chars().count() > columns {
-            texts.push(word.into());
-        } else {
-            if !last.is_empty() {
-                last.push(' ');
-            }
-            last.push_str(word);
-        }
-    }
+fn wrapped(name: &str, value: &str, screen: &Screen) -> Vec<Line> {
+    let columns = screen
+        .size
+        .map_or(COLUMNS, |(columns, _)| columns.max(2 * INDENT));
+    let texts = wrap(value, columns - INDENT);
     let names = [name].into_iter().chain(std::iter::repeat(""));
     names
         .zip(texts)

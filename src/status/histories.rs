@@ -6,7 +6,7 @@ use super::bars::history;
 use super::entry::Status;
 
 /// Values kept of each gauge: as many as fit on a line.
-const MAX_PAST: usize = 16;
+pub const MAX_PAST: usize = 16;
 
 /// The past values of each gauge, one for each document.
 #[derive(Debug, Default)]
@@ -55,8 +55,13 @@ impl Histories {
         past.values.push_back(value);
     }
 
-    /// Returns the history of the gauge `name` of `collector` as small bars.
-    pub fn line(&self, (collector, name): (&'static str, &str), unicode: bool) -> Option<String> {
+    /// Returns the newest `width` values of the gauge `name` of `collector` as small bars.
+    pub fn line(
+        &self,
+        (collector, name): (&'static str, &str),
+        width: usize,
+        unicode: bool,
+    ) -> Option<String> {
         let past = self.values.get(&(collector, name.to_string()))?;
         let seen = past
             .values
@@ -64,7 +69,8 @@ impl Histories {
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| {
                 (min.min(*value), max.max(*value))
             });
-        let values = past.values.iter().copied();
+        let hidden = past.values.len().saturating_sub(width);
+        let values = past.values.iter().copied().skip(hidden);
         Some(history(values, past.scale.unwrap_or(seen), unicode))
     }
 }

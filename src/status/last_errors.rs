@@ -1,13 +1,12 @@
 //! The last error or warning of each collector, from the log file.
 
-use std::fs::File;
 use std::io::{Read, Result, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::open::{self, Links};
 
 /// The end of a log file that is searched, in bytes: some thousand lines.
-const SEARCHED_BYTES: i64 = 256 << 10;
+const SEARCHED_BYTES: u64 = 256 << 10;
 
 /// The ends of the log file and of its last rotation.
 #[derive(Debug)]
@@ -36,10 +35,10 @@ impl LogEnd {
 }
 
 fn end_of(path: &Path) -> Result<String> {
-    let mut file: File = open::for_reading(path, Links::Reject)?;
-    let length = file.metadata()?.len().cast_signed();
-    file.seek(SeekFrom::Start((length - SEARCHED_BYTES).max(0).unsigned_abs()))?;
+    let mut file = open::for_reading(path, Links::Reject)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(SEARCHED_BYTES)))?;
     let mut bytes = Vec::new();
-    file.take(SEARCHED_BYTES.unsigned_abs()).read_to_end(&mut bytes)?;
+    file.take(SEARCHED_BYTES).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -7,9 +7,6 @@ use rustix::termios::tcgetwinsize;
 
 use crate::escape::is_printable;
 
-/// Narrowest terminal with bars.
-const WIDTH_FOR_BARS: usize = 60;
-
 /// The look of a piece of a line on a terminal with colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
@@ -41,16 +38,40 @@ pub struct Line {
 }
 
 impl Line {
+    /// Returns a line of one piece.
+    pub fn new(look: Look, text: impl AsRef<str>) -> Self {
+        let mut line = Self::default();
+        line.push(look, text);
+        line
+    }
+
     /// Adds a piece. Replaces control characters, which names and reasons may contain.
     pub fn push(&mut self, look: Look, text: impl AsRef<str>) {
         let text = text.as_ref().replace(|character| !is_printable(character), "?");
         self.pieces.push((look, text));
     }
 
-    /// Adds the pieces of another line.
-    pub fn append(&mut self, other: Self) {
-        self.pieces.extend(other.pieces);
+    /// Returns its columns.
+    pub fn width(&self) -> usize {
+        self.pieces.iter().map(|(_, text)| text.chars().count()).sum()
     }
+}
+
+/// Returns the text on as many lines as it needs, broken at blanks. A longer word has its own line.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last_mut().expect("there is always a line");
+        if !last.is_empty() && last.chars().count() + 1 + word.chars().count() > columns {
+            lines.push(word.into());
+        } else {
+            if !last.is_empty() {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    lines
 }
 
 /// The abilities of stdout.
@@ -85,12 +106,6 @@ impl Screen {
             colour: terminal && set("NO_COLOR").is_none(),
             unicode: locale.contains("UTF-8") || locale.contains("UTF8"),
         }
-    }
-
-    /// Returns the width of a bar; `None` without a terminal or room for bars.
-    pub fn bar_width(&self) -> Option<usize> {
-        let (columns, _) = self.size?;
-        (columns >= WIDTH_FOR_BARS).then(|| (columns / 5).clamp(10, 24))
     }
 
     /// Returns the lines as they are written, each terminated by a newline.

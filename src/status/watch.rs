@@ -96,19 +96,15 @@ impl Drawn {
     /// stays above. Without a terminal, it follows the last one.
     fn frame(&mut self, status: &Status, histories: &Histories) -> String {
         let screen = Screen::of_stdout();
-        let mut lines = table::lines(status, &screen, Some(histories));
+        // The last row is for the cursor: a frame that scrolled could not be overwritten.
+        let limit = screen.size.map_or(usize::MAX, |(_, rows)| rows - 1);
+        let lines = table::lines(status, &screen, Some(histories), limit);
         if !screen.terminal {
             let separator = if self.lines == 0 { "" } else { "\n" };
             self.lines = lines.len();
             return format!("{separator}{}", screen.render(&lines));
         }
         let columns = screen.size.map(|(columns, _)| columns);
-        // The last row is for the cursor: a frame that scrolled could not be overwritten.
-        lines.truncate(
-            screen
-                .size
-                .map_or(usize::MAX, |(_, rows)| rows.saturating_sub(1).max(1)),
-        );
         let start = if self.lines > 0 && columns != self.columns {
             // How the terminal wrapped the last frame is unknown.
             "\x1b[H\x1b[2J".to_string()

@@ -1,5 +1,5 @@
-//! `check vmware`: the CPU time that VMware withheld. Behaves as the Shinken daemons: without a published file, this is
-//! not a VMware virtual machine; outdated values keep their state and are marked as outdated.
+//! `check vmware`: the CPU time that VMware withheld. Behaves as the Shinken daemons, which use outdated values, but
+//! reports these as a WARNING, and a missing file of a VMware virtual machine as UNKNOWN.
 
 use std::time::SystemTime;
 
@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use super::report::{NAME, VmwareReport};
 use crate::collector::Published;
 use crate::plugin::perfdata::{PerfValue, Unit};
-use crate::plugin::{Answer, Common, State, judge};
+use crate::plugin::{Answer, Common, Outdated, State, judge};
 use crate::published::{self, Age, ReadError};
 use crate::report::Rounded;
 
@@ -16,11 +16,13 @@ pub const NOT_VMWARE: &str = "not a VMware VM";
 
 /// How much CPU time VMware withholds from this machine (%ready), per virtual CPU
 ///
-/// OK if the file does not exist (not a VMware VM). Reports outdated values and marks them as outdated.
+/// OK if this machine is not a VMware VM. Outdated values are reported with the state of --outdated.
 #[derive(Debug, Args)]
 struct VmwareArgs {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    outdated: Outdated,
 }
 
 /// Returns the subcommand.
@@ -28,8 +30,12 @@ pub fn command() -> clap::Command {
     VmwareArgs::augment_args(clap::Command::new(NAME))
 }
 
-/// Checks the published %ready.
-pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
+/// Checks the published %ready. `not_here` returns the reason if this machine is not a VMware virtual machine.
+pub fn answer(
+    args: &ArgMatches,
+    published: &Published,
+    not_here: impl FnOnce() -> Option<&'static str>,
+) -> Answer {
     let args = match VmwareArgs::from_arg_matches(args) {
         Ok(args) => args,
         Err(error) => return Answer::unknown(error.to_string()),
@@ -37,15 +43,18 @@ pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
     let (config, now) = (published.config, published.now);
     let path = &config.vmware.output;
     match published::read::<VmwareReport>(path, published.trusted) {
-        Ok(report) if report.is_vmware => judged(&args.common, &report, now),
+        Ok(report) if report.is_vmware => judged(&args, &report, now),
         Err(ReadError::NotFound) if !config.vmware.enabled => Answer::unknown(format!(
             "[vmware] is disabled and {} does not exist",
             path.display()
         )),
-        Ok(_) | Err(ReadError::NotFound) => Answer {
-            state: State::Ok,
-            text: NOT_VMWARE.into(),
-            perfdata: Vec::new(),
+        Ok(_) => not_vmware(NOT_VMWARE),
+        Err(ReadError::NotFound) => match not_here() {
+            Some(reason) => not_vmware(reason),
+            None => Answer::unknown(format!(
+                "{} does not exist, is the gatherer running?",
+                path.display()
+            )),
         },
         Err(ReadError::Rejected(reason)) => {
             Answer::unknown(format!("cannot read the file {}: {reason}", path.display()))
@@ -53,9 +62,17 @@ pub fn answer(args: &ArgMatches, published: &Published) -> Answer {
     }
 }
 
-fn judged(args: &Common, report: &VmwareReport, now: SystemTime) -> Answer {
-    let thresholds = args.thresholds();
-    let age = Age::of(report, now, args.max_age);
+fn not_vmware(reason: &str) -> Answer {
+    Answer {
+        state: State::Ok,
+        text: reason.into(),
+        perfdata: Vec::new(),
+    }
+}
+
+fn judged(args: &VmwareArgs, report: &VmwareReport, now: SystemTime) -> Answer {
+    let thresholds = args.common.thresholds();
+    let age = Age::of(report, now, args.common.max_age);
     let value = |value: Option<Rounded>| value.map(Rounded::get);
     let (total, per_vcpu) = (
         value(report.cpu_ready_percent),
@@ -88,12 +105,11 @@ fn judged(args: &Common, report: &VmwareReport, now: SystemTime) -> Answer {
         None if total.is_none() => text += " yet: two samples are needed",
         None => {}
     }
-    if let Some(outdated) = age.outdated() {
-        text += &format!(", {outdated}; is the gatherer running?");
-    }
+    let (outdated, why) = args.outdated.judge(age);
+    text += &why.map_or(String::new(), |why| format!(", {why}"));
     let all = PerfValue::new("cpu_ready", total, Unit::Percent);
     Answer {
-        state,
+        state: state.worse(outdated),
         text,
         perfdata: vec![
             PerfValue::new("cpu_ready_per_vcpu", per_vcpu, Unit::Percent)

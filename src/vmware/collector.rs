@@ -47,7 +47,15 @@ impl Collector for VmwareCollector {
     }
 
     fn not_here(&self, config: &Config) -> Option<&'static str> {
-        (!detect(&config.host.sys).is_vmware).then_some(check::NOT_VMWARE)
+        let detection = detect(&config.host.sys);
+        let is_denied = || {
+            let mut helper = HelperClient::new(&config.vmware.libraries);
+            let answer = helper.ask_and_wait(Moment::now);
+            helper.stop();
+            matches!(answer, Ok(Ok(super::answer::Answer::NotVirtual)))
+        };
+        let is_here = detection.is_vmware && (detection.is_certain || !is_denied());
+        (!is_here).then_some(check::NOT_VMWARE)
     }
 
     fn check_command(&self) -> clap::Command {
@@ -55,7 +63,21 @@ impl Collector for VmwareCollector {
     }
 
     fn check(&self, args: &ArgMatches, published: &Published) -> Answer {
-        check::answer(args, published)
+        check::answer(args, published, || self.not_here(published.config))
+    }
+
+    #[cfg(test)]
+    fn schema(&self, generator: schemars::SchemaGenerator) -> schemars::Schema {
+        generator.into_root_schema_for::<VmwareReport>()
+    }
+
+    #[cfg(test)]
+    fn example(&self) -> (&'static str, &'static [&'static str]) {
+        (
+            r#"{"schema":1,"updated_at":7,"interval_seconds":9,"window_seconds":0,"is_vmware":true,
+            "cpu_ready_percent":2.5,"cpu_ready_percent_per_vcpu":1.25,"vcpus":2,"error":null}"#,
+            &["cpu_ready_percent 2.5", "cpu_ready_percent_per_vcpu 1.25"],
+        )
     }
 }
 

@@ -13,6 +13,7 @@ use rustix::thread::{
 };
 
 use crate::child;
+use crate::privileges::one_by_one;
 
 /// The user and group "nobody": the overflow id of the kernel.
 const NOBODY: u32 = 65534;
@@ -80,13 +81,6 @@ pub fn drop_ambient_capabilities() -> Result<()> {
         command.arg0(name);
     }
     Err(command.args(args).exec()).context("starting the helper again without capabilities")
-}
-
-/// The capabilities of a set, including those that are newer than this program.
-fn one_by_one(set: CapabilitySet) -> impl Iterator<Item = CapabilitySet> {
-    let bits = (0..u64::BITS).map(|bit| 1 << bit);
-    bits.filter(move |bit| set.bits() & bit != 0)
-        .map(CapabilitySet::from_bits_retain)
 }
 
 fn limit(resource: Resource, max: u64) {

@@ -14,8 +14,10 @@ const READY_LIMITS: (f64, f64) = (5.0, 10.0);
 
 /// The CPU time that VMware withheld from this virtual machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VmwareReport {
     /// Always 1.
+    #[cfg_attr(test, schemars(extend("const" = 1)))]
     pub schema: u32,
     /// When the newest sample was taken, in Unix seconds.
     pub updated_at: i64,
@@ -24,6 +26,7 @@ pub struct VmwareReport {
     /// Time the value is computed over; 0 while there is no value.
     pub window_seconds: Rounded,
     /// Always true: the file is written only on VMware virtual machines.
+    #[cfg_attr(test, schemars(extend("const" = true)))]
     pub is_vmware: bool,
     /// 100 × ΔCpuStolenMs / ΔElapsedMs, summed over the vCPUs (esxtop's %RDY), so it may exceed 100.
     pub cpu_ready_percent: Option<Rounded>,
@@ -80,13 +83,13 @@ impl Report for VmwareReport {
         let vcpus = self.vcpus.map_or("?".into(), |vcpus| vcpus.to_string());
         vec![Gauge {
             name: "ready".into(),
-            number: per_vcpu.map_or(String::new(), |ready| format!("{ready:>5.2}%")),
-            after: per_vcpu.map_or(String::new(), |_| " ready per vCPU ".into()),
+            number: per_vcpu.map_or(String::new(), |ready| format!("{ready:.2}%")),
+            after: per_vcpu.map_or(String::new(), |_| " ready per vCPU".into()),
             value: per_vcpu,
             scale: Some((0.0, READY_LIMITS.1)),
             bar_limits: Some(READY_LIMITS),
             remark: match self.cpu_ready_percent {
-                Some(total) => format!(" {:.2}% in total on {vcpus} vCPUs", total.get()),
+                Some(total) => format!(", {:.2}% in total on {vcpus} vCPUs", total.get()),
                 None => "%ready unknown".into(),
             },
             problem: self.error.clone(),

@@ -1,13 +1,78 @@
 //! Tests that run without root, by subject. `support` holds what they share with `tests/root`.
 
-mod check;
-mod cli;
-mod config;
-mod count;
-mod daemon;
-mod disks;
-mod publish;
-mod status;
+mod check {
+    mod answers;
+    mod command;
+}
+mod cli {
+    mod generate;
+    mod once;
+    mod usage;
+}
+mod config {
+    mod cases;
+    mod files;
+    mod values;
+}
+mod count {
+    mod command;
+    mod daemon;
+    mod incremental;
+    mod snapshot;
+    mod worker;
+}
+mod daemon {
+    mod clocks;
+    mod exports;
+    mod foreground;
+    mod life;
+    mod lock;
+    mod reload;
+}
+mod disks {
+    mod backing;
+    mod cases;
+    mod malformed;
+    mod names;
+}
+// What takes longest. tests/run has a suite of its own for it.
+mod long {
+    mod crash_safety;
+    mod limits;
+    mod random_changes;
+}
+mod publish {
+    mod outputs;
+}
+mod status {
+    mod command;
+    mod details;
+}
 #[allow(dead_code, reason = "tests/root uses other parts of it")]
 #[path = "../support/mod.rs"]
 mod support;
+
+#[test]
+fn each_file_of_a_crate_is_declared_as_a_module() {
+    for (name, main) in [
+        ("it", include_str!("main.rs")),
+        ("root", include_str!("../root/main.rs")),
+    ] {
+        let crate_folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests")
+            .join(name);
+        let folders = crate_folder
+            .read_dir()
+            .unwrap()
+            .flatten()
+            .filter(|entry| entry.path().is_dir());
+        for file in folders.flat_map(|folder| folder.path().read_dir().unwrap().flatten()) {
+            let path = file.path();
+            let module = path.file_stem().unwrap().display();
+            assert!(
+                path.is_dir() || main.contains(&format!(" mod {module};\n")),
+                "{path:?}"
+            );
+        }
+    }
+}

@@ -1,4 +1,4 @@
-"""Runs Nagios and Icinga 2 on the example definitions and compares their status files with the expected answers."""
+"""Runs Nagios, Icinga 2 and NRPE on the example definitions and compares the states with the expected answers."""
 
 import functools
 import json
@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from fixture import COUNT, DISKS, PROGRAM, READY, fixture, main, running, wait_for
+from fixture import DISKS, OUTPUTS, PROGRAM, fixture, main, running, wait_for
 
 EXAMPLES = pathlib.Path("docs/examples").absolute()
 INSTALLED = "/usr/sbin/shinken-gatherer"
@@ -24,7 +24,7 @@ cfg_file=/etc/nagios4/objects/timeperiods.cfg
 cfg_file=/etc/nagios4/objects/contacts.cfg
 cfg_file=/etc/nagios4/objects/commands.cfg
 cfg_file={root}/host.cfg
-cfg_file={root}/shinken-gatherer.cfg
+cfg_file={root}/nagios-shinken-gatherer.cfg
 object_cache_file={root}/objects.cache
 status_file={root}/nagios.dat
 status_update_interval=1
@@ -72,9 +72,8 @@ object Host "localhost" {
   check_command = "passive-ok"
   vars.shinken_gatherer = true
 }
-include "%(root)s/shinken-gatherer.conf"
+include "%(root)s/icinga2-shinken-gatherer.conf"
 """
-OUTPUTS = {"graphite": COUNT, "disks": DISKS, "vmware": READY}
 # Names of the services in the two examples.
 SERVICES = {
     "Graphite metrics": "graphite",
@@ -102,22 +101,33 @@ def ready(total):
     return {"interval_seconds": 10, "window_seconds": 60.0, "is_vmware": True} | values
 
 
+OLD = {"updated_at": 1600000000}
 # For each scenario and check: the document (None: no file), the state, the beginning of the text and of the perfdata.
 SCENARIOS = {
     "all well": {
         "graphite": (count(1000000), 0, "GRAPHITE OK: 1000000 metrics, 4000 hosts, counted ", "metrics=1000000;1500000;2000000;0 hosts=4000;;;0 age="),
-        "disks": (disks(sda=12.3), 0, "DISKS OK: %util sda 12.3% over 60 s", "sda_util=12.3%;80;95;0;100 sda_read_await=0.0008s;;;0 sda_write_await=0.0019s;;;0 sda_queue=0.15;;;0 age="),
+        "disks": (disks(sda=12.3), 0, "DISKS OK: %util sda 12.3% over 60 s", "sda_util=12.3%;75;90;0;100 age="),
         "vmware": (ready(1.84), 0, "VMWARE OK: 0.46% ready per vCPU, 1.84% in total on 4 vCPUs over 60 s", "cpu_ready_per_vcpu=0.46%;5;10;0;100 cpu_ready=1.84%;;;0;400 age="),
     },
     "trouble": {
         "graphite": (count(2500000), 2, "GRAPHITE CRITICAL: 2500000 metrics (above 2000000), 4000 hosts, counted ", "metrics=2500000;1500000;2000000;0 "),
-        "disks": (disks(cciss__c0d0=99.5, sda=85.0), 2, "DISKS CRITICAL: %util cciss/c0d0 99.5% (above 95), sda 85.0% (above 80)", "cciss/c0d0_util=99.5%;80;95;0;100 "),
+        "disks": (disks(cciss__c0d0=99.5, sda=85.0), 2, "DISKS CRITICAL: %util cciss/c0d0 99.5% (above 90), sda 85.0% (above 75)", "cciss/c0d0_util=99.5%;75;90;0;100 "),
         "vmware": (ready(24.0), 1, "VMWARE WARNING: 6.00% ready per vCPU (above 5), 24.00% in total", "cpu_ready_per_vcpu=6%;5;10;0;100 "),
     },
     "never ran": {
         "graphite": (None, 0, "GRAPHITE OK: 1 metrics, 1 hosts, counted by this check, ", "metrics=1;1500000;2000000;0 hosts=1;;;0 age=0s;;;0"),
         "disks": (None, 3, "DISKS UNKNOWN: cannot read the file ", ""),
         "vmware": (None, 0, "VMWARE OK: not a VMware VM", ""),
+    },
+    "stopped": {
+        "graphite": (count(1000000) | OLD, 1, "GRAPHITE WARNING: 1000000 metrics, 4000 hosts, outdated: ", "metrics=1000000;1500000;2000000;0 "),
+        "disks": (None, 3, "DISKS UNKNOWN: cannot read the file ", ""),
+        "vmware": (ready(1.84) | OLD, 1, "VMWARE WARNING: 0.46% ready per vCPU, 1.84% in total on 4 vCPUs over 60 s, outdated: ", "cpu_ready_per_vcpu=0.46%;5;10;0;100 "),
+    },
+    "20 disks": {
+        "graphite": (count(1000000), 0, "GRAPHITE OK: ", "metrics="),
+        "disks": (disks(**{f"nvme{n}n1": n * 5.0 for n in range(20)}), 2, "DISKS CRITICAL: %util nvme19n1 95.0% (above 90), ", "nvme0n1_util=0%;75;90;0;100 "),
+        "vmware": (ready(1.84), 0, "VMWARE OK: ", "cpu_ready_per_vcpu="),
     },
 }
 
@@ -136,12 +146,12 @@ def set_scene(made, scene):
     installed = root / "shinken-gatherer"
     installed.write_text(f'#!/bin/sh\nexec {root}/program --config {root}/gatherer.toml "$@"\n')
     installed.chmod(0o755)
-    for example in ("nagios/shinken-gatherer.cfg", "icinga2/shinken-gatherer.conf"):
+    for example in ("nagios/shinken-gatherer.cfg", "icinga2/shinken-gatherer.conf", "nrpe/shinken-gatherer.cfg"):
         text = (EXAMPLES / example).read_text()
         # Icinga spreads the first checks over up to a minute of their interval.
         text = re.sub(r"(check_interval|retry_interval) = \w+", r"\1 = 1s", text)
         assert text.count(INSTALLED) > 0, example
-        (root / pathlib.Path(example).name).write_text(text.replace(INSTALLED, str(installed)))
+        (root / example.replace("/", "-")).write_text(text.replace(INSTALLED, str(installed)))
     return installed
 
 
@@ -228,6 +238,30 @@ def icinga(scene):
                     process.wait(20)
 
 
+def nrpe(scene):
+    """A real check_nrpe, also with the protocol of NRPE 2, which truncates an answer at 1 KiB."""
+    with fixture() as made, socket.create_server(("127.0.0.1", 0)) as reserved:
+        root, port = made.root, str(reserved.getsockname()[1])
+        reserved.close()
+        set_scene(made, scene)
+        options = ["server_address=127.0.0.1", f"server_port={port}", "nrpe_user=nagios", "nrpe_group=nagios"]
+        options += [f"pid_file={root}/nrpe.pid", "allowed_hosts=127.0.0.1", f"include={root}/nrpe-shinken-gatherer.cfg"]
+        (root / "nrpe.cfg").write_text("\n".join(options) + "\n")
+
+        def answer(check, *version):
+            command = ["/usr/lib/nagios/plugins/check_nrpe", "-H", "127.0.0.1", "-p", port, *version, "-c", f"gatherer_{check}"]
+            return subprocess.run(command, capture_output=True, text=True)
+
+        with running("nrpe", "-c", root / "nrpe.cfg", "-f"):
+            wait_for("NRPE to answer", lambda: "Connection refused" not in answer("disks").stderr)
+            for check, (_document, state, text, perfdata) in scene.items():
+                for version in ([], ["-2"]):
+                    run = answer(check, *version)
+                    line, _, values = run.stdout.partition(" | ")
+                    assert (run.returncode, line[:len(text)], values[:len(perfdata)]) == (state, text, perfdata), run
+                    assert not perfdata or " age=" in values, run
+
+
 def strict_parser(scene):
     """Monitoring::Plugin::Performance dies on invalid perfdata, but does not support ranges with an @."""
     parse = "use Monitoring::Plugin::Performance use_die => 1; print join(' ', map { $_->perfoutput }"
@@ -248,7 +282,12 @@ def strict_parser(scene):
 
 
 main("checkers::", {
-    f"{checker.__name__}_{name.replace(' ', '_')}": functools.partial(checker, scene)
-    for checker in (nagios, icinga, strict_parser)
-    for name, scene in SCENARIOS.items()
+    f"{checker.__name__}_{name.replace(' ', '_')}": functools.partial(checker, SCENARIOS[name])
+    for checker, scenarios in {
+        nagios: ("all well", "trouble", "never ran", "stopped"),
+        icinga: ("all well", "trouble", "never ran", "stopped"),
+        nrpe: ("all well", "never ran", "stopped", "20 disks"),
+        strict_parser: SCENARIOS,
+    }.items()
+    for name in scenarios
 })

@@ -2,13 +2,15 @@
 
 import contextlib
 import json
+import pathlib
+import re
 import signal
 import socket
 import subprocess
 import threading
 import time
 
-from fixture import DISKS, fixture, main, paused, replace, running, wait_for
+from fixture import DISKS, document, fixture, main, paused, replace, running, wait_for
 
 CARBON_CONF = """[cache]
 STORAGE_DIR = {root}/storage
@@ -46,10 +48,11 @@ class Carbon:
 
     def __init__(self, root):
         self.root, self.line, self.query, self.stack = root, free_port(), free_port(), contextlib.ExitStack()
+        self.whisper = root / "storage/whisper"
         (root / "carbon.conf").write_text(CARBON_CONF.format(root=root, line=self.line, query=self.query))
         (root / "storage-schemas.conf").write_text("[all]\npattern = .*\nretentions = 1s:1h\n")
         (root / "storage-aggregation.conf").write_text("")
-        (root / "storage" / "whisper").mkdir(parents=True)
+        self.whisper.mkdir(parents=True)
 
     def __enter__(self):
         (self.root / "carbon-cache-a.pid").unlink(missing_ok=True)
@@ -74,7 +77,7 @@ class Carbon:
         """The values of a metric in its whisper file, by time."""
         import whisper
 
-        path = self.root / "storage/whisper/shinken/gatherer" / (metric + ".wsp")
+        path = self.whisper / "shinken/gatherer" / (metric + ".wsp")
         if not path.exists():
             return {}
         (start, _end, step), values = whisper.fetch(str(path), time.time() - 3000)
@@ -130,8 +133,8 @@ class Documents:
 
     def step(self):
         with contextlib.suppress(FileNotFoundError):
-            document = json.loads(self.path.read_text())
-            self.published[document["updated_at"]] = document["disks"]
+            found = document(self.path)
+            self.published[found["updated_at"]] = found["disks"]
 
     def more(self, count):
         """Waits for more documents, and returns their times."""
@@ -154,13 +157,14 @@ def fed_carbon(load=Load):
             yield carbon, made, documents
 
 
-def arrived(carbon, documents, times):
-    """Waits until whisper has exactly the published values for these times."""
+def arrived(carbon, documents, times, below=""):
+    """Waits until whisper has exactly the published values for these times, below this folder of the prefix."""
     times = list(times)
-    wait_for(f"the values of {times}", lambda: set(times) <= set(carbon.points("disks/sda/util_percent")))
     for disk, node in (("sda", "sda"), ("cciss/c0d0", "cciss_c0d0")):
         for value in ("util_percent", "read_await_ms", "write_await_ms", "queue_size"):
-            points = carbon.points(f"disks/{node}/{value}")
+            path = f"{below}disks/{node}/{value}"
+            wait_for(f"{path} of {times}", lambda path=path: set(times) <= set(carbon.points(path)))
+            points = carbon.points(path)
             for at in times:
                 assert points.get(at) == documents.published[at][disk][value], (disk, value, at, points)
 
@@ -233,6 +237,40 @@ def feed_is_disabled_by_default():
             raise AssertionError("connected though not enabled")
 
 
+def servers_share_one_configuration_and_one_carbon():
+    """Three daemons, each with its own name, whose values the dashboard shows apart."""
+    with contextlib.ExitStack() as stack:
+        servers = {f"web-{number}.example.com": stack.enter_context(fixture()) for number in (1, 2, 3)}
+        carbon = stack.enter_context(Carbon(next(iter(servers.values())).root))
+        published = {}
+        for number, (name, made) in enumerate(servers.items()):
+            made.configure(feed_to(carbon.line), 'carbon.prefix = "shinken.gatherer.{hostname}"')
+            made.start()
+            wait_for("the missing name", lambda: made.logged("/proc/sys/kernel/hostname"))
+            made.stop()
+            (made.root / "proc/sys/kernel").mkdir(parents=True)
+            (made.root / "proc/sys/kernel/hostname").write_text(name + "\n")
+            for host in range(number):
+                (made.root / "whisper" / str(host)).mkdir()
+            published[name] = Documents(made)
+            stack.enter_context(thread(Load(made.root).step, 0.1))
+            stack.enter_context(thread(published[name].step, 0.02))
+            made.start()
+        for number, name in enumerate(servers):
+            arrived(carbon, published[name], published[name].more(2), name.replace(".", "_") + "/")
+            hosts = wait_for("the count", lambda: carbon.points(f"{name.replace('.', '_')}/graphite/hosts"))
+            assert set(hosts.values()) == {number + 1.0}, hosts
+        dashboard = json.loads(pathlib.Path("docs/examples/grafana-dashboard.json").read_text())
+        variables = {found["name"]: found["query"] for found in dashboard["templating"]["list"]}
+        assert variables["server"] == "$prefix.*"
+        found = {path.name for path in carbon.whisper.glob(variables["prefix"].replace(".", "/") + "/*")}
+        assert found == {name.replace(".", "_") for name in servers}, found
+        targets = [target["target"] for panel in dashboard["panels"] for target in panel["targets"]]
+        for path in re.findall(r"\$prefix\.\$server\.((?:graphite|disks)[\w.*]+)", " ".join(targets)):
+            shown = carbon.whisper.glob(f"shinken/gatherer/*/{path.replace('.', '/')}.wsp")
+            assert {str(file.relative_to(carbon.whisper)).split("/")[2] for file in shown} == found, path
+
+
 def values_that_do_not_fit_are_dropped_and_counted():
     """So many disks that 64 KiB of lines are soon full, and no carbon."""
     port = free_port()
@@ -277,6 +315,7 @@ TESTS = (
     reload_turns_the_feed_off_and_on,
     daemon_stops_at_once_if_carbon_is_stopped,
     feed_is_disabled_by_default,
+    servers_share_one_configuration_and_one_carbon,
     values_that_do_not_fit_are_dropped_and_counted,
 )
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the Python suites share: waiting, a daemon whose outputs are all in one folder, and running a table of tests."""
 
 import contextlib
+import json
 import os
 import pathlib
 import signal
@@ -9,8 +10,15 @@ import sys
 import tempfile
 import time
 
+import validate
+
 PROGRAM = os.path.abspath(os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "debug/shinken-gatherer"))
 COUNT, DISKS, READY = "whisper.nb_metrics", "disks.tmp", "vmware.dat"
+OUTPUTS = {"graphite": COUNT, "disks": DISKS, "vmware": READY}
+# Every collector, from the page of the configuration.
+PAGE = pathlib.Path(__file__).parents[2] / "docs/configuration.md"
+TABLES = PAGE.read_text().split("\n[")
+COLLECTORS = [table.split("]")[0] for table in TABLES if "\noutput = " in table]
 # A VMware VM with one disk and one metric.
 FILES = {
     "whisper/host/a.wsp": "",
@@ -33,6 +41,15 @@ def wait_for(what, condition, seconds=30):
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
         time.sleep(0.02)
     return result
+
+
+def document(path):
+    """A published document, which must be whole and valid for its schema."""
+    text = path.read_text()
+    assert text.endswith("}\n") and text.count("\n") == 1, repr(text)
+    found = json.loads(text)
+    assert not (error := validate.error(found)), f"{error}\n{found}"
+    return found
 
 
 def read(path):
@@ -61,10 +78,8 @@ class Fixture:
             "log_file": self.log_file,
             "state_dir": self.root / "state",
             "graphite.whisper_dir": self.root / "whisper",
-            "graphite.output": self.root / "out" / COUNT,
-            "disks.output": self.root / "out" / DISKS,
-            "vmware.output": self.root / "out" / READY,
         }
+        values |= {f"{name}.output": self.root / "out" / OUTPUTS.get(name, name) for name in COLLECTORS}
         values |= {f"host.{name}": self.root / name for name in ("proc", "sys", "run")}
         text = "".join(f'{key} = "{value}"\n' for key, value in values.items())
         (self.root / "gatherer.toml").write_text(text + "\n".join(lines) + "\n")

@@ -99,8 +99,13 @@ build() { # SUITE [--release]
     cargo build --quiet --locked "${@:2}" || { echo "not ok $1-program-builds"; exit 0; }
 }
 
+# The collectors. A test compares docs/configuration.md with their list.
+tables_with_output() { sed -n 's/^\[\(.*\)\].*/\1/; t table; /^output = /{ x; p; x; }; d; :table; h' docs/configuration.md; }
 configure() { # DIRECTORY [KEY = VALUE]...: writes gatherer.toml, with every output in the directory
     mkdir -p "$1/state"
-    printf '%s\n' "log_file = \"$1/log\"" "state_dir = \"$1/state\"" "graphite.output = \"$1/count\"" \
-        "disks.output = \"$1/disks\"" "vmware.output = \"$1/ready\"" "host.run = \"$1/run\"" "${@:2}" >"$1/gatherer.toml"
+    {
+        printf '%s\n' "log_file = \"$1/log\"" "state_dir = \"$1/state\"" "host.run = \"$1/run\""
+        tables_with_output | sed "s|.*|&.output = \"$1/&\"|"
+        printf '%s\n' "${@:2}"
+    } >"$1/gatherer.toml"
 }

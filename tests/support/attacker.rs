@@ -3,14 +3,16 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::support::TestDir;
 use crate::support::fixture::User;
+use crate::support::{TestDir, wait_for};
 use Removal::{Never, Replaced, Unlinked};
 
 pub const ATTACKER: u32 = 65534;
@@ -156,4 +158,42 @@ fn state(victims: &Path) -> String {
     let names: Vec<_> = fs::read_dir(victims.join("directory")).unwrap().collect();
     let content = fs::read_to_string(victims.join("file")).unwrap();
     format!("{} {} {content:?} {names:?}", about("file"), about("directory"))
+}
+
+/// A file of another user who has a lease on it and does not give it up: opening it would block for 45 seconds.
+pub struct Leased {
+    holder: Child,
+    pub path: PathBuf,
+}
+
+impl Leased {
+    pub fn at(path: &Path) -> Self {
+        let script = "import fcntl, signal, sys, time\n\
+                      signal.signal(signal.SIGIO, signal.SIG_IGN)\n\
+                      file = open(sys.argv[1], 'x')\n\
+                      fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n\
+                      open(sys.argv[1] + '.leased', 'w')\n\
+                      time.sleep(300)";
+        let holder = Command::new("/usr/bin/python3")
+            .args(["-c", script])
+            .arg(path)
+            .uid(ATTACKER)
+            .gid(ATTACKER)
+            .current_dir("/")
+            .spawn()
+            .unwrap();
+        let mark = PathBuf::from(format!("{}.leased", path.display()));
+        wait_for("the lease", || mark.exists().then_some(()));
+        remove(&mark);
+        let path = path.to_path_buf();
+        Self { holder, path }
+    }
+}
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+        remove(&self.path);
+    }
 }

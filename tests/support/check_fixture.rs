@@ -23,7 +23,7 @@ impl CheckFixture {
         let config = format!(
             "log_file = \"\"\nstate_dir = \"{root}/state\"\n[graphite]\nwhisper_dir = \"{root}/whisper\"\n\
              [disks]\noutput = \"{root}/disks\"\n[host]\nsys = \"{root}/sys\"\nrun = \"{root}/run\"\n\
-             [vmware]\noutput = \"{root}/vmware\"\n"
+             [vmware]\noutput = \"{root}/vmware\"\nlibraries = [\"/nonexistent/lib.so\"]\n"
         );
         let config = publish_in(directory.path(), &config);
         fs::write(directory.path().join("gatherer.toml"), config).unwrap();

@@ -1,4 +1,4 @@
-//! A wall clock that jumps: a library loaded before libc shifts it by the seconds in a file.
+//! Clocks that jump: a library loaded before libc shifts them by the seconds in a file.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -17,12 +17,12 @@ const SHIFTED_CLOCKS: &str = r#"
 #include <time.h>
 #include <unistd.h>
 
-static volatile int64_t *shift; /* seconds */
+static volatile int64_t *shift; /* seconds of the wall clock, and of both clocks */
 
 __attribute__((constructor)) static void find_shift(void)
 {
     int fd = open(getenv("SHIFTED_CLOCKS"), O_RDONLY | O_CLOEXEC);
-    void *file = mmap(NULL, 8, PROT_READ, MAP_SHARED, fd, 0);
+    void *file = mmap(NULL, 16, PROT_READ, MAP_SHARED, fd, 0);
     if (fd < 0 || file == MAP_FAILED)
         _exit(98);
     shift = file;
@@ -32,10 +32,10 @@ __attribute__((constructor)) static void find_shift(void)
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
     int result = syscall(SYS_clock_gettime, clock, now);
-    if (shift && *shift == INT64_MAX)
+    if (shift && shift[0] == INT64_MAX)
         return -1;
-    if (result == 0 && shift && clock == CLOCK_REALTIME)
-        now->tv_sec += *shift;
+    if (result == 0 && shift)
+        now->tv_sec += shift[1] + (clock == CLOCK_REALTIME ? shift[0] : 0);
     return result;
 }
 "#;
@@ -58,7 +58,7 @@ impl Clocks {
             .expect("a C compiler, which Rust's linker needs too");
         assert!(compiled.status.success(), "{}", text(&compiled.stderr));
         let shift = dir.path("shift");
-        fs::write(&shift, [0; 8]).unwrap();
+        fs::write(&shift, [0; 16]).unwrap();
         Self { library, shift }
     }
 
@@ -70,8 +70,17 @@ impl Clocks {
     }
 
     pub fn shift_wall(&self, seconds: i64) {
+        self.write(seconds, 0);
+    }
+
+    /// Advances both clocks, as if the process had been frozen.
+    pub fn advance(&self, seconds: i64) {
+        self.write(seconds, 8);
+    }
+
+    fn write(&self, seconds: i64, offset: u64) {
         let file = File::options().write(true).open(&self.shift).unwrap();
-        file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
+        file.write_all_at(&seconds.to_ne_bytes(), offset).unwrap();
     }
 
     /// Makes every read of a clock fail, which Rust's standard library answers with a panic.

@@ -1,6 +1,7 @@
 //! A running daemon, its signals and its messages to systemd.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -84,8 +85,13 @@ impl Daemon {
     /// Receives the next message to systemd.
     pub fn message(&self) -> String {
         let mut buffer = [0; 4096];
-        let received = self.notify.as_ref().unwrap().recv(&mut buffer);
-        text(&buffer[..received.expect("a message to systemd")])
+        loop {
+            match self.notify.as_ref().unwrap().recv(&mut buffer) {
+                // A receive with a time limit is not restarted after a signal, such as the end of a child process.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                received => return text(&buffer[..received.expect("a message to systemd")]),
+            }
+        }
     }
 
     /// Receives messages until one has a line that starts with `line`.

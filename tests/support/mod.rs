@@ -9,6 +9,7 @@ pub mod generator;
 pub mod mounts;
 pub mod outputs;
 pub mod refusal;
+pub mod schemas;
 pub mod snapshot;
 pub mod storage;
 mod test_dir;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
 use serde_json::Value;
+use shinken_gatherer::config::Config;
 
 pub use daemon::{Daemon, copy_of_binary};
 pub use test_dir::TestDir;
@@ -32,6 +34,12 @@ pub use test_dir::TestDir;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Keys of a collector that samples often. The first value comes after one interval.
 pub const FAST: &str = "interval = \"20ms\"\nwindow = \"1s\"";
+
+/// Returns the names of the collectors, in the order of the list.
+pub fn collectors() -> impl Iterator<Item = &'static str> {
+    let settings = Config::default().collectors().into_iter();
+    settings.map(|settings| settings.name)
+}
 
 /// Waits until `condition` returns a value.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -65,8 +73,15 @@ fn clear_environment(command: &mut Command) {
     command.stdin(Stdio::null());
 }
 
-/// Reads a published file, which must be whole. `None` if it does not exist.
+/// Reads a published file, which must be whole and valid for its schema. `None` if it does not exist.
 pub fn document(path: &Path) -> Option<Value> {
+    let document = json_line(path)?;
+    schemas::assert_valid(&document);
+    Some(document)
+}
+
+/// Reads a file, which must be one object on one line. `None` if it does not exist.
+pub fn json_line(path: &Path) -> Option<Value> {
     let text = fs::read_to_string(path).ok()?;
     assert!(
         text.ends_with("}\n") && text.lines().count() == 1,

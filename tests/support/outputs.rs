@@ -1,10 +1,11 @@
-//! Keeps the outputs of every collector in the directory of the test, also of a collector that the test does not name.
+//! Keeps the outputs of every collector in the directory of the test. A collector that the test does not name is disabled.
 
 use std::path::Path;
 
 use shinken_gatherer::config::Config;
 
-/// Returns the configuration `text` with an output in `dir` for each collector that would publish at its default path.
+/// Returns the configuration `text` with an output in `dir` for each collector that would publish at its default path, and
+/// with `enabled = false` for each collector without a table.
 /// Returns `text` itself if it is not valid: the program rejects it and publishes nothing.
 pub fn publish_in(dir: &Path, text: &str) -> String {
     let file = dir.join("gatherer.toml");
@@ -21,7 +22,7 @@ pub fn publish_in(dir: &Path, text: &str) -> String {
         let output = format!("{header}output = {:?}\n", dir.join(format!("{name}.output")));
         merged = match merged.contains(&header) {
             true => merged.replacen(&header, &output, 1),
-            false => format!("{merged}\n{output}"),
+            false => format!("{merged}\n{output}enabled = false\n"),
         };
     }
     let config = Config::parse(&file, &merged).unwrap_or_else(|error| panic!("{error}\n{merged}"));

@@ -77,7 +77,10 @@ impl Tree {
     }
 
     pub fn count_at(&self, wall: SystemTime) -> Count {
-        count(&self.settings, Some(&self.snapshot), true, wall, &mut |_| Ok(())).unwrap()
+        count(&self.settings, Some(&self.snapshot), true, wall, &mut |_, _| {
+            Ok(())
+        })
+        .unwrap()
     }
 
     /// Counts with every change before it settled: the clock ticks before and after.
@@ -92,7 +95,7 @@ impl Tree {
     pub fn full_scan(&self) -> (Count, Vec<u8>) {
         let path = self.beside("other.snapshot");
         let now = SystemTime::now();
-        let count = count(&self.settings, Some(&path), false, now, &mut |_| Ok(()));
+        let count = count(&self.settings, Some(&path), false, now, &mut |_, _| Ok(()));
         let records = records_of(&path);
         fs::remove_file(path).unwrap();
         (count.unwrap(), records)

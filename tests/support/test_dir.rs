@@ -13,8 +13,9 @@ use tempfile::TempDir;
 
 use crate::support::mounts::Mounted;
 use crate::support::outputs::publish_in;
+use crate::support::schemas::assert_valid;
 use crate::support::watch::Watch;
-use crate::support::{document, gatherer, json_of, stderr_of, wait_for};
+use crate::support::{clear_environment, document, gatherer, json_of, stderr_of, wait_for};
 
 /// A directory with a whisper tree and a configuration that writes nowhere else.
 pub struct TestDir {
@@ -158,8 +159,17 @@ impl TestDir {
         command
     }
 
+    /// Runs a command that must end by itself: after a minute it is stopped, with exit code 124.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command().args(arguments).output().unwrap()
+        let command = self.command();
+        let mut limited = Command::new("timeout");
+        limited
+            .arg("60")
+            .arg(command.get_program())
+            .args(command.get_args())
+            .args(arguments);
+        clear_environment(&mut limited);
+        limited.output().unwrap()
     }
 
     /// Runs `once` within these limits of the shell's `ulimit`.
@@ -176,7 +186,12 @@ impl TestDir {
     pub fn once_json(&self) -> Value {
         let output = self.run(&["once", "--json", "--window", "10ms"]);
         assert!(output.status.success(), "{}", stderr_of(&output));
-        json_of(&output)
+        let documents = json_of(&output);
+        let published = documents.as_object().unwrap().values();
+        published
+            .filter(|document| !document.is_null())
+            .for_each(assert_valid);
+        documents
     }
 
     pub fn log(&self) -> String {

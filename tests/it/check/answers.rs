@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::support::check_fixture::{CheckFixture, assert_is_row, count, disks, ready, rows};
+use crate::support::collectors;
 
 /// Rows that other tests produce, with `assert_is_row`: they need root, storage that hangs, or a panic.
 const ELSEWHERE: [&str; 4] = [
@@ -107,6 +108,8 @@ fn every_disks_row_of_the_page_is_an_answer() {
 fn every_vmware_row_of_the_page_is_an_answer() {
     let mut page = Section::new("VMware", "VMWARE ");
     page.expect("vmware", "OK: not a VMware VM");
+    page.site.make_vmware();
+    page.expect("vmware", "UNKNOWN: … does not exist, is the gatherer running?");
     page.site.publish("vmware", ready(3, Some(24.0), Some(4)));
     page.expect("vmware", "OK: … ready per vCPU, … in total on … over … s");
     page.expect("vmware -w 5", "WARNING: … ready per vCPU (…), …");
@@ -171,10 +174,10 @@ fn wrong_use_of_check_is_an_answer_of_the_page() {
     page.expect("everything", "unrecognized subcommand …");
     page.expect("disks -w", "a value is required for …");
     page.expect("disks -w 1 -w 2", "the argument … cannot be used …");
-    page.expect("", "missing subcommand: graphite, disks or vmware");
+    page.expect("", "missing subcommand: …");
     page.start = "… UNKNOWN: …: ";
     page.site.reconfigure("[disks]\n", "[disks]\nintervall = 1\n");
-    for service in ["graphite", "disks", "vmware"] {
+    for service in collectors() {
         page.expect(service, "…");
     }
     let file = page.site.path("gatherer.toml");
@@ -182,4 +185,17 @@ fn wrong_use_of_check_is_an_answer_of_the_page() {
     let owner = "owner is user … and mode is …, must be owned by root… and not writable by group or others";
     page.expect("disks", owner);
     page.end();
+}
+
+#[test]
+fn each_section_of_the_page_has_a_test() {
+    let (page, tests) = (
+        include_str!("../../../docs/answers.md"),
+        include_str!("answers.rs"),
+    );
+    for heading in page.lines().filter_map(|line| line.strip_prefix("## ")) {
+        // The last one is about `status`.
+        let is_tested = tests.contains(&format!("Section::new(\"{heading}\""));
+        assert!(is_tested || heading.contains("status"), "{heading}");
+    }
 }

@@ -34,16 +34,22 @@ fn graphite_counts_the_tree_if_the_file_is_missing() {
 }
 
 #[test]
-fn max_age_sets_the_limit_and_outdated_counts_keep_their_state() {
+fn outdated_values_are_a_warning_unless_another_state_is_set() {
     let site = CheckFixture::new();
     site.publish("whisper.nb_metrics", count(7200));
     site.publish("disks", disks(600, &[("sda", 1.0, 1.0)], &[]));
     site.publish("vmware", ready(3600, Some(24.0), Some(4)));
     site.expect(
-        "graphite => GRAPHITE OK: … outdated: 2h… the limit is 30m 30s;
-         graphite --max-age 60 => GRAPHITE OK: … outdated: 2h… the limit is 1m;
+        "graphite => GRAPHITE WARNING: 1000000 metrics, 4000 hosts, outdated: 2h… the limit is 30m 30s;
+         graphite --max-age 60 => GRAPHITE WARNING: … outdated: 2h… the limit is 1m;
          graphite --max-age 3h => GRAPHITE OK: 1000000 metrics, 4000 hosts, counted 2h
-         vmware => VMWARE OK: … outdated: 1h… the limit is 50s;
+         graphite --outdated ok => GRAPHITE OK: … outdated: 2h… | metrics=1000000;;;0
+         graphite --outdated critical => GRAPHITE CRITICAL: … outdated: 2h
+         graphite --outdated unknown => GRAPHITE UNKNOWN: … outdated: 2h
+         graphite -c 5 => GRAPHITE CRITICAL: 1000000 metrics (above 5), 4000 hosts, outdated: 2h
+         vmware => VMWARE WARNING: 6.00% ready per vCPU, … outdated: 1h… the limit is 50s;
+         vmware --outdated ok -w 5 => VMWARE WARNING: … (above 5), … outdated: 1h
+         vmware --outdated unknown => VMWARE UNKNOWN: … outdated: 1h
          disks => DISKS UNKNOWN: … outdated: 10m… the limit is 50s;
          disks --max-age 500ms => DISKS UNKNOWN: … the limit is 500ms;
          disks --max-age 1h => DISKS OK: ",
@@ -57,12 +63,12 @@ fn disks_judges_all_or_those_named_or_under_the_tree() {
     site.publish("disks", disks(3, &three, &["sda"]));
     // A value below its range comes before busier disks.
     site.expect(
-        "disks -w 80 -c 90 => DISKS CRITICAL: %util cciss/c0d0 95.0% (above 90), sdb 85.5% (above 80), sda 12.3% \
+        "disks -w 80 -c 90 --perfdata all => DISKS CRITICAL: %util cciss/c0d0 95.0% (above 90), sdb 85.5% (above 80), sda 12.3% \
          over 60 s | cciss/c0d0_util=95%;80;90;0;100 cciss/c0d0_read_await=0.0008s;;;0 \
          cciss/c0d0_write_await=0.0019s;;;0 cciss/c0d0_queue=0.15;;;0 sda_util=12.3%;80;90;0;100 \
          sda_read_await=0.0008s;;;0 sda_write_await=0.0019s;;;0 sda_queue=0.15;;;0 sdb_util=85.5%;80;90;0;100 \
          sdb_read_await=0.0008s;;;0 sdb_write_await=0.0019s;;;0 sdb_queue=0.15;;;0 age=
-         disks -w 80 --whisper => DISKS OK: %util sda 12.3% over 60 s | sda_util=12.3%;80;;0;100
+         disks -w 80 --whisper => DISKS OK: %util sda 12.3% over 60 s | sda_util=12.3%;80;;0;100 age=
          disks --disk /dev/sdb sda -w 80 => DISKS WARNING: %util sdb 85.5% (above 80), sda 12.3% over 60 s |
          disks --disk sdz --disk sda => DISKS UNKNOWN: no such disk: sdz; %util sda 12.3% over 60 s |
          disks -w 50: => DISKS WARNING: %util sda 12.3% (below 50), cciss/c0d0 95.0%, sdb 85.5% over 60 s |",
@@ -93,6 +99,10 @@ fn many_disks_fit_into_the_line_that_a_checker_keeps() {
     assert!(line.starts_with("DISKS OK: ") && line.len() < 8192, "{line}");
     assert!(line.contains("192 more over 60 s | "), "{line}");
     assert_eq!(line.matches("_util=").count(), 200);
+    // NRPE 2 truncates an answer at 1 KiB.
+    site.publish("disks", disks(3, &(0..20).map(disk).collect::<Vec<_>>(), &[]));
+    let line = site.check("disks -w 75 -c 90");
+    assert!(line.len() < 1024, "{}: {line}", line.len());
     // The largest document that is expected.
     site.publish("disks", disks(3, &(0..10_000).map(disk).collect::<Vec<_>>(), &[]));
     site.expect("disks --disk sd09999 -w 95 => DISKS OK: ");

@@ -10,6 +10,7 @@ fn bad_usage_is_code_2_with_a_hint_on_stderr() {
         "--config",
         "once --jsonn",
         "once --window 0s",
+        "once --window 1M",
         "status more",
         "status --watch 1ms",
         "status --watch often",

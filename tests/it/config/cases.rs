@@ -12,7 +12,7 @@ const WRONG_VALUES: &str = r#"
     path      | is not an absolute path           | " " , "relative" , "./x" , "../x" , "~/x" , "file:///x" , " /x"
     path      | is not a path without control characters | "/\u0000" , "/\n" , "/\r" , "/\u001b[31m" , "/\u007f" , "/\u0085"
     file      | is not a file path                | "/" , "/tmp/" , "/tmp/." , "/tmp/.." , "//"
-    duration  | is not a duration (examples: "10s", "15m"): | "" , " " , "10" , "-1s" , "ten" , "s" , "1e9s" , "infs" , "99999999999999999999s"
+    duration  | is not a duration (examples: "10s", "15m"): | "" , " " , "10" , "-1s" , "ten" , "s" , "1e9s" , "infs" , "99999999999999999999s" , "5M"
     duration  | is not a duration                 | "10s\u0000" , "1\u001b[m0s" , "18446744073709551615years"
     duration  | must be greater than zero         | "0s" , "0"
     duration  | is too short, the minimum is 1ms  | "1us" , "999us"
@@ -26,10 +26,11 @@ const WRONG_VALUES: &str = r#"
     libraries | is not a library name             | [""] , ["a", ""] , ["a\u0000"] , ["a\nb"]
     libraries | is not an absolute path           | ["sub/lib.so"] , ["./lib.so"]
     libraries | is not a path without control     | ["/lib\u001b[m"]
-    address   | is not an IP address and a port   | "" , "localhost:2003" , "127.0.0.1" , "127.0.0.1:" , ":2003" , "127.0.0.1:0"
+    address   | is not an IP address and a port   | "" , "127.0.0.1" , "127.0.0.1:" , ":2003" , "127.0.0.1:0"
+    address   | is a host name, must be an IP address: looking up a name can block | "localhost:2003" , "graphite-1.example.com:2003"
     address   | is not an IP address and a port   | "127.0.0.1:65536" , "127.0.0.1:-1" , " 127.0.0.1:2003" , "[::1]" , "::1:2003"
     address   | is not an IP address and a port   | "256.0.0.1:1" , "127.0.0.1:2003\u0000" , "127.0.0.1:2003\n"
-    prefix    | is not a metric prefix            | "" , "." , "a..b" , ".a" , "a." , "a b" , "a/b" , "é" , "a\nb" , "a\u0000"
+    prefix    | is not a metric prefix            | "" , "." , "a..b" , ".a" , "a." , "a b" , "a/b" , "{host}" , "{{hostname}}" , "{hostname" , "a.{hostname}..b" , "é" , "a\nb" , "a\u0000"
     level     | is not one of                     | "<x*10000>"
     path      | path is 10000 bytes long, the limit is 4000 | "</x*5000>"
     path      | path component is longer than 255 bytes | "/<x*256>"
@@ -139,12 +140,12 @@ pub fn of_values() -> Vec<Mistake> {
 
 /// Mistakes about tables. `; ` ends a line of the text, and TABLE is the name of each table.
 const TABLES: &str = r#"
-    log_lvel = 'info' => 1: log_lvel: unknown field
-    ; [disk]; interval = '1s' => 2: disk: unknown field
-    [Disks] => 1: Disks: unknown field
-    [a.b.c]; d = 1 => 1: a: unknown field `a`
-    "a\nb\u001b[31m" = 3 => 1: a\nb\u{1b}[31m: unknown field
-    "" = 3 => 1: : unknown field ``
+    log_lvel = 'info' => 1: log_lvel: unknown key
+    ; [disk]; interval = '1s' => 2: disk: unknown key
+    [Disks] => 1: Disks: unknown key
+    [a.b.c]; d = 1 => 1: a: unknown key `a`
+    "a\nb\u001b[31m" = 3 => 1: a\nb\u{1b}[31m: unknown key
+    "" = 3 => 1: : unknown key ``
     log_file = ''; # again; log_file = '' => 3: log_file: duplicate key
     ; TABLE = true => 2: TABLE: invalid type: boolean
     ; TABLE = 3 => 2: TABLE: invalid type: integer
@@ -158,15 +159,15 @@ const TABLES: &str = r#"
     [TABLE]; ; [TABLE] => 3: TABLE: duplicate key
     [TABLE]; [[TABLE]] => 2: TABLE: duplicate key
     TABLE = {}; ; [TABLE] => 3: TABLE: duplicate key
-    [TABLE]; ; none = 1 => 3: TABLE.none: unknown field `none`
-    [TABLE]; Enabled = true => 2: TABLE.Enabled: unknown field
-    [TABLE.deeper]; x = 1 => 1: TABLE.deeper: unknown field
-    TABLE.TABLE.x = 1 => 1: TABLE.TABLE: unknown field
+    [TABLE]; ; none = 1 => 3: TABLE.none: unknown key `none`
+    [TABLE]; Enabled = true => 2: TABLE.Enabled: unknown key
+    [TABLE.deeper]; x = 1 => 1: TABLE.deeper: unknown key
+    TABLE.TABLE.x = 1 => 1: TABLE.TABLE: unknown key
     ; export = 3 => 2: export: invalid type: integer, expected tables
     [export] => 1: export: invalid type: table, expected tables
     export = [["/x/e", "", ["disks"]]] => 1: export: invalid type: array, expected tables
     ; [[export]]; path = '/x/e' => 2: export: missing field `from`
-    [[export]]; ; none = 1 => 3: export.none: unknown field `none`
+    [[export]]; ; none = 1 => 3: export.none: unknown key `none`
     [[export]]; mode = "0999" => 2: export.mode: "0999" is not a mode, such as "0644"
     [[export]]; mode = "4755" => 2: export.mode: "4755" is not a mode, such as "0644"
     [[export]]; path = "e" => 2: export.path: "e" is not an absolute path
@@ -174,9 +175,17 @@ const TABLES: &str = r#"
 
 /// Returns mistakes about tables: other types, unknown keys, duplicates.
 pub fn of_tables() -> Vec<Mistake> {
-    let tables = ["graphite", "disks", "vmware", "carbon", "host"];
-    let mistakes = tables.map(|table| of_table(&TABLES.replace("TABLE", table)));
-    mistakes.concat()
+    let mut tables: Vec<_> = Config::default()
+        .settings()
+        .into_iter()
+        .map(|one| one.table)
+        .collect();
+    tables.retain(|table| !table.is_empty());
+    tables.dedup();
+    let mistakes = tables
+        .iter()
+        .map(|table| of_table(&TABLES.replace("TABLE", table)));
+    mistakes.flatten().collect()
 }
 
 fn of_table(table: &str) -> Vec<Mistake> {
@@ -186,11 +195,27 @@ fn of_table(table: &str) -> Vec<Mistake> {
         .collect()
 }
 
-/// Usual mistakes, whose errors end with a hint.
+/// Usual mistakes, whose errors end with a hint. `NBSP` and `BOM` are these characters.
 const HINTS: &str = r#"
     log_level = info => 1: log_level: write log_level = "info", with quotes
     log_level = "info => 1: log_level: write log_level = "info", with quotes
-    log_level: info => 1: log_level: write log_level = "info", with quotes
+    log_level = info" => 1: log_level: write log_level = "info", with quotes
+    log_level = “info” => 1: log_level: write log_level = "info", with straight quotes
+    log_level = "INFO" => 1: log_level: …; write log_level = "info", in lower case and with quotes
+    log_level: info => 1: log_level: write log_level = "info", with =
+    log_levelNBSP= "info" => 1: log_level: replace \u{a0} with a space
+    log_level = # info => 1: log_level: invalid value; example: log_level = "info"
+    log_file = none => 1: log_file: invalid value; example: log_file = "/var/log/shinken/gatherer.log"
+    BOMlog_file = /x => 1: log_file: write log_file = "/x", with quotes
+    // why => 1: comments begin with #
+    [ disks ]; interval "10s" => 2: disks.interval: write interval = "10s", with =
+    [disks]; interval = 0 => 2: disks.interval: invalid type: …; example: interval = "10s"
+    [disks]; interval = 00:10:00 => 2: disks.interval: invalid type: …; example: interval = "10s"
+    [disks]; enabled = oui => 2: disks.enabled: invalid value; example: enabled = true
+    [graphite]; max_busy_percent = 150% => 2: graphite.max_busy_percent: invalid value; example: max_busy_percent = 50
+    [graphite]; exclude = "/a/", "/b/" => 2: graphite.exclude: unexpected …; example: exclude = ["/lost+found/"]
+    [graphite.disks] => 1: graphite.disks: unknown key …; the table is [disks]
+    disks: => 1: disks: write [disks] on its own line
     ; log_file = /var/log/x.log  # why => 2: log_file: write log_file = "/var/log/x.log", with quotes
     [carbon]; address = 127.0.0.1:2003 => 2: carbon.address: write address = "127.0.0.1:2003", with quotes
     [disks]; enabled = yes => 2: disks.enabled: write enabled = true, without quotes
@@ -200,16 +225,16 @@ const HINTS: &str = r#"
     [disks]; interval = 10s => 2: disks.interval: write interval = "10s", with quotes
     [graphite]; max_busy_percent = 50% => 2: graphite.max_busy_percent: write max_busy_percent = 50, without quotes
     [graphite]; exclude = "/a/" => 2: graphite.exclude: invalid type: …; write exclude = ["/a/"], in brackets
-    [disks]; intervall = "10s" => 2: disks.intervall: unknown field …; did you mean disks.interval?
-    [disk]; interval = "10s" => 1: disk: unknown field …; did you mean disks?
-    log_lvel = "info" => 1: log_lvel: unknown field …; did you mean log_level?
-    window = "10s" => 1: window: unknown field …; window belongs below [disks] or [vmware]
-    [disks]; log_file = "" => 2: disks.log_file: unknown field …; log_file must be above the first [table]
+    [disks]; intervall = "10s" => 2: disks.intervall: unknown key …; did you mean disks.interval?
+    [disk]; interval = "10s" => 1: disk: unknown key …; did you mean disks?
+    log_lvel = "info" => 1: log_lvel: unknown key …; did you mean log_level?
+    window = "10s" => 1: window: unknown key …; window belongs below [disks] or [vmware]
+    [disks]; log_file = "" => 2: disks.log_file: unknown key …; log_file must be above the first [table]
 "#;
 
 /// Returns usual mistakes with their hints.
 pub fn of_hints() -> Vec<Mistake> {
-    of_table(HINTS)
+    of_table(&HINTS.replace("NBSP", "\u{a0}").replace("BOM", "\u{feff}"))
 }
 
 /// Returns texts that are not TOML or nested too deep, and bytes that must not reach a terminal or a log.
@@ -244,7 +269,7 @@ pub fn of_syntax() -> Vec<Mistake> {
         ("\n[<x*100000>]", "2: xxxx"),
         ("\"<\\u001b*16000>\" = 1", r"1: \u{1b}\u{1b}"),
         ("<[graphite]\n\"\n*80000>", "2: "),
-        ("<[[a]]\n*80000>", "1: a: unknown field"),
+        ("<[[a]]\n*80000>", "1: a: unknown key"),
     ];
     mistakes
         .map(|(text, expected)| (expand(text), expected.to_string()))

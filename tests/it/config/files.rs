@@ -32,10 +32,10 @@ const BAD_FILES: [(&str, &str); 20] = [
     ),
     (
         "[disks]\nintervall = '1s'",
-        ":2: disks.intervall: unknown field `intervall`",
+        ":2: disks.intervall: unknown key `intervall`",
     ),
     ("log_level = 'in\0fo'", ":1: log_level: "),
-    (r#""a\nb\u001b[31m" = 3"#, r":1: a\nb\u{1b}[31m: unknown field"),
+    (r#""a\nb\u001b[31m" = 3"#, r":1: a\nb\u{1b}[31m: unknown key"),
     ("disks.interval = 10", ":1: disks.interval: invalid type: integer"),
     (
         "disks.interval = '2m'",
@@ -196,9 +196,12 @@ fn shown_configuration_is_valid_and_has_origins() {
     let valid = format!("{}: valid\n", dir.path("gatherer.toml").display());
     assert_eq!((tested.status.code(), text(&tested.stdout)), (Some(0), valid));
 
+    let file = dir.path("gatherer.toml");
+    let written = fs::read_to_string(&file).unwrap();
+    let exclude = "[graphite]\nexclude = [\"\\u200bx\"]\n";
+    fs::write(&file, written.replace("[graphite]\n", exclude)).unwrap();
     let shown = dir.run(&["config", "show"]);
     let shown = text(&shown.stdout);
-    let file = dir.path("gatherer.toml");
     let mut config = Config::load(Some(&file)).unwrap();
     // Shown as it would be chosen now.
     let output = config
@@ -214,6 +217,7 @@ fn shown_configuration_is_valid_and_has_origins() {
     for (start, end) in [
         ("whisper_dir = ", format!("# file, line {line}")),
         ("host_depth = 1 ", "# default".into()),
+        ("exclude = [\"\\U0000200Bx\"] ", "".into()),
         ("# whisper: ", dir.path("whisper").display().to_string()),
         ("# machine: ", ")".into()),
         (

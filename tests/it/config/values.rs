@@ -135,7 +135,7 @@ fn unusual_valid_values_are_accepted() {
         "[graphite]\nhost_depth = 0x40\nmax_busy_percent = 1_0_0\ninterval = '1ms'\n",
         "[vmware]\nlibraries = ['/opt/lib/x.so']\nwindow = '366days'\ninterval = '366days'\n",
         "[vmware]\nenabled = false\noutput = '/tmp/__check_graphite_iostats.tmp'\n",
-        "[carbon]\naddress = '[fe80::1]:65535'\n",
+        "[carbon]\naddress = '[fe80::1]:65535'\nprefix = '{hostname}.x-{hostname}'\n",
         "log_file = '/etcetera/x'\nstate_dir = '/home/x/state'\n",
         "disks = { enabled = false, output = '/etc/shadow' }\n[graphite]\nwhisper_dir = '/usr/w'\noutput = '/dev/shm/w'\n",
         "[vmware]\noutput = '/etc/../srv/x'\n",

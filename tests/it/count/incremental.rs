@@ -85,7 +85,7 @@ fn entries_that_change_their_type_are_counted_right() {
 fn whisper_directory_replaced_during_the_count_is_an_error() {
     let tree = Tree::of((0..5000).map(|number| format!("host-{number}/m.wsp")));
     let (snapshot, now) = (Some(tree.snapshot.as_path()), SystemTime::now());
-    let replace = &mut |_: &Totals| {
+    let replace = &mut |_: &Totals, _: Duration| {
         let _ = fs::rename(&tree.whisper, tree.beside("away"));
         let _ = fs::create_dir(&tree.whisper);
         Ok(())
@@ -161,7 +161,7 @@ fn progress_is_reported_and_its_error_ends_the_count() {
     settings.max_busy_percent = 20;
     let (snapshot, now) = (Some(tree.snapshot.as_path()), SystemTime::now());
     let mut last = 0;
-    let counted = count(&settings, snapshot, true, now, &mut |totals| {
+    let counted = count(&settings, snapshot, true, now, &mut |totals, _| {
         assert!(totals.directories > last);
         last = totals.directories;
         Ok(())
@@ -170,7 +170,7 @@ fn progress_is_reported_and_its_error_ends_the_count() {
     assert!(last > 0 && counted.busy < counted.duration / 2, "{counted:?}");
     let before = fs::read(&tree.snapshot).unwrap();
     fs::create_dir(tree.path("another")).unwrap();
-    let fail = &mut |_: &Totals| Err(anyhow::anyhow!("enough"));
+    let fail = &mut |_: &Totals, _: Duration| Err(anyhow::anyhow!("enough"));
     let error = count(&settings, snapshot, false, now, fail).unwrap_err();
     assert!(format!("{error:#}").ends_with(": enough"), "{error:#}");
     assert_eq!(fs::read(&tree.snapshot).unwrap(), before);

@@ -3,45 +3,11 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use crate::support::snapshot::{HEADER_BYTES, HOUR, Tree, filled, rejected, replaced, totals};
-use crate::support::tree::Numbers;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use shinken_gatherer::graphite::FullScan;
-
-#[test]
-fn damaged_file_causes_full_scan() {
-    let mut numbers = Numbers::seeded();
-    let tree = filled();
-    let good = fs::read(&tree.snapshot).unwrap();
-    let write = |bytes: &[u8]| {
-        fs::write(&tree.snapshot, bytes).unwrap();
-        replaced(&tree, "cannot use snapshot");
-    };
-    for index in 0..good.len() {
-        write(&good[..index]);
-        // The dates are in the header: one that is too late would postpone the next full scan for years.
-        let mut bytes = good.clone();
-        bytes[index] ^= 1 << numbers.below(8);
-        write(&bytes);
-    }
-    for round in 0..300 {
-        let length = numbers.below(2000);
-        let random: Vec<u8> = (0..length).map(|_| numbers.below(256) as u8).collect();
-        write(&match round % 3 {
-            0 => [&good[..HEADER_BYTES + numbers.below(200)], &random].concat(),
-            1 => [&good[..], &[1], &random].concat(),
-            _ => random,
-        });
-    }
-    // Large, without a used block.
-    let file = fs::File::create(&tree.snapshot).unwrap();
-    file.set_len(1 << 40).unwrap();
-    let started = Instant::now();
-    replaced(&tree, "it is not a snapshot");
-    assert!(started.elapsed() < Duration::from_secs(1));
-}
 
 #[test]
 fn other_version_tree_or_patterns_cause_full_scan() {

@@ -148,18 +148,17 @@ fn wall_clock_jumps_change_dates_and_no_value() {
                 dir.metrics([format!("host-{turn}/sub/m{change}.wsp")]);
                 dir.wait_for_metrics(2 + 2 * turn + change);
             }
-            let (code, reason) = match shift {
-                3600.. => (3, " in the future"),
-                ..-3600 => (3, " old, the limit is "),
-                0 => (0, ""),
+            let reason = match shift {
+                3600.. => " in the future",
+                ..-3600 => " old, the limit is ",
+                0 => "",
                 _ => continue,
             };
-            let check = dir.run(&["check", "disks"]);
-            let answer = text(&check.stdout);
-            assert!(
-                answer.contains(reason) && check.status.code() == Some(code),
-                "{answer}"
-            );
+            for words in [["check", "disks"], ["check", "graphite"], ["status", "--json"]] {
+                let output = dir.run(&words);
+                let (answer, is_ok) = (text(&output.stdout), output.status.success());
+                assert!(answer.contains(reason) && is_ok == reason.is_empty(), "{answer}");
+            }
         }
     });
     assert_no_warnings(&dir);
@@ -212,13 +211,31 @@ fn frozen_daemon_continues_with_right_values_and_no_catch_up() {
 }
 
 #[test]
+fn days_that_passed_in_a_moment_cause_no_catch_up() {
+    let dir = vm();
+    let clocks = Clocks::new(&dir);
+    let daemon = Daemon::spawn(clocks.given_to(dir.command().arg("run")), None);
+    while_the_disk_works(&dir, || {
+        let watch = Watch::replaced(&dir.path(""));
+        let before = dir.disks();
+        clocks.advance(3 * 24 * 3600);
+        wait_for("a later document", || {
+            dir.disks().filter(|_| dir.disks() != before)
+        });
+        assert_no_catch_up(&watch);
+        dir.metrics(["host/later.wsp"]);
+        dir.wait_for_metrics(2);
+    });
+    assert_no_warnings(&dir);
+    daemon.stop();
+}
+
+#[test]
 fn panic_removes_the_disks_file() {
     let dir = vm();
     let clocks = Clocks::new(&dir);
     let mut daemon = Daemon::spawn(clocks.given_to(dir.command().arg("run")), None);
-    wait_for("the disks", || dir.disks());
-    // The count worker may publish later.
-    wait_for("the count", || dir.count());
+    wait_for("both", || dir.disks().and(dir.count()));
     clocks.fail();
     let ended = wait_for("the end", || daemon.child.try_wait().unwrap());
     assert_eq!(ended.signal(), Some(Signal::ABORT.as_raw()), "{ended}");

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
+use crate::support::check_fixture::count;
 use crate::support::daemon::shell;
 use crate::support::watch::{Watch, cpu_time, status};
 use crate::support::{Daemon, FAST, TestDir, wait_for};
@@ -156,12 +157,13 @@ fn missing_whisper_directory_is_one_warning_until_it_appears() {
     let dir = TestDir::in_memory();
     dir.configure_with("", "interval = \"10ms\"", FAST, "");
     fs::remove_dir(dir.path("whisper")).unwrap();
-    dir.write("whisper.nb_metrics", "{}\n");
+    let old = format!("{}\n", count(0));
+    dir.write("whisper.nb_metrics", &old);
     let daemon = Daemon::start(&dir);
     let message = "opening the whisper directory";
     dir.wait_for_log(message);
     dir.wait_for_disks(10);
-    assert_eq!(dir.read("whisper.nb_metrics"), "{}\n");
+    assert_eq!(dir.read("whisper.nb_metrics"), old);
     assert_eq!(dir.log().matches(message).count(), 1, "{}", dir.log());
     dir.metrics(["host/a.wsp"]);
     dir.wait_for_metrics(1);

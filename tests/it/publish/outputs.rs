@@ -4,10 +4,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::thread;
 
-use super::strace;
-use crate::support::watch::{children_of, kill};
-use crate::support::{Daemon, FAST, TestDir, document, json_of, wait_for};
 use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::check_fixture::{count, disks, ready};
+use crate::support::schemas::{assert_valid, error};
+use crate::support::watch::{children_of, kill, strace};
+use crate::support::{Daemon, FAST, TestDir, document, json_line, json_of, skip, wait_for};
 use shinken_gatherer::publish::{DOCUMENT_MODE, Durability, publish};
 
 #[test]
@@ -32,6 +35,30 @@ fn directory_at_an_output_is_logged_once() {
         wait_for("the document", || document(&dir.path(output)));
         dir.wait_for_log("\" works again");
         daemon.stop();
+    }
+}
+
+/// Of the tests that read documents, all validate them if python3-jsonschema is installed; this one is skipped if it is not.
+#[test]
+fn documents_are_valid_for_their_schemas_and_others_are_not() {
+    if error(&count(0)).is_none() {
+        return skip("python3-jsonschema is not installed");
+    }
+    for document in [disks(0, &[("sda", 1.0, 2.0)], &["sda"]), ready(0, None, None)] {
+        assert_valid(&document);
+    }
+    let dir = TestDir::in_memory();
+    dir.configure_vm("", "interval = \"1500ms\"", FAST, FAST);
+    let _daemon = Daemon::start(&dir);
+    for name in ["disks.tmp", "whisper.nb_metrics", "vmware.dat"] {
+        let document = wait_for(name, || document(&dir.path(name)));
+        for field in document.as_object().unwrap().keys() {
+            let mut wrong = document.clone();
+            wrong[field] = json!({"x": []});
+            assert_ne!(error(&wrong).unwrap(), "", "wrong type of {field} in {name}");
+            wrong.as_object_mut().unwrap().remove(field);
+            assert_ne!(error(&wrong).unwrap(), "", "no {field} in {name}");
+        }
     }
 }
 
@@ -103,7 +130,7 @@ fn concurrent_publishers_never_publish_a_part() {
             .collect();
         let mut reads = 0;
         while publishers.iter().any(|publisher| !publisher.is_finished()) {
-            document(&path).expect("a document");
+            json_line(&path).expect("a document");
             reads += 1;
         }
         assert!(reads > 100, "{reads} reads");
@@ -118,7 +145,7 @@ fn locked_directory_delays_no_publication() {
     let held = fs::File::open(directory.path()).unwrap();
     held.lock().unwrap();
     publish(&path, "{\"a\":1}\n", Durability::Synced, DOCUMENT_MODE).unwrap();
-    assert!(document(&path).is_some());
+    assert!(json_line(&path).is_some());
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 

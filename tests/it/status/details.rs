@@ -54,4 +54,10 @@ fn details_have_what_a_bug_report_needs() {
     let shown = details(&dir);
     let rotated = "…\ndaemon     not running\n…last error: 2026-11-22T13:05:00Z ERROR disks: ?[31mlost\n";
     assert!(matches(rotated, &shown), "{shown}");
+    dir.write("gatherer.toml", "log_level = info");
+    assert_eq!(dir.run(&["status", "-v"]).status.code(), Some(2));
+    let shown = details(&dir);
+    let rejected =
+        "version    …\ndaemon     …\nconfig     rejected: …/gatherer.toml:1: log_level: …with quotes\n";
+    assert!(matches(rejected, &shown), "{shown}");
 }

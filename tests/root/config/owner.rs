@@ -5,12 +5,13 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::Command;
 
-use rustix::process::Signal;
-
 use crate::support::check_fixture::answer_of;
 use crate::support::generator::{DROP_IN, run_generator};
 use crate::support::refusal::refusal_of;
-use crate::support::{Daemon, TestDir, copy_of_binary, gatherer, root_or_skip, stderr_of, wait_for};
+use crate::support::{
+    Daemon, TestDir, copy_of_binary, document, gatherer, root_or_skip, stderr_of, wait_for,
+};
+use rustix::process::Signal;
 
 const OTHER: u32 = 65534;
 const SERVICE: u32 = 65533;
@@ -112,6 +113,7 @@ fn other_users_file_is_rejected_by_every_command_and_reload() {
             "once",
             "once --write --window 10ms",
             "status",
+            "config test",
             "generate sandbox",
         ] {
             assert_eq!(refusal_of(&mut attack.command(words)), reason, "{route}: {words}");
@@ -163,4 +165,43 @@ fn ordinary_caller_accepts_own_and_roots_file_only() {
             format!("owner is user {OTHER} and mode is 0644, must be owned by root or user {SERVICE} ");
         assert!(line.contains(&reason), "{line}");
     }
+}
+
+#[test]
+fn usual_tree_that_appears_is_counted_if_it_is_the_first() {
+    if !root_or_skip() {
+        return;
+    }
+    let dir = TestDir::in_memory();
+    let root = dir.path("").display().to_string();
+    let config = format!(
+        "log_file = '{root}gatherer.log'\nstate_dir = '{root}state'\ndisks.enabled = false\nvmware.enabled = false\n\
+         graphite.interval = '20ms'\nhost.run = '{root}run'\n"
+    );
+    fs::write(dir.path("gatherer.toml"), config).unwrap();
+    // The parents of the usual trees are empty for this daemon alone.
+    let mut command = Command::new("unshare");
+    let mounts = "mount -t tmpfs none /opt && mount -t tmpfs none /var/lib && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", mounts, "sh"]);
+    command
+        .arg(dir.command().get_program())
+        .args(dir.command().get_args())
+        .arg("run");
+    let daemon = Daemon::spawn(&mut command, None);
+    dir.wait_for_log("started");
+    let inside = |path: &str| format!("/proc/{}/root{path}", daemon.child.id());
+    for (hosts, tree) in [
+        (1, "/var/lib/carbon/whisper"),
+        (2, "/var/lib/graphite/whisper"),
+        (3, "/opt/graphite/storage/whisper"),
+    ] {
+        for host in 0..hosts {
+            fs::create_dir_all(inside(&format!("{tree}/host-{host}"))).unwrap();
+        }
+        let output = inside(&format!("{tree}.nb_metrics"));
+        wait_for(tree, || {
+            document(output.as_ref()).filter(|count| count["hosts"] == hosts)
+        });
+    }
+    daemon.stop();
 }

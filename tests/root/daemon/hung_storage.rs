@@ -111,9 +111,12 @@ impl Scenario {
         let status = answer(&dir, &["status"], READ_TIMEOUT);
         let reason = "its storage does not respond";
         assert_eq!(status.contains(reason), self.is_unreadable, "{status}");
+        let shown = answer(&dir, &["config", "show"], READ_TIMEOUT);
+        let is_silent_tree = self.hangs == "whisper" && !self.is_unkillable;
+        assert_eq!(shown.contains(reason), is_silent_tree, "{shown}");
         let check = ["check", "graphite", "--timeout", "1s"];
         let check = answer(&dir, &check, Duration::from_secs(1) + READ_TIMEOUT);
-        let reason = "has not responded for 3s";
+        let reason = "has not responded for 2s";
         assert_eq!(check.contains(reason), self.is_unreadable, "{check}");
         if self.is_unreadable {
             let row = "GRAPHITE UNKNOWN: the storage of the whisper tree has not responded for …";

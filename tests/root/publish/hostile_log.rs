@@ -6,8 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
-use super::Leased;
-use crate::support::attacker::{ATTACKER, FOREIGN_FILE, OBSTACLES, Victims, as_user, remove};
+use crate::support::attacker::{ATTACKER, FOREIGN_FILE, Leased, OBSTACLES, Victims, as_user, remove};
 use crate::support::fixture::{ALL, Fixture, READY, USERS, User};
 use crate::support::{Daemon, TestDir, root_or_skip, wait_for};
 use rustix::process::Signal;

@@ -5,8 +5,7 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Leased;
-use crate::support::attacker::{ATTACKER, OBSTACLES, Victims, make_node, remove};
+use crate::support::attacker::{ATTACKER, Leased, OBSTACLES, Victims, make_node, remove};
 use crate::support::fixture::Fixture;
 use crate::support::{root_or_skip, text};
 use rustix::fs::{FileType, makedev};

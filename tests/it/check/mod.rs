@@ -1,2 +1,0 @@
-mod answers;
-mod command;

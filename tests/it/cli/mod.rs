@@ -1,3 +1,0 @@
-mod generate;
-mod once;
-mod usage;

@@ -1,6 +1,0 @@
-mod command;
-mod daemon;
-mod incremental;
-mod random_changes;
-mod snapshot;
-mod worker;

@@ -1,5 +1,0 @@
-mod backing;
-mod cases;
-mod changes;
-mod malformed;
-mod names;

@@ -1,2 +1,0 @@
-mod command;
-mod details;

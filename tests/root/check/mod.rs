@@ -1,1 +1,0 @@
-mod trusted_files;

@@ -1,2 +1,0 @@
-mod owner;
-mod usual_trees;

@@ -1,4 +1,0 @@
-mod hung_storage;
-mod journal;
-mod lock;
-mod log;
