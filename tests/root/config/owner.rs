@@ -205,3 +205,20 @@ fn usual_tree_that_appears_is_counted_if_it_is_the_first() {
     }
     daemon.stop();
 }
+
+#[test]
+fn file_that_the_user_cannot_read_is_an_error() {
+    if !root_or_skip() {
+        return;
+    }
+    let dir = TestDir::in_memory();
+    dir.configure_with("", "", "", "");
+    let program = copy_of_binary(&dir);
+    dir.set_mode("", 0o755);
+    dir.set_mode("gatherer.toml", 0o600);
+    let mut command = as_user(OTHER);
+    let file = dir.path("gatherer.toml");
+    command.arg(program).arg("--config").arg(&file).arg("run");
+    let expected = format!("{}: Permission denied (os error 13)", file.display());
+    assert_eq!(refusal_of(&mut command), expected);
+}
