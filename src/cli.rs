@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use rustix::process::Pid;
 
 use crate::config::{Config, ConfigError, Source};
 use crate::detected::WhisperTree;
 use crate::lock::{self, AlreadyRunning};
 use crate::report::to_line;
-use crate::version::VERSION;
+use crate::version::{VERSION, help_or_version};
 use crate::vmware::helper;
 use crate::{check, child, config_command, daemon, generate, once, output, parents, reader, status, worker};
 
@@ -59,6 +59,12 @@ enum AnyCommand {
     CleanUp,
 }
 
+/// `run` without the other commands, whose options would stay in the memory of the daemon.
+#[derive(Debug, Subcommand)]
+enum OnlyRun {
+    Run,
+}
+
 /// Exit code of `run` if another daemon runs: EX_TEMPFAIL, a later try may succeed.
 const ALREADY_RUNNING: u8 = 75;
 
@@ -82,17 +88,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if is_check {
         check::guard::answer_panics();
     }
-    let command = with_one_name(Cli::<AnyCommand>::command());
-    let matches = command.try_get_matches_from(&args);
-    let cli = match matches.and_then(|matches| Cli::<AnyCommand>::from_arg_matches(&matches)) {
+    let cli = match parse(&args) {
         Ok(cli) => cli,
         Err(usage) if is_check => return check::guard::refuse(&usage),
         Err(usage) if usage.use_stderr() => {
             output::print_usage_error(&usage.render().to_string());
             return ExitCode::from(2);
         }
-        Err(help) => {
-            output::print(&help.render().to_string());
+        Err(request) => {
+            output::print(&help_or_version(&request));
             return ExitCode::SUCCESS;
         }
     };
@@ -109,11 +113,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// Makes `-V` of each subcommand print the name of the program: clap would print `shinken-gatherer-once`.
-fn with_one_name(command: clap::Command) -> clap::Command {
-    command
-        .display_name(env!("CARGO_PKG_NAME"))
-        .mut_subcommands(with_one_name)
+fn parse(args: &[OsString]) -> Result<Cli<AnyCommand>, clap::Error> {
+    match Cli::<OnlyRun>::try_parse_from(args) {
+        Ok(cli) => Ok(Cli {
+            config: cli.config,
+            command: AnyCommand::Documented(Command::Run),
+        }),
+        Err(_) => Cli::try_parse_from(args),
+    }
 }
 
 fn run(command: AnyCommand, config_path: Option<&Path>, command_line: &[OsString]) -> Result<ExitCode> {

@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use crate::collectors;
 use crate::output;
 use crate::plugin::{Answer, State};
+use crate::version::help_or_version;
 
 /// The service in the answer if the collector is unknown.
 const SERVICE: &str = "SHINKEN-GATHERER";
@@ -37,8 +38,8 @@ pub fn answer_panics() {
 
 /// Answers a usage error with one line on stdout and the usage on stderr. Prints requested help on stdout.
 pub fn refuse(usage: &clap::Error) -> ExitCode {
-    let rendered = usage.render().to_string();
     if usage.use_stderr() {
+        let rendered = usage.render().to_string();
         let reason = match usage.kind() {
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
                 format!("missing subcommand: {}", collectors::names())
@@ -49,7 +50,7 @@ pub fn refuse(usage: &clap::Error) -> ExitCode {
         output::print(&Answer::unknown(reason).line(SERVICE));
         output::print_usage_error(&rendered);
     } else {
-        output::print(&rendered);
+        output::print(&help_or_version(usage));
     }
     ExitCode::from(State::Unknown as u8)
 }

@@ -141,6 +141,12 @@ fn every_exit_of_check_is_a_state() {
         assert_eq!(output.status.code(), Some(3), "{args:?}");
         assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{args:?}");
     }
+    let version = site.run(&["check", "disks", "-V"]).stdout;
+    assert!(
+        text(&version).starts_with("shinken-gatherer 0."),
+        "{}",
+        text(&version)
+    );
     let output = site.run(&["--nonsense", "check", "disks"]);
     assert_eq!(output.status.code(), Some(3));
     assert_explained(&text(&output.stdout));
