@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::collector::{Collector, Found, Once};
 use crate::collectors::ALL;
-use crate::config::{Config, WhisperPaths, protected_folder};
+use crate::config::{Config, WhisperPaths, protected_folder, without_dots};
 use crate::export::Documents;
 use crate::lock::Lock;
 use crate::moment::Moment;
@@ -50,7 +50,9 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
     }
     let exported = args.export.as_ref().map(|path| {
         let mut exports = config.export.iter();
-        exports.find(|export| export.path == *path).ok_or(path)
+        exports
+            .find(|export| without_dots(&export.path) == without_dots(path))
+            .ok_or(path)
     });
     if let Some(Err(path)) = exported {
         output::print_error(format_args!("{path:?} is not the path of an [[export]]"));

@@ -212,7 +212,7 @@ fn wrong_template_and_same_file_through_links_are_rejected() {
 #[test]
 fn once_prints_one_export_and_writes_all() {
     let dir = with_exports();
-    let busy = dir.path("busy").display().to_string();
+    let busy = dir.path("./link/../busy").display().to_string();
     let once = |words: &[&str]| dir.run(&[&["once", "--window", "10ms"], words].concat());
     let printed = once(&["--export", &busy]);
     assert_eq!(text(&printed.stdout), "sda ", "{}", stderr_of(&printed));
