@@ -204,6 +204,10 @@ fn wrong_template_and_same_file_through_links_are_rejected() {
         &format!("[disks]\noutput = {:?}\n#", dir.path("real/disks")),
     );
     export(&dir, "link/disks", "template = 'count'", count);
+    let written = dir.run(&["once", "--write", "--window", "10ms"]);
+    let reason = "export.path and disks.output are the same file, through links";
+    assert!(stderr_of(&written).contains(reason), "{written:?}");
+    assert!(dir.read("real/disks").starts_with('{'));
     let daemon = Daemon::start(&dir);
     dir.wait_for_log("WARN graphite: export.path and disks.output are the same file, through links");
     daemon.stop();
