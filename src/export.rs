@@ -19,7 +19,7 @@ use crate::version::VERSION;
 /// Largest rendered text.
 const MAX_OUTPUT_BYTES: usize = 1 << 20;
 /// About one for each instruction and for each 64 bytes of data: at most some 10 ms and 13 MB. The shipped template needs
-/// about 70 for each disk.
+/// about 240 for each disk.
 const FUEL: u64 = 200_000;
 
 /// The documents that templates see, and the last success of each collector.
