@@ -24,7 +24,7 @@ mod written;
 pub use collectors::CollectorSettings;
 pub use error::ConfigError;
 pub(crate) use export::SNAPSHOT;
-pub use paths::protected_folder;
+pub use paths::{protected_folder, without_dots};
 pub use schema::*;
 pub use settings::Setting;
 pub use source::{DEFAULT_PATH, Source};

@@ -2,6 +2,7 @@
 
 pub mod args;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,8 +15,9 @@ use serde_json::value::RawValue;
 
 use crate::collector::{Collector, Found, Once};
 use crate::collectors::ALL;
-use crate::config::{Config, WhisperPaths, protected_folder};
+use crate::config::{Config, WhisperPaths, protected_folder, without_dots};
 use crate::export::Documents;
+use crate::export::collision::ensure_separate;
 use crate::lock::Lock;
 use crate::moment::Moment;
 use crate::output;
@@ -50,7 +52,9 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
     }
     let exported = args.export.as_ref().map(|path| {
         let mut exports = config.export.iter();
-        exports.find(|export| export.path == *path).ok_or(path)
+        exports
+            .find(|export| without_dots(&export.path) == without_dots(path))
+            .ok_or(path)
     });
     if let Some(Err(path)) = exported {
         output::print_error(format_args!("{path:?} is not the path of an [[export]]"));
@@ -66,13 +70,7 @@ pub(crate) fn run(args: &OnceArgs, mut config: Config) -> Result<ExitCode> {
     let mut errors: Vec<Error> = Vec::new();
     if args.write {
         let _lock = Lock::shared(&config)?;
-        errors.extend(
-            gathered
-                .iter()
-                .filter_map(|one| write(one, &config, &paths).err()),
-        );
-        let exports = config.export.iter();
-        errors.extend(exports.filter_map(|export| export.publish(&documents).err()));
+        errors.extend(publish_all(&gathered, &documents, &config, &paths));
     }
     let exported = exported.and_then(Result::ok).map(|export| {
         export.render(&documents).unwrap_or_else(|error| {
@@ -131,13 +129,45 @@ fn gather(once: &Once) -> Vec<Gathered> {
     gathered
 }
 
-fn write(gathered: &Gathered, config: &Config, paths: &WhisperPaths) -> Result<()> {
+/// Publishes the documents and the exports. As in the daemon, no file of the count replaces one of the others.
+fn publish_all(
+    gathered: &[Gathered],
+    documents: &Documents,
+    config: &Config,
+    paths: &WhisperPaths,
+) -> Vec<Error> {
+    let (of_count, local): (Vec<_>, Vec<_>) = config.export.iter().partition(|export| export.is_of_count());
+    let mut others = config.local_files();
+    others.extend(local.iter().map(|export| (*export).clone().named_path()));
+    let written = gathered.iter().map(|one| write(one, config, paths, &others));
+    let mut results: Vec<_> = written.collect();
+    results.extend(local.iter().map(|export| export.publish(documents)));
+    if config.graphite.enabled {
+        others.push(("graphite.output".into(), paths.output.clone()));
+    }
+    for export in of_count {
+        let separate = ensure_separate("export.path", &export.path, &others);
+        results.push(separate.and_then(|()| export.publish(documents)));
+        others.push(export.clone().named_path());
+    }
+    results.into_iter().filter_map(Result::err).collect()
+}
+
+fn write(
+    gathered: &Gathered,
+    config: &Config,
+    paths: &WhisperPaths,
+    others: &[(String, PathBuf)],
+) -> Result<()> {
     let Some(found) = &gathered.found else {
         return Ok(());
     };
     let collector = gathered.collector;
     let path = match collector.is_on_tree_storage() {
-        true => paths.output.clone(),
+        true => {
+            ensure_separate("graphite.output", &paths.output, others)?;
+            paths.output.clone()
+        }
         false => collector.output(config),
     };
     match &found.report {

@@ -8,7 +8,7 @@ pub mod protocol;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write, stdin, stdout};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,7 +24,7 @@ use crate::child;
 use crate::config::{GraphiteConfig, WhisperPaths};
 use crate::disks::backing::devices_under;
 use crate::export::Documents;
-use crate::export::collision::same_file;
+use crate::export::collision::ensure_separate;
 use crate::graphite::report::NAME;
 use crate::graphite::{Count, GraphiteReport, Totals, count};
 use crate::privileges;
@@ -92,7 +92,7 @@ fn work(request: &Request) -> Result<()> {
     if !request.counts {
         return Ok(());
     }
-    check_output("graphite.output", &tree.output, &request.other_files)?;
+    ensure_separate("graphite.output", &tree.output, &request.other_files)?;
     let snapshot = request.snapshot().filter(|_| lock.is_some());
     let count = count_tree(request, &tree.whisper_dir, snapshot.as_deref())?;
     let document = count.report(request.interval, SystemTime::now());
@@ -123,7 +123,7 @@ fn publish_exports(request: &Request, tree: &Tree, document: &GraphiteReport) ->
     let mut others = request.other_files.clone();
     others.push(("graphite.output".into(), tree.output.clone()));
     for export in &request.exports {
-        let result = check_output("export.path", &export.path, &others);
+        let result = ensure_separate("export.path", &export.path, &others);
         let result = result.and_then(|()| export.publish(&documents));
         others.push(export.clone().named_path());
         let error = result.err().map(|error| format!("{error:#}"));
@@ -182,14 +182,6 @@ fn count_tree(request: &Request, whisper_dir: &Path, snapshot: Option<&Path>) ->
         SystemTime::now(),
         &mut progress,
     )
-}
-
-/// Fails if a file that is published is one of the other files, also through links and mounts.
-fn check_output(key: &str, path: &Path, others: &[(String, PathBuf)]) -> Result<()> {
-    match same_file(path, others) {
-        Some(other) => bail!("{key} and {other} are the same file, through links: {path:?}"),
-        None => Ok(()),
-    }
 }
 
 fn report(report: &Report) -> Result<()> {

@@ -59,7 +59,9 @@ fn key_on_line(text: &str, offset: usize) -> Option<String> {
     };
     let mut above = text[..start].lines().rev();
     let table = above.find_map(|line| {
-        let header = unindented(line).strip_prefix('[')?.trim_start();
+        let header = unindented(line)
+            .strip_prefix('[')?
+            .trim_start_matches(['[', ' ', '\t']);
         let table = leading_key(header);
         let rest = header[table.len()..].trim_start();
         rest.starts_with(']').then_some(table)

@@ -4,6 +4,16 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Result, bail};
+
+/// Fails if publishing at `path`, the value of `key`, would replace one of the other files. Accesses all of the paths.
+pub fn ensure_separate(key: &str, path: &Path, others: &[(String, PathBuf)]) -> Result<()> {
+    match same_file(path, others) {
+        Some(other) => bail!("{key} and {other} are the same file, through links: {path:?}"),
+        None => Ok(()),
+    }
+}
+
 /// Returns the name of the first other file that publishing at `path` would replace. Accesses all of the paths.
 pub fn same_file<'o>(path: &Path, others: &'o [(String, PathBuf)]) -> Option<&'o str> {
     let is_same = |other: &Path| {

@@ -61,9 +61,9 @@ class Reader:
     def file(self, name):
         return self.made.root / "out" / FILES[name]
 
-    def run(self, name):
+    def run(self, name, tree="whisper"):
         """Returns the document or the text of the error."""
-        arguments = [name, self.file(name), *([self.made.root / "whisper"] if name == "graphite" else [])]
+        arguments = [name, self.file(name), *([self.made.root / tree] if name == "graphite" else [])]
         ended = subprocess.run([*self.python, READER, *arguments], capture_output=True, text=True, timeout=30)
         assert ended.returncode in (0, 3), ended.stderr
         assert (ended.returncode == 0) == (ended.stderr == ""), ended
@@ -154,7 +154,8 @@ def same_count(python):
         os.mkfifo(tree + b"/host/fifo.wsp")
         os.symlink(b"/nonexistent", tree + b"/host/link.wsp")
         os.symlink(b"host", tree + b"/link")
-        own = Reader(python, made).run("graphite")
+        os.symlink(b"whisper", tree + b"\xff")
+        own = Reader(python, made).run("graphite", os.fsdecode(b"whisper\xff"))
         once = subprocess.run(made.command("once", "--json", "--window", "10ms"), capture_output=True)
         count = json.loads(once.stdout)["graphite"]
         assert (own["hosts"], own["metrics"]) == (count["hosts"], count["metrics"]), (own, count)

@@ -142,7 +142,8 @@ def _trusted_users():
 def _count(whisper_dir):
     """Counts the tree as the gatherer does with its default configuration. A directory that cannot be read is skipped."""
     # Names need not be UTF-8, so they are bytes.
-    root = whisper_dir if isinstance(whisper_dir, bytes) else whisper_dir.encode("utf-8")
+    encode = getattr(os, "fsencode", lambda text: text.encode("utf-8"))
+    root = whisper_dir if isinstance(whisper_dir, bytes) else encode(whisper_dir)
     hosts = metrics = 0
     pending = [root]
     while pending:

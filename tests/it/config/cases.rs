@@ -241,6 +241,7 @@ pub fn of_hints() -> Vec<Mistake> {
 pub fn of_syntax() -> Vec<Mistake> {
     let mistakes = [
         ("[graphite\n", "1: graphite: "),
+        ("[disks]\n[[export]]\nmode = 0644\n", "3: export.mode: "),
         ("[graphite]\n[]\n", "2: "),
         ("log_level =\n", "1: log_level: "),
         ("log_level = \"info\n[graphite]\n", "1: log_level: "),

@@ -204,6 +204,10 @@ fn wrong_template_and_same_file_through_links_are_rejected() {
         &format!("[disks]\noutput = {:?}\n#", dir.path("real/disks")),
     );
     export(&dir, "link/disks", "template = 'count'", count);
+    let written = dir.run(&["once", "--write", "--window", "10ms"]);
+    let reason = "export.path and disks.output are the same file, through links";
+    assert!(stderr_of(&written).contains(reason), "{written:?}");
+    assert!(dir.read("real/disks").starts_with('{'));
     let daemon = Daemon::start(&dir);
     dir.wait_for_log("WARN graphite: export.path and disks.output are the same file, through links");
     daemon.stop();
@@ -212,7 +216,7 @@ fn wrong_template_and_same_file_through_links_are_rejected() {
 #[test]
 fn once_prints_one_export_and_writes_all() {
     let dir = with_exports();
-    let busy = dir.path("busy").display().to_string();
+    let busy = dir.path("./link/../busy").display().to_string();
     let once = |words: &[&str]| dir.run(&[&["once", "--window", "10ms"], words].concat());
     let printed = once(&["--export", &busy]);
     assert_eq!(text(&printed.stdout), "sda ", "{}", stderr_of(&printed));
