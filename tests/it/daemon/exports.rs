@@ -114,7 +114,7 @@ fn export_is_removed_with_its_document_and_at_the_start() {
 }
 
 #[test]
-fn reload_removes_moved_exports_and_keeps_them_if_a_template_is_wrong() {
+fn reload_removes_moved_exports_and_keeps_all_if_one_is_wrong() {
     let dir = with_exports();
     let daemon = Daemon::start(&dir);
     wait_for_all(&dir);
