@@ -102,7 +102,7 @@ impl<'t> Document<'t> {
         Ok(())
     }
 
-    /// Appends a hint; if there is none, and the type is wrong, an example.
+    /// Appends a hint, or an example if the type is wrong and no hint is known.
     fn with_hint(&self, location: Location, mut reason: String) -> Mistake {
         let example = || example(&location).filter(|_| reason.starts_with("invalid type"));
         if let Some(hint) = hint(self.text, &location).or_else(example) {

@@ -17,7 +17,7 @@ use crate::report::Report;
 #[derive(Debug)]
 pub struct Document {
     pub collector: &'static str,
-    /// The new document; `None` if there is none any more.
+    /// The new document; `None` if it was removed.
     pub report: Option<Box<dyn Report>>,
     /// How long it took the task.
     pub duration: Duration,
