@@ -10,8 +10,9 @@ use super::file;
 use super::location::Location;
 use super::paths::without_dots;
 use super::schema::{Config, ExportConfig};
+use crate::export::Documents;
 use crate::export::collision::same_file;
-use crate::export::{self, Documents, TemplateError};
+use crate::export::template::{self, TemplateError};
 use crate::publish::{self, Durability};
 
 /// File name of the snapshot in the state folder.
@@ -91,13 +92,13 @@ pub fn load(config: &mut Config, file: &Path, document: &Document) -> Result<(),
         if let Some(path) = &export.template_file {
             export.template = Some(file::read(path)?);
         }
-        let template = export.template.as_deref().unwrap_or_default();
-        bytes += template.len();
+        let text = export.template.as_deref().unwrap_or_default();
+        bytes += text.len();
         if bytes > MAX_TEMPLATES_BYTES {
             let reason = format!("templates are longer than {MAX_TEMPLATES_BYTES} bytes in total");
             return reject(index, "path", reason);
         }
-        let Err(error) = export::check(template) else {
+        let Err(error) = template::check(text) else {
             continue;
         };
         let TemplateError { line, column, reason } = &error;
