@@ -138,13 +138,17 @@ pub fn default_mode() -> u32 {
     DOCUMENT_MODE
 }
 
-/// Accepts three or four octal digits without special bits.
+/// Accepts three or four octal digits without special bits. Consumers trust the file, so only owner and group can write it.
 pub fn mode<'de, D: Deserializer<'de>>(value: D) -> Result<u32, D::Error> {
     let text = String::deserialize(value)?;
     let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
-    let mode = u32::from_str_radix(&text, 8).ok();
-    mode.filter(|mode| is_octal && *mode <= 0o777)
-        .ok_or_else(|| invalid(format!("{text:?}"), "a mode, such as \"0644\""))
+    match u32::from_str_radix(&text, 8) {
+        Ok(mode) if is_octal && mode <= 0o777 && mode & 0o002 != 0 => Err(D::Error::custom(format!(
+            "all users could write the file with mode {text:?}"
+        ))),
+        Ok(mode) if is_octal && mode <= 0o777 => Ok(mode),
+        _ => Err(invalid(format!("{text:?}"), "a mode, such as \"0644\"")),
+    }
 }
 
 /// Accepts 1 to 100.

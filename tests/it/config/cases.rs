@@ -169,6 +169,7 @@ const TABLES: &str = r#"
     ; [[export]]; path = '/x/e' => 2: export: missing field `from`
     [[export]]; ; none = 1 => 3: export.none: unknown key `none`
     [[export]]; mode = "0999" => 2: export.mode: "0999" is not a mode, such as "0644"
+    [[export]]; mode = "0666" => 2: export.mode: all users could write the file with mode "0666"
     [[export]]; mode = "4755" => 2: export.mode: "4755" is not a mode, such as "0644"
     [[export]]; path = "e" => 2: export.path: "e" is not an absolute path
 "#;
