@@ -27,7 +27,7 @@ MALFORMED = {
     b'{"schema":2}': "malformed: unsupported schema 2, expected 1",
     b'{"schema":1,"updated_at":1}': "malformed: missing field ",
     b'{"schema":1,"updated_at":"1","hosts":1,"metrics":1,"disks":{},"whisper_disks":[],"is_vmware":true,'
-    b'"cpu_ready_percent":1,"cpu_ready_percent_per_vcpu":1,"vcpus":1,"error":null}': "malformed: updated_at is not an integer",
+    b'"cpu_ready_percent":1,"cpu_ready_percent_per_vcpu":1,"vcpus":1,"error":null}': 'malformed: updated_at is "1"',
     b'{"schema":1,"updated_at":NaN}': "malformed: NaN is not a number of JSON",
     b'{"schema":1,"updated_at":1e999}': "malformed: 1e999 is not a number of JSON",
     b'{"schema":1,"\xff":0}': "malformed: ",
@@ -101,8 +101,8 @@ def states(python):
         reader.cannot("disks", "No such file or directory")
 
 
-def outdated(python):
-    """Files of a gatherer that ended long ago: the disk file, which a crash of the machine left, is not accepted."""
+def wrong_values(python):
+    """Files of a gatherer that ended long ago: the disk file, which a crash of the machine left, is not accepted. Nor are wrong types."""
     with fixture(CONFIGURATION) as made:
         reader = Reader(python, made)
         made.start()
@@ -114,8 +114,13 @@ def outdated(python):
             replace(reader.file(name), json.dumps(old) + "\n")
             if name == "disks":
                 reader.cannot(name, "outdated: ")
+                replace(reader.file(name), json.dumps(old | {"updated_at": int(time.time()) + 3660}))
+                reader.cannot(name, "updated_at is 36")
             else:
                 assert reader.run(name) == old
+            field = {"graphite": "metrics", "disks": "disks", "vmware": "is_vmware"}[name]
+            replace(reader.file(name), json.dumps(old | {field: None}))
+            reader.cannot(name, f"malformed: {field} is null")
 
 
 def hostile(python):
@@ -164,6 +169,6 @@ def same_count(python):
 
 if __name__ == "__main__":
     pythons = {"python2": python2, "python3": lambda: [sys.executable]}
-    tests = (states, outdated, hostile, same_count)
+    tests = (states, wrong_values, hostile, same_count)
     named = {(test.__name__, name): (test, python) for name, python in pythons.items() for test in tests}
     main("reader::", {"_".join(key): lambda test=test, python=python: test(python()) for key, (test, python) in named.items()})

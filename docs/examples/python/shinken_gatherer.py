@@ -32,9 +32,17 @@ MAX_BYTES = 16 << 20
 SCHEMA = 1
 SERVICE_USER = "shinken-gatherer"
 
-GRAPHITE_FIELDS = ("hosts", "metrics")
-DISKS_FIELDS = ("disks", "whisper_disks")
-VMWARE_FIELDS = ("is_vmware", "cpu_ready_percent", "cpu_ready_percent_per_vcpu", "vcpus", "error")
+NULL, TEXT = type(None), type(u"")
+# The types of the fields. docs/schema has all.
+GRAPHITE_FIELDS = {"hosts": [int], "metrics": [int]}
+DISKS_FIELDS = {"disks": [dict], "whisper_disks": [list]}
+VMWARE_FIELDS = {
+    "is_vmware": [bool],
+    "cpu_ready_percent": [int, float, NULL],
+    "cpu_ready_percent_per_vcpu": [int, float, NULL],
+    "vcpus": [int, NULL],
+    "error": [TEXT, NULL],
+}
 
 
 class CannotRead(Exception):
@@ -55,7 +63,7 @@ def graphite(path=None, whisper_dir=None):
 def disks(path=DISKS_FILE, max_age=300):
     """Returns the activity of the physical disks. Raises CannotRead if the gatherer does not run.
 
-    A file that is older than `max_age` seconds is not accepted: the gatherer is frozen.
+    A file that is older than `max_age` seconds is not accepted: the gatherer is frozen. Nor is one from the future.
     """
     document = _read(path, DISKS_FIELDS)
     if document is None:
@@ -63,6 +71,8 @@ def disks(path=DISKS_FILE, max_age=300):
     age = int(time.time()) - document["updated_at"]
     if age > max_age:
         raise CannotRead(path, "outdated: {0} s old, the limit is {1} s".format(age, max_age))
+    if age < -60:
+        raise CannotRead(path, "updated_at is {0} s in the future".format(-age))
     return document
 
 
@@ -112,11 +122,11 @@ def _parse(text, fields):
         raise ValueError("not an object")
     if document.get("schema") != SCHEMA:
         raise ValueError("unsupported schema {0!r}, expected {1}".format(document.get("schema"), SCHEMA))
-    for field in ("updated_at",) + fields:
+    for field, types in [("updated_at", [int])] + sorted(fields.items()):
         if field not in document:
             raise ValueError("missing field {0}".format(field))
-    if isinstance(document["updated_at"], bool) or not isinstance(document["updated_at"], int):
-        raise ValueError("updated_at is not an integer")
+        if type(document[field]) not in types:
+            raise ValueError("{0} is {1}".format(field, json.dumps(document[field])[:40]))
     return document
 
 
