@@ -11,11 +11,12 @@ use rustix::process::geteuid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::mounts::Mounted;
+use crate::support::documents::assert_valid;
 use crate::support::outputs::publish_in;
-use crate::support::schemas::assert_valid;
+use crate::support::program::{clear_environment, gatherer};
+use crate::support::storage::Mounted;
 use crate::support::watch::Watch;
-use crate::support::{clear_environment, document, gatherer, json_of, stderr_of, wait_for};
+use crate::support::{document, json_of, stderr_of, wait_for};
 
 /// A directory with a whisper tree and a configuration that writes nowhere else.
 pub struct TestDir {

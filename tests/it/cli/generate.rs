@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::Command;
 
-use crate::support::generator::{DROP_IN, run_generator};
-use crate::support::{TestDir, gatherer, skip, stderr_of, text};
+use crate::support::program::{DROP_IN, run_generator, strace};
+use crate::support::{TestDir, gatherer, stderr_of, text};
 
 /// Returns the output of a command line that must succeed.
 fn print(arguments: &str) -> String {
@@ -63,15 +62,9 @@ fn generator_writes_a_drop_in_that_runs_nothing() {
 #[test]
 fn generate_sandbox_touches_no_configured_path() {
     let dir = TestDir::in_memory();
-    let trace = dir.path("trace");
-    let strace = || {
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-e", "trace=%file", "-o"]).arg(&trace);
-        strace
+    let Some(mut generate) = strace(&dir, &["-e", "trace=%file"], &["generate", "sandbox"]) else {
+        return;
     };
-    if !strace().arg("true").status().is_ok_and(|status| status.success()) {
-        return skip("strace can't be used");
-    }
     // A link, which canonicalize() would follow, to a tree in a home.
     fs::create_dir_all(dir.path("configured/home/whisper")).unwrap();
     symlink("home/whisper", dir.path("configured/graphite.whisper_dir")).unwrap();
@@ -90,13 +83,10 @@ fn generate_sandbox_touches_no_configured_path() {
     .concat();
     for (config, opens) in [(&*set, true), ("# no usual whisper_dir is looked for\n", false)] {
         fs::write(dir.path("gatherer.toml"), config).unwrap();
-        let command = dir.command();
-        let mut strace = strace();
-        strace.arg(command.get_program()).args(command.get_args());
-        let output = strace.args(["generate", "sandbox"]).output().unwrap();
+        let output = generate.output().unwrap();
         assert!(output.status.success(), "{}", stderr_of(&output));
         assert_eq!(text(&output.stdout).contains("ReadOnlyPaths="), opens);
-        let calls = fs::read_to_string(&trace).unwrap();
+        let calls = dir.read("trace");
         assert!(calls.contains("gatherer.toml"), "{calls}");
         for path in [
             &*configured,

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use shinken_gatherer::config::Config;
 
 use super::cases::expand;
-use crate::support::refusal::{assert_is_short_line, limited, refusal_of};
+use crate::support::program::{assert_is_short_line, limited, refusal_of};
 use crate::support::{Daemon, TestDir, gatherer, skip, text, wait_for};
 
 /// What is rejected, with the beginning of the error after the path: shell commands after `$ `, else texts.

@@ -9,7 +9,7 @@ use toml::Table;
 
 use super::cases::{self, Mistake, keys};
 use crate::support::check_fixture::matches;
-use crate::support::refusal::assert_is_short_line;
+use crate::support::program::assert_is_short_line;
 
 const FILE: &str = "/x/gatherer.toml";
 

@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::support::clocks::Clocks;
-use crate::support::{Daemon, TestDir, skip, text, wait_for};
-use rustix::process::{Pid, Signal, kill_process};
+use crate::support::program::strace;
+use crate::support::watch::{children_of, kill};
+use crate::support::{Daemon, TestDir, text, wait_for};
+use rustix::process::Signal;
 use serde_json::Value;
 
 fn lines(dir: &TestDir, part: &str) -> usize {
@@ -126,10 +127,6 @@ fn disabled_count_still_finds_the_disks_of_the_tree() {
 #[test]
 fn daemon_itself_never_touches_the_tree() {
     let dir = TestDir::in_memory();
-    let works = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
-    if !works.is_ok_and(|status| status.success()) {
-        return skip("strace cannot be used");
-    }
     for folder in ["out", "storage/whisper"] {
         fs::create_dir_all(dir.path(folder)).unwrap();
     }
@@ -137,22 +134,18 @@ fn daemon_itself_never_touches_the_tree() {
     let graphite = format!("output = {:?}\ninterval = \"50ms\"", dir.path("out/count"));
     dir.configure_with("", &graphite, "interval = \"50ms\"\nwindow = \"1s\"", "");
     move_to(&dir, "whisper", &dir.path("storage/whisper"));
-    let mut command = Command::new("strace");
-    command.args("-qq -ff -e trace=%file -s 4096 -o".split(' '));
-    command.arg(dir.path("trace"));
-    command.args([env!("CARGO_BIN_EXE_shinken-gatherer"), "--config"]);
-    let mut daemon = Daemon::spawn(command.arg(dir.path("gatherer.toml")).arg("run"), None);
+    let Some(mut command) = strace(&dir, &["-ff", "-e", "trace=%file", "-s", "4096"], &["run"]) else {
+        return;
+    };
+    let mut daemon = Daemon::spawn(&mut command, None);
     // strace has started other processes before it.
     dir.wait_for_log("INFO daemon: started");
-    let strace = daemon.child.id();
-    let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).unwrap();
-    let pid: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
-    let signal = |signal| kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    let pid = children_of(daemon.child.id())[0];
     wait_for_lines(&dir, " hosts, ", 4);
-    signal(Signal::HUP);
+    kill(pid, Signal::HUP);
     dir.wait_for_log("INFO daemon: configuration reloaded");
     wait_for_lines(&dir, " hosts, ", 4);
-    signal(Signal::TERM);
+    kill(pid, Signal::TERM);
     wait_for("the daemon's end", || daemon.child.try_wait().unwrap());
     let mut workers = 0;
     for entry in fs::read_dir(dir.path("")).unwrap().map(Result::unwrap) {

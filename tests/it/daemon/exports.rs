@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::refusal::refusal_of;
+use crate::support::program::refusal_of;
 use crate::support::{Daemon, FAST, TestDir, stderr_of, text, wait_for};
 
 /// Adds an export to the configuration.

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::unread::{FORK_ON_PIPE, FORK_ON_TERMINAL, Unread, many_disks};
+use crate::support::daemon::{FORK_ON_PIPE, FORK_ON_TERMINAL, Unread, many_disks};
 use crate::support::watch::cpu_time;
 use crate::support::{Daemon, FAST, TestDir, stderr_of, wait_for};
 use rustix::process::Signal;

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use crate::support::check_fixture::count;
-use crate::support::daemon::shell;
+use crate::support::program::shell;
 use crate::support::watch::{Watch, cpu_time, status};
 use crate::support::{Daemon, FAST, TestDir, wait_for};
 use rustix::process::Signal;

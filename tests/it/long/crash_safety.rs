@@ -8,8 +8,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::support::fixture::{ALL, COUNT, DISKS, Fixture, is_right};
+use crate::support::program::strace;
 use crate::support::tree::Numbers;
-use crate::support::watch::{children_of, kill, strace};
+use crate::support::watch::{children_of, kill};
 use crate::support::{Daemon, TestDir, document, text, wait_for};
 use rustix::process::Signal;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::support::daemon::shell;
+use crate::support::program::shell;
 use crate::support::tree::make_large;
 use crate::support::watch::{Usage, Watch, children_of, kill, status};
 use crate::support::{Daemon, FAST, TestDir, wait_for};

@@ -8,9 +8,10 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::check_fixture::{count, disks, ready};
-use crate::support::schemas::{assert_valid, error};
-use crate::support::watch::{children_of, kill, strace};
-use crate::support::{Daemon, FAST, TestDir, document, json_line, json_of, skip, wait_for};
+use crate::support::documents::{assert_valid, error, json_line};
+use crate::support::program::strace;
+use crate::support::watch::{children_of, kill};
+use crate::support::{Daemon, FAST, TestDir, document, json_of, skip, wait_for};
 use shinken_gatherer::publish::{DOCUMENT_MODE, Durability, publish};
 
 #[test]

@@ -6,7 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::support::check_fixture::{CheckFixture, answer_of, assert_is_row, disks};
-use crate::support::{TestDir, copy_of_binary, root_or_skip, skip};
+use crate::support::program::{after_mounting, copy_of_binary};
+use crate::support::{TestDir, root_or_skip, skip};
 
 #[test]
 fn other_users_and_unreadable_files_are_not_trusted() {
@@ -63,18 +64,7 @@ fn files_of_the_packaged_services_user_are_trusted() {
     let passwd = "root:x:0:0::/root:/bin/sh\nshinken-gatherer:x:65432:65432::/:/bin/false\n";
     fs::write(site.path("passwd"), passwd).unwrap();
     // The service's user is in /etc/passwd for this one process.
-    let command = site.command(&["check", "disks"]);
-    let output = Command::new("unshare")
-        .args([
-            "--mount",
-            "sh",
-            "-c",
-            "mount --bind \"$0\" /etc/passwd && exec \"$@\"",
-        ])
-        .arg(site.path("passwd"))
-        .arg(command.get_program())
-        .args(command.get_args())
-        .output()
-        .unwrap();
-    assert!(answer_of(&output).starts_with("DISKS OK: "));
+    let mount = format!("mount --bind {} /etc/passwd", site.path("passwd").display());
+    let mut command = after_mounting(&mount, &site.command(&["check", "disks"]));
+    assert!(answer_of(&command.output().unwrap()).starts_with("DISKS OK: "));
 }

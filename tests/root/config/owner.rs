@@ -6,23 +6,13 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::check_fixture::answer_of;
-use crate::support::generator::{DROP_IN, run_generator};
-use crate::support::refusal::refusal_of;
-use crate::support::{
-    Daemon, TestDir, copy_of_binary, document, gatherer, root_or_skip, stderr_of, wait_for,
-};
+use crate::support::program::{DROP_IN, after_mounting, run_generator, setpriv};
+use crate::support::program::{copy_of_binary, refusal_of};
+use crate::support::{Daemon, TestDir, document, gatherer, root_or_skip, stderr_of, wait_for};
 use rustix::process::Signal;
 
 const OTHER: u32 = 65534;
 const SERVICE: u32 = 65533;
-
-/// Returns a command that runs `program` as the user `uid`.
-fn as_user(uid: u32) -> Command {
-    let user = uid.to_string();
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
-    command
-}
 
 /// A folder of another user with the configuration in it, and a file of root that the user wants removed.
 struct Attack {
@@ -61,7 +51,7 @@ impl Attack {
     fn run(&self, commands: &str) {
         // The folder itself can be renamed only by a user who may write to its parent.
         fs::set_permissions(self.dir.path(""), Permissions::from_mode(0o777)).unwrap();
-        let mut command = as_user(OTHER);
+        let mut command = setpriv(OTHER, None);
         command
             .args(["sh", "-ec", commands])
             .current_dir(self.dir.path(""));
@@ -141,10 +131,7 @@ fn ordinary_caller_accepts_own_and_roots_file_only() {
     let (copy, file) = (copy_of_binary(&dir), dir.path("gatherer.toml"));
     // As the user of the packaged service, with and without its capabilities.
     let status = |capabilities: &str| {
-        let mut command = as_user(SERVICE);
-        for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
-            command.args([set, capabilities]);
-        }
+        let mut command = setpriv(SERVICE, Some(capabilities));
         command.arg(&copy).arg("--config").arg(&file).arg("status");
         command
     };
@@ -180,13 +167,8 @@ fn usual_tree_that_appears_is_counted_if_it_is_the_first() {
     );
     fs::write(dir.path("gatherer.toml"), config).unwrap();
     // The parents of the usual trees are empty for this daemon alone.
-    let mut command = Command::new("unshare");
-    let mounts = "mount -t tmpfs none /opt && mount -t tmpfs none /var/lib && exec \"$@\"";
-    command.args(["--mount", "sh", "-c", mounts, "sh"]);
-    command
-        .arg(dir.command().get_program())
-        .args(dir.command().get_args())
-        .arg("run");
+    let mounts = "mount -t tmpfs none /opt && mount -t tmpfs none /var/lib";
+    let mut command = after_mounting(mounts, dir.command().arg("run"));
     let daemon = Daemon::spawn(&mut command, None);
     dir.wait_for_log("started");
     let inside = |path: &str| format!("/proc/{}/root{path}", daemon.child.id());
@@ -216,7 +198,7 @@ fn file_that_the_user_cannot_read_is_an_error() {
     let program = copy_of_binary(&dir);
     dir.set_mode("", 0o755);
     dir.set_mode("gatherer.toml", 0o600);
-    let mut command = as_user(OTHER);
+    let mut command = setpriv(OTHER, None);
     let file = dir.path("gatherer.toml");
     command.arg(program).arg("--config").arg(&file).arg("run");
     let expected = format!("{}: Permission denied (os error 13)", file.display());

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::mounts::Mounted;
+use crate::support::program::copy_of_binary;
+use crate::support::storage::Mounted;
 use crate::support::tree::{Numbers, totals_of, walk};
 use crate::support::watch::{descriptors, status};
-use crate::support::{Daemon, TestDir, copy_of_binary, wait_for};
+use crate::support::{Daemon, TestDir, wait_for};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// How long the tree changes.

@@ -4,8 +4,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use crate::support::program::copy_of_binary;
 use crate::support::tree::{hostile_names, is_plain, make_deep, remove_deep};
-use crate::support::{Daemon, TestDir, copy_of_binary, root_or_skip, text, wait_for};
+use crate::support::{Daemon, TestDir, root_or_skip, text, wait_for};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use rustix::process::{Pid, Signal, kill_process};
 

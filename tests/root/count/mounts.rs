@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::process::Command;
 
-use crate::support::mounts::{Mounted, run};
+use crate::support::program::after_mounting;
 use crate::support::snapshot::{Tree, filled, rejected, totals};
+use crate::support::storage::{Mounted, run};
 use crate::support::tree::totals_of;
 use crate::support::{Daemon, TestDir, wait_for};
 use rustix::fs::{CWD, Dir, FileType, Mode, mknodat};
@@ -124,25 +124,21 @@ fn tree_that_is_no_longer_read_only_is_one_warning() {
     if Mounted::none().is_none() {
         return;
     }
-    let sandbox = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
     for change in ["none", "mounted over", "replaced"] {
         let dir = TestDir::in_memory();
         let whisper = dir.path("whisper");
         dir.metrics(["h/a.wsp"]);
         dir.configure("interval = \"20ms\"");
         let lines = |part: &str| dir.log().matches(part).count();
+        let path = whisper.display();
+        let sandbox = format!("mount --bind {path} {path} && mount -o remount,bind,ro {path}");
         let daemon = match change {
             "none" => Daemon::start(&dir),
-            _ => {
-                let mut command = Command::new("unshare");
-                command.args(["-m", "sh", "-c", sandbox, "sh"]).arg(&whisper);
-                command.args([env!("CARGO_BIN_EXE_shinken-gatherer"), "--config"]);
-                Daemon::spawn(command.arg(dir.path("gatherer.toml")).arg("run"), None)
-            }
+            _ => Daemon::spawn(&mut after_mounting(&sandbox, dir.command().arg("run")), None),
         };
         wait_for("some counts", || (lines(" 1 hosts, ") > 3).then_some(()));
         assert_eq!(lines("no longer read-only"), 0, "{}", dir.log());
-        let (pid, path) = (daemon.child.id(), whisper.display());
+        let pid = daemon.child.id();
         let mount = format!("nsenter -m -t {pid} mount -t tmpfs none {path}");
         match change {
             "none" => {}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::mounts::Mounted;
+use crate::support::storage::Mounted;
 use crate::support::tree::totals_of;
 use crate::support::{TestDir, json_of};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, mkdirat, openat, symlinkat};

@@ -1,9 +1,9 @@
 //! The journal and its fields, and a journal and a pipe that nobody reads. A mount hides the journal of the machine.
 
 use std::os::unix::fs::chown;
-use std::process::Command;
 
-use crate::support::unread::{Unread, many_disks};
+use crate::support::daemon::{Unread, many_disks};
+use crate::support::program::{HIDE_JOURNAL, after_mounting};
 use crate::support::{Daemon, FAST, TestDir, root_or_skip, wait_for};
 use rustix::process::Signal;
 
@@ -34,18 +34,11 @@ fn start(dir: &TestDir, file: &str) -> Option<Daemon> {
         return None;
     }
     dir.write("journal.py", JOURNAL);
-    let script = "mount -t tmpfs none /run && { python3 $0 $1 & } &&
-        until [ -S /run/systemd/journal/socket ]; do :; done && shift && exec \"$@\"";
-    let daemon = dir.command();
-    let mut command = Command::new("unshare");
-    command
-        .args(["-m", "sh", "-c", script])
-        .arg(dir.path("journal.py"));
-    command
-        .arg(file)
-        .arg(daemon.get_program())
-        .args(daemon.get_args())
-        .arg("run");
+    let server = format!(
+        "{HIDE_JOURNAL} && {{ python3 {} {file} & }} && until [ -S /run/systemd/journal/socket ]; do :; done",
+        dir.path("journal.py").display()
+    );
+    let mut command = after_mounting(&server, dir.command().arg("run"));
     Some(Daemon::spawn(&mut command, None))
 }
 
@@ -99,13 +92,7 @@ fn pipe_that_nobody_reads_delays_no_sample_and_no_stop() {
     // Without any other sink, the log goes to stderr.
     let log_file = format!("log_file = \"{}\"", dir.path("gatherer.log").display());
     dir.reconfigure(&log_file, "log_file = \"\"");
-    let daemon = dir.command();
-    let mut hidden = Command::new("/usr/bin/unshare");
-    hidden.args(["-m", "sh", "-c", "mount -t tmpfs none /run && exec \"$@\"", "sh"]);
-    hidden
-        .arg(daemon.get_program())
-        .args(daemon.get_args())
-        .arg("run");
+    let hidden = after_mounting(HIDE_JOURNAL, dir.command().arg("run"));
     // Full but for two of its sixteen pages: it is writable, but not for a line of 9.9 kB.
     let fork = "reader, writer = os.pipe()\n\
                 os.write(writer, bytes(14 * 4096))\n\

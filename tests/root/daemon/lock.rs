@@ -5,7 +5,8 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::support::{Daemon, TestDir, copy_of_binary, root_or_skip, stderr_of, wait_for};
+use crate::support::program::{after_mounting, copy_of_binary};
+use crate::support::{Daemon, TestDir, root_or_skip, stderr_of, wait_for};
 
 const LOCK: &str = "run/shinken-gatherer/lock";
 const NOBODY: u32 = 65534;
@@ -99,15 +100,10 @@ fn clean_up_ignores_a_list_that_another_user_may_have_written() {
     let user = format!("shinken-gatherer:x:{SERVICE_USER}:{SERVICE_USER}::/:/bin/false");
     dir.write("passwd", &format!("root:x:0:0::/root:/bin/sh\n{user}\n"));
     // This one process has that user in its /etc/passwd.
-    let script = "mount --bind \"$0\" /etc/passwd && exec \"$@\"";
-    let clean_up = dir.command();
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", script]).arg(dir.path("passwd"));
-    command
-        .arg(clean_up.get_program())
-        .args(clean_up.get_args())
-        .arg("clean-up");
-    let output = command.output().unwrap();
+    let mount = format!("mount --bind {} /etc/passwd", dir.path("passwd").display());
+    let output = after_mounting(&mount, dir.command().arg("clean-up"))
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", stderr_of(&output));
     assert!(!dir.path("disks.tmp").exists(), "the configured file is removed");
     assert!(dir.path("victim").exists());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::support::mounts::{Mounted, run};
+use crate::support::storage::{Mounted, run};
 use shinken_gatherer::disks::backing::{devices_under, disks_of_device};
 
 #[test]

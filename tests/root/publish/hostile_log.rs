@@ -4,10 +4,10 @@ use std::fs::{self, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
-use std::process::Command;
 
 use crate::support::attacker::{ATTACKER, FOREIGN_FILE, Leased, OBSTACLES, Victims, as_user, remove};
 use crate::support::fixture::{ALL, Fixture, READY, USERS, User};
+use crate::support::program::{HIDE_JOURNAL, after_mounting};
 use crate::support::{Daemon, TestDir, root_or_skip, wait_for};
 use rustix::process::Signal;
 
@@ -23,12 +23,7 @@ fn start(user: User, fixture: &Fixture) -> Daemon {
     let daemon = user.command(fixture);
     // The folder belongs to root: the attacker may create files in it, as in /tmp.
     chown(fixture.path("open"), Some(0), None).unwrap();
-    let mut command = Command::new("unshare");
-    command
-        .args(["-m", "sh", "-c", "mount -t tmpfs none /run && exec \"$@\"", "sh"])
-        .arg(daemon.get_program())
-        .args(daemon.get_args());
-    Daemon::spawn(&mut command, None)
+    Daemon::spawn(&mut after_mounting(HIDE_JOURNAL, &daemon), None)
 }
 
 /// Stops the daemon, whose stderr must report this many failures of the log file and this many ends of one.

@@ -1,11 +1,37 @@
-//! Validates documents against docs/schema, with an implementation of JSON Schema that is not ours.
+//! Published documents, validated against docs/schema with an implementation of JSON Schema that is not ours.
 
 use std::collections::HashSet;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use serde_json::Value;
+
+use super::stderr_of;
+
+/// Reads a published file, which must be whole and valid for its schema. `None` if it does not exist.
+pub fn document(path: &Path) -> Option<Value> {
+    let document = json_line(path)?;
+    assert_valid(&document);
+    Some(document)
+}
+
+/// Reads a file, which must be one object on one line. `None` if it does not exist.
+pub fn json_line(path: &Path) -> Option<Value> {
+    let text = fs::read_to_string(path).ok()?;
+    assert!(
+        text.ends_with("}\n") && text.lines().count() == 1,
+        "not one line: {text:?}"
+    );
+    Some(serde_json::from_str(&text).unwrap())
+}
+
+/// The JSON that a command printed.
+pub fn json_of(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr_of(output)))
+}
 
 /// One process for all documents of this test program; `None` without python3-jsonschema.
 static VALIDATOR: LazyLock<Option<Mutex<Validator>>> = LazyLock::new(|| Validator::start().map(Mutex::new));
