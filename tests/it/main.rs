@@ -4,11 +4,7 @@ mod check {
     mod answers;
     mod command;
 }
-mod cli {
-    mod generate;
-    mod once;
-    mod usage;
-}
+mod cli;
 mod config {
     mod cases;
     mod files;
@@ -24,10 +20,9 @@ mod count {
 mod daemon {
     mod clocks;
     mod exports;
-    mod foreground;
     mod life;
     mod lock;
-    mod reload;
+    mod signals;
 }
 mod disks {
     mod backing;

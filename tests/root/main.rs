@@ -1,8 +1,5 @@
 //! Tests that need root: other users, mounts, storage that hangs. They skip themselves if another user runs them.
 
-mod check {
-    mod trusted_files;
-}
 mod config {
     mod owner;
 }
@@ -11,21 +8,16 @@ mod count {
     mod hostile_names;
     mod mounts;
     mod users;
-    mod wide;
 }
 mod daemon {
     mod hung_storage;
     mod journal;
     mod lock;
 }
-mod disks {
-    mod btrfs;
-}
 mod publish {
     mod hostile_log;
     mod hostile_output_dir;
     mod hostile_reads;
-    mod outputs;
 }
 #[allow(dead_code, reason = "tests/it uses other parts of it")]
 #[path = "../support/mod.rs"]

@@ -1,15 +1,19 @@
-//! An attacker creates files at the path of the log.
+//! An attacker creates files at the path of the log. Outputs that are devices or sockets are not replaced.
 
 use std::fs::{self, Permissions};
 use std::io::Read;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use crate::support::attacker::{ATTACKER, FOREIGN_FILE, Leased, OBSTACLES, Victims, as_user, remove};
+use rustix::fs::{FileType, makedev};
+use rustix::process::Signal;
+
+use crate::support::attacker::{
+    ATTACKER, FOREIGN_FILE, Leased, OBSTACLES, Victims, as_user, make_node, remove,
+};
 use crate::support::fixture::{ALL, Fixture, READY, USERS, User};
 use crate::support::program::{HIDE_JOURNAL, after_mounting};
-use crate::support::{Daemon, TestDir, root_or_skip, wait_for};
-use rustix::process::Signal;
+use crate::support::{Daemon, FAST, TestDir, root_or_skip, stderr_of, wait_for};
 
 fn fixture_with_open_log() -> Fixture {
     let fixture = Fixture::under(TestDir::mounted(), ["out"; 3], "open/gatherer.log");
@@ -106,4 +110,40 @@ fn lease_held_by_another_user_delays_nothing() {
     fixture.wait_for_all();
     stop(daemon, 1, 0, "leased");
     assert_eq!(fs::metadata(&leased_log.path).unwrap().len(), 0);
+}
+
+/// Runs `once --write` and the daemon with an output that must be rejected, and must stay.
+fn assert_rejected(kind: &str, file_type: FileType, device: u64) {
+    let dir = TestDir::mounted();
+    let output = dir.path("disks.tmp");
+    dir.configure_with("", "", FAST, "");
+    make_node(&output, file_type, device).unwrap();
+    let state = || {
+        let metadata = fs::symlink_metadata(&output).unwrap();
+        (metadata.ino(), metadata.rdev(), metadata.file_type())
+    };
+    let before = state();
+    let once = dir.run(&["once", "--write", "--window", "10ms"]);
+    let reason = format!("{output:?}: is a {kind}, must be a regular file");
+    assert_eq!(once.status.code(), Some(1));
+    assert!(stderr_of(&once).contains(&reason), "{}", stderr_of(&once));
+    let daemon = Daemon::start(&dir);
+    dir.wait_for_log(&reason);
+    wait_for("the count", || dir.count());
+    daemon.stop();
+    // At the start, and at the stop, when the disks file is removed.
+    assert_eq!(dir.log().matches(&reason).count(), 2, "{}", dir.log());
+    assert_eq!(state(), before);
+}
+
+#[test]
+fn output_that_is_a_device_is_rejected_and_stays() {
+    if root_or_skip() {
+        assert_rejected("device", FileType::CharacterDevice, makedev(1, 3));
+    }
+}
+
+#[test]
+fn output_that_is_a_socket_is_rejected_and_stays() {
+    assert_rejected("socket", FileType::Socket, 0);
 }

@@ -1,14 +1,19 @@
-//! An attacker creates files where `check` and `status` read.
+//! An attacker creates files where `check` and `status` read, and the users whose documents they trust.
 
-use std::fs::File;
-use std::os::unix::fs::chown;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::attacker::{ATTACKER, Leased, OBSTACLES, Victims, make_node, remove};
-use crate::support::fixture::Fixture;
-use crate::support::{root_or_skip, text};
 use rustix::fs::{FileType, makedev};
+
+use crate::support::attacker::{ATTACKER, Leased, OBSTACLES, Victims, make_node, remove};
+use crate::support::check_fixture::{CheckFixture, answer_of, assert_is_row, disks};
+use crate::support::fixture::Fixture;
+use crate::support::program::{after_mounting, copy_of_binary};
+use crate::support::{TestDir, root_or_skip, skip, text};
 
 fn fixture_with_open_outputs() -> Fixture {
     let fixture = Fixture::new(["open"; 3]);
@@ -81,4 +86,64 @@ fn leased_document_is_unknown_without_delay() {
         let _leases = fixture.outputs.each_ref().map(|path| Leased::at(path));
         assert_unknown(&fixture, "leased");
     }
+}
+
+#[test]
+fn other_users_and_unreadable_files_are_not_trusted() {
+    if !root_or_skip() {
+        return;
+    }
+    let site = CheckFixture::new();
+    let file = site.path("disks");
+    site.publish("disks", disks(3, &[("sda", 1.0, 1.0)], &[]));
+    fs::set_permissions(site.directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let dir = TestDir::new();
+    fs::set_permissions(dir.path(""), Permissions::from_mode(0o755)).unwrap();
+    let program = copy_of_binary(&dir);
+    let check = |uid: u32| {
+        let mut command = Command::new(&program);
+        command.arg("--config").arg(site.path("gatherer.toml"));
+        command.args(["check", "disks"]).uid(uid).gid(uid);
+        answer_of(&command.output().unwrap())
+    };
+    let other =
+        "… UNKNOWN: cannot read the file …: owned by uid …, must be owned by root or shinken-gatherer";
+    for (owner, caller, is_trusted) in [
+        (0, 0, true),
+        (0, 65534, true),
+        (65534, 0, false),
+        (65534, 65533, false),
+        (65534, 65534, true),
+    ] {
+        chown(&file, Some(owner), None).unwrap();
+        let line = check(caller);
+        match is_trusted {
+            true => assert!(line.starts_with("DISKS OK: "), "{owner} {caller}: {line}"),
+            false => assert_is_row(other, &line),
+        }
+    }
+    chown(&file, Some(0), None).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let denied = "… UNKNOWN: cannot read the file …: Permission denied (os error 13)";
+    assert_is_row(denied, &check(65534));
+}
+
+#[test]
+fn files_of_the_packaged_services_user_are_trusted() {
+    if !root_or_skip() {
+        return;
+    }
+    let mount = Command::new("unshare").args(["--mount", "true"]).status();
+    if !mount.is_ok_and(|status| status.success()) {
+        return skip("mount namespaces are not allowed");
+    }
+    let site = CheckFixture::new();
+    site.publish("disks", disks(3, &[("sda", 1.0, 1.0)], &[]));
+    chown(site.path("disks"), Some(65432), None).unwrap();
+    let passwd = "root:x:0:0::/root:/bin/sh\nshinken-gatherer:x:65432:65432::/:/bin/false\n";
+    fs::write(site.path("passwd"), passwd).unwrap();
+    // The service's user is in /etc/passwd for this one process.
+    let mount = format!("mount --bind {} /etc/passwd", site.path("passwd").display());
+    let mut command = after_mounting(&mount, &site.command(&["check", "disks"]));
+    assert!(answer_of(&command.output().unwrap()).starts_with("DISKS OK: "));
 }
