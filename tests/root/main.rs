@@ -5,7 +5,6 @@ mod config {
 }
 mod count {
     mod changing_tree;
-    mod hostile_names;
     mod mounts;
     mod users;
 }
