@@ -96,7 +96,7 @@ fn other_users_and_unreadable_files_are_not_trusted() {
     let site = CheckFixture::new();
     let file = site.path("disks");
     site.publish("disks", disks(3, &[("sda", 1.0, 1.0)], &[]));
-    fs::set_permissions(site.directory.path(), Permissions::from_mode(0o755)).unwrap();
+    site.set_mode("", 0o755);
     let dir = TestDir::new();
     fs::set_permissions(dir.path(""), Permissions::from_mode(0o755)).unwrap();
     let program = copy_of_binary(&dir);
