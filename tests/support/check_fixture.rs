@@ -25,10 +25,10 @@ impl CheckFixture {
     pub fn new() -> Self {
         let dir = TestDir::in_memory();
         fs::remove_dir(dir.path("whisper")).unwrap();
-        let (disks, vmware, sys) = (dir.path("disks"), dir.path("vmware"), dir.path("sys"));
+        dir.make_disks([""; 0]);
+        let (disks, vmware) = (dir.path("disks"), dir.path("vmware"));
         let disks = format!("output = {disks:?}");
-        let vmware =
-            format!("output = {vmware:?}\nlibraries = [\"/nonexistent/lib.so\"]\n[host]\nsys = {sys:?}\n");
+        let vmware = format!("output = {vmware:?}\nlibraries = [\"/nonexistent/lib.so\"]");
         dir.configure_with("log_file = \"\"", "", &disks, &vmware);
         Self(dir)
     }

@@ -7,27 +7,14 @@ use std::path::{Path, PathBuf};
 use crate::support::clocks::Clocks;
 use crate::support::program::strace;
 use crate::support::watch::{children_of, kill};
-use crate::support::{Daemon, TestDir, text, wait_for};
+use crate::support::{Daemon, FAST, TestDir, text, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
-
-fn lines(dir: &TestDir, part: &str) -> usize {
-    dir.log().lines().filter(|line| line.contains(part)).count()
-}
-
-/// Waits until so many more lines contain `part`.
-fn wait_for_lines(dir: &TestDir, part: &str, more: usize) {
-    let before = lines(dir, part);
-    wait_for(part, || (lines(dir, part) >= before + more).then_some(()));
-}
 
 /// Replaces the path of `name` in the configuration.
 fn move_to(dir: &TestDir, name: &str, path: &Path) {
     let old = format!("{:?}\n", dir.path(name));
-    let config = fs::read_to_string(dir.path("gatherer.toml")).unwrap();
-    assert!(config.contains(&old), "{old} is not in {config}");
-    let config = config.replacen(&old, &format!("{path:?}\n"), 1);
-    fs::write(dir.path("gatherer.toml"), config).unwrap();
+    dir.reconfigure(&old, &format!("{path:?}\n"));
 }
 
 #[test]
@@ -61,10 +48,10 @@ fn count_without_state_folder_reads_everything() {
         };
         move_to(&dir, "state", &state);
         let daemon = Daemon::start(&dir);
-        wait_for_lines(&dir, "2 directories, 2 read", 4);
+        dir.wait_for_more_log("2 directories, 2 read", 4);
         daemon.stop();
-        let reported = lines(&dir, "without it, each count reads every directory");
-        let all = lines(&dir, " WARN graphite");
+        let reported = dir.logged("without it, each count reads every directory");
+        let all = dir.logged(" WARN graphite");
         assert_eq!((reported, all), (warnings, warnings), "{}", dir.log());
     }
 }
@@ -99,7 +86,7 @@ fn output_that_is_another_output_through_links_is_not_written() {
     dir.wait_for_log("graphite.output and disks.output are the same file, through links: ");
     wait_for("the disks", || dir.disks());
     daemon.stop();
-    assert_eq!(lines(&dir, " hosts, "), 0, "{}", dir.log());
+    assert_eq!(dir.logged(" hosts, "), 0, "{}", dir.log());
 }
 
 #[test]
@@ -107,16 +94,12 @@ fn disabled_count_still_finds_the_disks_of_the_tree() {
     let dir = TestDir::new();
     let device = fs::metadata(dir.path("whisper")).unwrap().dev();
     let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    let (proc, sys) = (dir.path("proc"), dir.path("sys"));
-    for folder in ["block/sda/device", "dev/block", "devices/sda"] {
-        fs::create_dir_all(sys.join(folder)).unwrap();
+    dir.make_disks(["sda"]);
+    for folder in ["dev/block", "devices/sda"] {
+        fs::create_dir_all(dir.path("sys").join(folder)).unwrap();
     }
-    fs::create_dir(&proc).unwrap();
-    fs::write(proc.join("diskstats"), "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n").unwrap();
-    symlink("../../devices/sda", sys.join("dev/block").join(number)).unwrap();
-    let host = format!("[host]\nproc = {proc:?}\nsys = {sys:?}");
-    let disks = "interval = \"100ms\"\nwindow = \"1s\"";
-    dir.configure_with("", "enabled = false", disks, &host);
+    symlink("../../devices/sda", dir.path("sys/dev/block").join(number)).unwrap();
+    dir.configure_with("", "enabled = false", FAST, "");
     let daemon = Daemon::start(&dir);
     let is_found = |disks: &Value| disks["whisper_disks"][0] == "sda";
     wait_for("the disks of the tree", || dir.disks().filter(is_found));
@@ -141,10 +124,10 @@ fn daemon_itself_never_touches_the_tree() {
     // strace has started other processes before it.
     dir.wait_for_log("INFO daemon: started");
     let pid = children_of(daemon.child.id())[0];
-    wait_for_lines(&dir, " hosts, ", 4);
+    dir.wait_for_more_log(" hosts, ", 4);
     kill(pid, Signal::HUP);
     dir.wait_for_log("INFO daemon: configuration reloaded");
-    wait_for_lines(&dir, " hosts, ", 4);
+    dir.wait_for_more_log(" hosts, ", 4);
     kill(pid, Signal::TERM);
     wait_for("the daemon's end", || daemon.child.try_wait().unwrap());
     let mut workers = 0;
@@ -175,7 +158,7 @@ fn clock_set_back_asks_for_a_full_scan() {
     dir.wait_for_log("2 directories, 0 read");
     clock.shift_wall(-5);
     dir.wait_for_log("full scan (requested)");
-    wait_for_lines(&dir, "2 directories, 0 read", 1);
-    assert_eq!(lines(&dir, "full scan (requested)"), 1, "{}", dir.log());
+    dir.wait_for_more_log("2 directories, 0 read", 1);
+    assert_eq!(dir.logged("full scan (requested)"), 1, "{}", dir.log());
     daemon.stop();
 }

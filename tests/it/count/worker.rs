@@ -11,10 +11,6 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const KILLS: usize = 60;
 
-fn lines(dir: &TestDir, part: &str) -> usize {
-    dir.log().lines().filter(|line| line.contains(part)).count()
-}
-
 fn wait_for_worker(daemon: &Daemon) -> Pid {
     let id = daemon.child.id();
     let pid = wait_for("a count worker", || workers_of(id).first().copied());
@@ -64,7 +60,7 @@ fn frozen_worker_is_reported_once_and_not_replaced() {
     daemon.signal(Signal::HUP);
     wait_for_right_count(&dir);
     assert_eq!(
-        (lines(&dir, "has not responded"), lines(&dir, "responds again")),
+        (dir.logged("has not responded"), dir.logged("responds again")),
         (1, 1)
     );
     daemon.stop();
@@ -105,7 +101,7 @@ fn killed_worker_leaves_a_usable_snapshot_and_is_replaced() {
     }
     assert!(killed > KILLS / 4, "only {killed} of {KILLS} were killed");
     wait_for_right_count(&dir);
-    assert_eq!(lines(&dir, "cannot use snapshot"), 0, "{}", dir.log());
+    assert_eq!(dir.logged("cannot use snapshot"), 0, "{}", dir.log());
     dir.wait_for_log("WARN graphite: the count worker died (signal: 9 (SIGKILL)), trying again");
     dir.wait_for_log("INFO graphite: counting works again");
     wait_for("no temporary files", || {
@@ -123,7 +119,7 @@ fn worker_ignores_the_snapshot_only_after_two_deaths_in_a_row() {
     dir.configure_with("log_level = \"debug\"", graphite, "", "");
     let daemon = Daemon::start(&dir);
     let kill_until_logged = |message: &str| {
-        let before = lines(&dir, message);
+        let before = dir.logged(message);
         wait_for(message, || {
             // One that finishes before it is killed does not die. When the next one starts, a death is logged.
             let worker = wait_for_worker(&daemon);
@@ -131,24 +127,19 @@ fn worker_ignores_the_snapshot_only_after_two_deaths_in_a_row() {
             wait_for("the next worker", || {
                 (wait_for_worker(&daemon) != worker).then_some(())
             });
-            (lines(&dir, message) > before).then_some(())
+            (dir.logged(message) > before).then_some(())
         });
     };
-    let wait_for_counts = || {
-        let before = lines(&dir, " directories, ");
-        wait_for("counts", || {
-            (lines(&dir, " directories, ") > before + 2).then_some(())
-        });
-    };
+    let wait_for_counts = || dir.wait_for_more_log(" directories, ", 3);
     kill_until_logged("trying again, the next one ignores the snapshot");
     dir.wait_for_log("full scan (requested)");
     wait_for_right_count(&dir);
     wait_for_counts();
     // These deaths do not count after a success.
-    let full_scans = lines(&dir, "full scan (requested)");
+    let full_scans = dir.logged("full scan (requested)");
     kill_until_logged("the count worker died");
     wait_for_counts();
-    assert_eq!(lines(&dir, "full scan (requested)"), full_scans, "{}", dir.log());
+    assert_eq!(dir.logged("full scan (requested)"), full_scans, "{}", dir.log());
     daemon.stop();
 }
 
@@ -161,14 +152,13 @@ fn changed_settings_end_a_running_count() {
     let worker = wait_for_worker(&daemon);
     // The count does not depend on the interval of the disks.
     dir.configure_with("", "max_busy_percent = 1", "interval = \"200ms\"", "");
-    daemon.signal(Signal::HUP);
-    dir.wait_for_log("INFO daemon: configuration reloaded");
+    dir.reload(&daemon);
     assert_eq!(wait_for_worker(&daemon), worker);
     dir.configure("max_busy_percent = 100\nhost_depth = 2");
     daemon.signal(Signal::HUP);
     wait_for("the count", || {
         dir.count().filter(|count| count["hosts"] == 400 * 25)
     });
-    assert_eq!(lines(&dir, " WARN graphite"), 0, "{}", dir.log());
+    assert_eq!(dir.logged(" WARN graphite"), 0, "{}", dir.log());
     daemon.stop();
 }

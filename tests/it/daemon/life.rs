@@ -164,7 +164,7 @@ fn missing_whisper_directory_is_one_warning_until_it_appears() {
     dir.wait_for_log(message);
     dir.wait_for_disks(10);
     assert_eq!(dir.read("whisper.nb_metrics"), old);
-    assert_eq!(dir.log().matches(message).count(), 1, "{}", dir.log());
+    assert_eq!(dir.logged(message), 1, "{}", dir.log());
     dir.metrics(["host/a.wsp"]);
     dir.wait_for_metrics(1);
     dir.wait_for_log("INFO graphite: counting works again");

@@ -137,10 +137,7 @@ fn reload_removes_old_output_if_moved_but_keeps_it_if_disabled() {
     let reload = |old: &str, new: &str| {
         dir.write("gatherer.toml", &original);
         dir.reconfigure(old, new);
-        let reloads = || dir.log().matches("configuration reloaded").count();
-        let before = reloads();
-        daemon.signal(Signal::HUP);
-        wait_for("the reload", || (reloads() > before).then_some(()));
+        dir.reload(&daemon);
     };
     published("vmware.dat");
     published("disks.tmp");

@@ -119,7 +119,7 @@ fn diskstats_that_is_not_a_file_is_an_error_without_delay() {
     let diskstats = dir.path("proc/diskstats");
     let good = fs::read_to_string(&diskstats).unwrap();
     let daemon = Daemon::start(&dir);
-    let warnings = || dir.log().matches(" WARN disks: ").count();
+    let warnings = || dir.logged(" WARN disks: ");
     for kind in PLANTED.split('|').take(8) {
         wait_for("the disks", || dir.disks());
         plant(&dir.path("proc/new"), kind);

@@ -5,22 +5,14 @@ use std::time::Duration;
 
 use crate::support::tree::is_plain;
 use crate::support::watch::Watch;
-use crate::support::{Daemon, TestDir, stderr_of, text};
+use crate::support::{Daemon, TestDir, stderr_of, text, wait_for};
 use rustix::process::Signal;
 
 /// Returns a folder whose configuration has these disks.
 pub(super) fn with_disks(names: &[String], interval: &str) -> TestDir {
     let dir = TestDir::in_memory();
-    let (proc, sys) = (dir.path("proc"), dir.path("sys"));
-    fs::create_dir(&proc).unwrap();
-    let mut lines = String::new();
-    for (minor, name) in names.iter().enumerate() {
-        fs::create_dir_all(sys.join("block").join(name).join("device")).unwrap();
-        lines += &format!("8 {minor} {name} 1 0 8 1 1 0 8 1 0 1 1\n");
-    }
-    fs::write(proc.join("diskstats"), lines).unwrap();
-    let disks = format!("interval = \"{interval}\"\nwindow = \"1s\"");
-    dir.configure_with("", "", &disks, &format!("[host]\nproc = {proc:?}\nsys = {sys:?}"));
+    dir.make_disks(names);
+    dir.configure_with("", "", &format!("interval = \"{interval}\"\nwindow = \"1s\""), "");
     dir
 }
 
@@ -78,24 +70,37 @@ fn thousand_disks_are_published_without_delaying_the_watchdog() {
 }
 
 #[test]
-fn many_malformed_lines_are_logged_once_and_so_is_their_end() {
-    let dir = with_disks(&["sda".into()], "5ms");
-    let (new, diskstats) = (dir.path("proc/new"), dir.path("proc/diskstats"));
-    let good = fs::read_to_string(&diskstats).unwrap();
+fn log_names_added_and_removed_disks_and_malformed_lines() {
+    let dir = with_disks(&["sda".into(), "sdb".into()], "5ms");
+    let both = dir.read("proc/diskstats");
+    let sda = both.split_inclusive('\n').next().unwrap();
+    let reads = Watch::read(&dir.path("proc"));
+    let write = |text: &str| {
+        dir.replace("proc/diskstats", text);
+        reads.wait_for("diskstats", 20);
+    };
+    dir.replace("proc/diskstats", sda);
+    let daemon = Daemon::start(&dir);
+    wait_for("the disks", || dir.disks());
+    write(&both);
+    write(sda);
     let malformed: String = (0..1000)
         .map(|number| format!("8 16 sd{number} 1 2 3\n"))
         .collect();
-    let reads = Watch::read(&dir.path("proc"));
-    let daemon = Daemon::start(&dir);
-    for text in [good.clone() + &malformed, good] {
-        fs::write(&new, text).unwrap();
-        fs::rename(&new, &diskstats).unwrap();
-        reads.wait_for("diskstats", 20);
-    }
-    dir.wait_for_log(" INFO disks: diskstats has no malformed lines any more");
+    write(&(sda.to_string() + &malformed));
+    write(sda);
+    write(&(sda.to_string() + "8 16 sdb x\n"));
     daemon.stop();
-    let log = dir.log();
-    assert_eq!(log.matches(" WARN ").count(), 5, "{log}");
-    assert_eq!(log.matches("; further ones are not logged\n").count(), 1, "{log}");
-    assert_eq!(log.matches("no malformed lines").count(), 1, "{log}");
+    for (part, times) in [
+        (" INFO disks: disk sdb added\n", 1),
+        (" INFO disks: disk sdb removed\n", 1),
+        (" added\n", 1),
+        ("; device skipped; further ones are not logged\n", 1),
+        (" INFO disks: diskstats has no malformed lines any more\n", 1),
+        // Five of the thousand, and one later.
+        ("; device skipped", 6),
+        (" WARN ", 6),
+    ] {
+        assert_eq!(dir.logged(part), times, "{part}: {}", dir.log());
+    }
 }

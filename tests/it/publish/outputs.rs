@@ -153,8 +153,8 @@ fn locked_directory_delays_no_publication() {
 #[test]
 fn document_of_ten_thousand_disks_is_read_back() {
     let dir = TestDir::in_memory();
-    let host = dir.many_disks(10_000);
-    dir.configure_with("", "", "", &host);
+    dir.make_disks((0..10_000).map(|number| format!("sd{number}")));
+    dir.configure("");
     let once = dir.run(&["once", "--write", "--window", "10ms"]);
     assert_eq!(once.status.code(), Some(0));
     let size = fs::metadata(dir.path("disks.tmp")).unwrap().len();

@@ -35,9 +35,7 @@ fn assert_settles(dir: &TestDir) {
     wait_for(&format!("{expected:?}"), || {
         published().filter(|found| *found == expected)
     });
-    let counts = || dir.log().matches(" INFO graphite: ").count();
-    let before = counts();
-    wait_for("more counts", || (counts() > before + 5).then_some(()));
+    dir.wait_for_more_log(" INFO graphite: ", 6);
     assert_eq!(published(), Some(expected));
 }
 

@@ -133,7 +133,7 @@ fn tree_that_is_no_longer_read_only_is_one_warning() {
         let whisper = dir.path("whisper");
         dir.metrics(["h/a.wsp"]);
         dir.configure("interval = \"20ms\"");
-        let lines = |part: &str| dir.log().matches(part).count();
+        let lines = |part: &str| dir.logged(part);
         let path = whisper.display();
         let sandbox = format!("mount --bind {path} {path} && mount -o remount,bind,ro {path}");
         let daemon = match change {

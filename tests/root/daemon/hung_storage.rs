@@ -103,7 +103,7 @@ impl Scenario {
             dir.metrics(["host-0/new.wsp"]);
         }
         let hung = Instant::now();
-        let reports = || dir.log().matches("has not responded").count();
+        let reports = || dir.logged("has not responded");
         assert_on_time(&dir, &daemon, || match self.count_hangs {
             true => dir.log().contains("has not responded for 5s"),
             false => hung.elapsed() > SILENCE,
@@ -133,7 +133,7 @@ impl Scenario {
         storage.thaw();
         dir.metrics(["host-0/newer.wsp"]);
         wait_for_count(&dir, HOSTS + 1 + u64::from(!is_tree));
-        let waits = dir.log().matches("another count worker has not ended").count();
+        let waits = dir.logged("another count worker has not ended");
         assert!(waits <= 2, "{}", dir.log());
         for folder in ["out", "state"] {
             // The next worker removes the temporary file of a killed one.

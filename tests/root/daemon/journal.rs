@@ -175,14 +175,11 @@ fn hostile_names_are_escaped_in_log_journal_and_terminal() {
         return;
     }
     let dir = TestDir::new();
-    let (proc, sys, whisper) = (dir.path("proc"), dir.path("sys"), dir.path("whisper"));
-    fs::create_dir(&proc).unwrap();
-    fs::write(proc.join("diskstats"), "").unwrap();
-    let disk = "sd\u{1b}[31m\u{202e}a";
-    fs::create_dir_all(sys.join("block").join(disk).join("device")).unwrap();
-    let disks = "interval = \"20ms\"\nwindow = \"1s\"";
-    let host = format!("[host]\nproc = {proc:?}\nsys = {sys:?}");
-    dir.configure_with("", "interval = \"10ms\"", disks, &host);
+    let whisper = dir.path("whisper");
+    dir.make_disks(["sd\u{1b}[31m\u{202e}a"]);
+    let diskstats = dir.read("proc/diskstats");
+    dir.write("proc/diskstats", "");
+    dir.configure_with("", "interval = \"10ms\"", FAST, "");
     // Closed directories, one of them with a path of 15,000 bytes.
     let top = openat(CWD, &whisper, OFlags::DIRECTORY, Mode::empty()).unwrap();
     for name in hostile_names() {
@@ -212,10 +209,9 @@ fn hostile_names_are_escaped_in_log_journal_and_terminal() {
     let read = |name: &str| text(&fs::read(dir.path(name)).unwrap_or_default());
     wait_for("ten counts", || {
         assert!(daemon.child.try_wait().unwrap().is_none(), "{}", read("terminal"));
-        (dir.log().matches(" INFO graphite: ").count() >= 10).then_some(())
+        (dir.logged(" INFO graphite: ") >= 10).then_some(())
     });
-    let line = format!("8 0 {disk} 1 0 8 1 1 0 8 1 0 1 1\n");
-    fs::write(proc.join("diskstats"), line).unwrap();
+    dir.write("proc/diskstats", &diskstats);
     dir.wait_for_log(" added");
     let pid = Pid::from_raw(read("pid").trim().parse().unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();

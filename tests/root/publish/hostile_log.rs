@@ -132,7 +132,7 @@ fn assert_rejected(kind: &str, file_type: FileType, device: u64) {
     wait_for("the count", || dir.count());
     daemon.stop();
     // At the start, and at the stop, when the disks file is removed.
-    assert_eq!(dir.log().matches(&reason).count(), 2, "{}", dir.log());
+    assert_eq!(dir.logged(&reason), 2, "{}", dir.log());
     assert_eq!(state(), before);
 }
 
