@@ -25,10 +25,9 @@ mod daemon {
     mod signals;
 }
 mod disks {
-    mod backing;
     mod cases;
+    mod devices;
     mod malformed;
-    mod names;
 }
 // What takes longest. tests/run has a suite of its own for it.
 mod long {

@@ -6,18 +6,18 @@ mod config {
 mod count {
     mod changing_tree;
     mod mounts;
-    mod users;
 }
 mod daemon {
     mod hung_storage;
     mod journal;
-    mod lock;
 }
 mod publish {
     mod hostile_log;
     mod hostile_output_dir;
     mod hostile_reads;
 }
+mod users;
+
 #[allow(dead_code, reason = "tests/it uses other parts of it")]
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,7 +2,6 @@
 
 pub mod attacker;
 pub mod check_fixture;
-pub mod clocks;
 pub mod daemon;
 pub mod documents;
 pub mod fixture;

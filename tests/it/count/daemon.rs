@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::support::clocks::Clocks;
+use crate::support::program::Clocks;
 use crate::support::program::strace;
 use crate::support::watch::{children_of, kill};
 use crate::support::{Daemon, FAST, TestDir, text, wait_for};

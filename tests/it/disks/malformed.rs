@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use super::cases::Host;
-use super::names::with_disks;
+use super::devices::with_disks;
 use crate::support::watch::status;
 use crate::support::{Daemon, wait_for};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
