@@ -1,5 +1,14 @@
 //! Tests that need root: other users, mounts, storage that hangs. They skip themselves if another user runs them.
 
+/// Ends a test, reported as skipped, unless root runs it.
+macro_rules! needs_root {
+    () => {
+        if !crate::support::root_or_skip() {
+            return;
+        }
+    };
+}
+
 mod config {
     mod owner;
 }

@@ -59,9 +59,7 @@ fn unreadable_directories_are_counted_apart_and_named() {
 
 #[test]
 fn snapshot_of_another_user_is_not_used() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let tree = filled();
     chown(&tree.snapshot, Some(65534), None).unwrap();
     replaced(&tree, "it belongs to user 65534");
@@ -70,9 +68,7 @@ fn snapshot_of_another_user_is_not_used() {
 
 #[test]
 fn worker_keeps_capabilities_after_the_vmware_helper_started() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let machine = Fixture::new(["count", "disks", "ready"]);
     let whisper = machine.path("whisper");
     chown(&whisper, Some(0), None).unwrap();
@@ -112,9 +108,7 @@ fn devices_are_not_counted() {
 
 #[test]
 fn many_unreadable_directories_are_logged_as_a_summary() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let dir = TestDir::new();
     dir.metrics((0..25).map(|host| format!("h{host}/a.wsp")));
     for host in 0..25 {
@@ -217,9 +211,7 @@ fn lock_file_of_another_user_is_an_error() {
 
 #[test]
 fn clean_up_ignores_a_list_that_another_user_may_have_written() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     const SERVICE_USER: u32 = 65432;
     let dir = TestDir::in_memory();
     dir.write("victim", "text");

@@ -223,20 +223,6 @@ def daemon_stops_at_once_if_carbon_is_stopped():
         assert took < 1, f"{took} s"
 
 
-def feed_is_disabled_by_default():
-    with socket.create_server(("127.0.0.1", 0)) as listener, fixture() as made:
-        made.configure(CONFIGURATION, f'carbon.address = "127.0.0.1:{listener.getsockname()[1]}"')
-        documents = Documents(made)
-        with thread(documents.step, 0.02):
-            made.start()
-            documents.more(2)
-            made.stop()
-        listener.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            listener.accept()
-            raise AssertionError("connected though not enabled")
-
-
 def servers_share_one_configuration_and_one_carbon():
     """Three daemons, each with its own name, whose values the dashboard shows apart."""
     with contextlib.ExitStack() as stack:
@@ -314,7 +300,6 @@ TESTS = (
     a_slow_carbon_delays_no_sample,
     reload_turns_the_feed_off_and_on,
     daemon_stops_at_once_if_carbon_is_stopped,
-    feed_is_disabled_by_default,
     servers_share_one_configuration_and_one_carbon,
     values_that_do_not_fit_are_dropped_and_counted,
 )

@@ -11,7 +11,7 @@ use crate::support::check_fixture::{count, disks, ready};
 use crate::support::documents::{assert_valid, error, json_line};
 use crate::support::program::strace;
 use crate::support::watch::{children_of, kill};
-use crate::support::{Daemon, FAST, TestDir, document, json_of, skip, wait_for};
+use crate::support::{Daemon, FAST, TestDir, document, skip, wait_for};
 use shinken_gatherer::publish::{DOCUMENT_MODE, Durability, publish};
 
 #[test]
@@ -148,20 +148,4 @@ fn locked_directory_delays_no_publication() {
     publish(&path, "{\"a\":1}\n", Durability::Synced, DOCUMENT_MODE).unwrap();
     assert!(json_line(&path).is_some());
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-}
-
-#[test]
-fn document_of_ten_thousand_disks_is_read_back() {
-    let dir = TestDir::in_memory();
-    dir.make_disks((0..10_000).map(|number| format!("sd{number}")));
-    dir.configure("");
-    let once = dir.run(&["once", "--write", "--window", "10ms"]);
-    assert_eq!(once.status.code(), Some(0));
-    let size = fs::metadata(dir.path("disks.tmp")).unwrap().len();
-    assert!(size > 1 << 20, "{size} bytes");
-    assert_eq!(dir.run(&["check", "disks"]).status.code(), Some(0));
-    let status = json_of(&dir.run(&["status", "--json"]));
-    assert_eq!(status["disks"]["state"], "fresh");
-    let disks = status["disks"]["document"]["disks"].as_object().unwrap();
-    assert_eq!(disks.len(), 10_000);
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::support::check_fixture::answer_of;
 use crate::support::program::{DROP_IN, after_mounting, run_generator, setpriv};
 use crate::support::program::{copy_of_binary, refusal_of};
-use crate::support::{Daemon, TestDir, document, gatherer, root_or_skip, stderr_of, wait_for};
+use crate::support::{Daemon, TestDir, document, gatherer, stderr_of, wait_for};
 use rustix::process::Signal;
 
 const OTHER: u32 = 65534;
@@ -82,9 +82,7 @@ const ROUTES: [&str; 4] = [
 
 #[test]
 fn other_users_file_is_rejected_by_every_command_and_reload() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     for route in ROUTES {
         let attack = Attack::new();
         let daemon = Daemon::spawn(&mut attack.command("run"), None);
@@ -123,9 +121,7 @@ fn other_users_file_is_rejected_by_every_command_and_reload() {
 
 #[test]
 fn ordinary_caller_accepts_own_and_roots_file_only() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let dir = TestDir::new();
     fs::set_permissions(dir.path(""), Permissions::from_mode(0o755)).unwrap();
     let (copy, file) = (copy_of_binary(&dir), dir.path("gatherer.toml"));
@@ -156,9 +152,7 @@ fn ordinary_caller_accepts_own_and_roots_file_only() {
 
 #[test]
 fn usual_tree_that_appears_is_counted_if_it_is_the_first() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let dir = TestDir::in_memory();
     let root = dir.path("").display().to_string();
     let config = format!(
@@ -190,9 +184,7 @@ fn usual_tree_that_appears_is_counted_if_it_is_the_first() {
 
 #[test]
 fn file_that_the_user_cannot_read_is_an_error() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let dir = TestDir::in_memory();
     dir.configure_with("", "", "", "");
     let program = copy_of_binary(&dir);

@@ -125,9 +125,7 @@ fn read_only_or_full_state_folder_is_reported() {
 /// The service's sandbox makes the tree read-only for one process.
 #[test]
 fn tree_that_is_no_longer_read_only_is_one_warning() {
-    if Mounted::none().is_none() {
-        return;
-    }
+    needs_root!();
     for change in ["none", "mounted over", "replaced"] {
         let dir = TestDir::in_memory();
         let whisper = dir.path("whisper");

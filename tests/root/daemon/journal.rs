@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::daemon::{Unread, many_disks};
 use crate::support::program::{HIDE_JOURNAL, after_mounting, copy_of_binary};
 use crate::support::tree::{hostile_names, is_plain, make_deep, remove_deep};
-use crate::support::{Daemon, FAST, TestDir, root_or_skip, text, wait_for};
+use crate::support::{Daemon, FAST, TestDir, text, wait_for};
 
 /// A journal that writes each entry to a file as a line of JSON: a list of fields. It reads none without a file. It ends with its
 /// parent.
@@ -68,9 +68,7 @@ fn entries(dir: &TestDir) -> Vec<Vec<String>> {
 
 #[test]
 fn journal_entries_have_the_documented_fields() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let dir = TestDir::in_memory();
     dir.metrics(["host-1/a.wsp", "host-2/b.wsp", "host-2/c.wsp"]);
     let file = dir.path("journal").display().to_string();
@@ -100,9 +98,7 @@ fn journal_entries_have_the_documented_fields() {
 
 #[test]
 fn journal_that_does_not_read_delays_nothing() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let dir = TestDir::in_memory();
     dir.configure_with("log_level = \"debug\"", "", FAST, "");
     let daemon = Daemon::spawn(&mut with_journal(&dir, "", dir.command().arg("run")), None);
@@ -112,9 +108,7 @@ fn journal_that_does_not_read_delays_nothing() {
 
 #[test]
 fn pipe_that_nobody_reads_delays_no_sample_and_no_stop() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let dir = many_disks();
     // Without any other sink, the log goes to stderr.
     let log_file = format!("log_file = \"{}\"", dir.path("gatherer.log").display());
@@ -133,9 +127,7 @@ fn pipe_that_nobody_reads_delays_no_sample_and_no_stop() {
 
 #[test]
 fn log_of_another_user_in_a_shared_folder_is_not_written() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let (root, shinken, other) = (Some(0), Some(4242), Some(4243));
     for (folder, mode, owner, is_written) in [
         (shinken, 0o755, shinken, true),
@@ -171,9 +163,7 @@ fn assert_plain_line(line: &str) {
 
 #[test]
 fn hostile_names_are_escaped_in_log_journal_and_terminal() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let dir = TestDir::new();
     let whisper = dir.path("whisper");
     dir.make_disks(["sd\u{1b}[31m\u{202e}a"]);

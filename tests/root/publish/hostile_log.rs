@@ -13,7 +13,7 @@ use crate::support::attacker::{
 };
 use crate::support::fixture::{ALL, Fixture, READY, USERS, User};
 use crate::support::program::{HIDE_JOURNAL, after_mounting};
-use crate::support::{Daemon, FAST, TestDir, root_or_skip, stderr_of, wait_for};
+use crate::support::{Daemon, FAST, TestDir, stderr_of, wait_for};
 
 fn fixture_with_open_log() -> Fixture {
     let fixture = Fixture::under(TestDir::mounted(), ["out"; 3], "open/gatherer.log");
@@ -91,16 +91,13 @@ fn attack(user: User) {
 
 #[test]
 fn hostile_file_at_the_log_is_not_written() {
-    if root_or_skip() {
-        USERS.into_iter().for_each(attack);
-    }
+    needs_root!();
+    USERS.into_iter().for_each(attack);
 }
 
 #[test]
 fn lease_held_by_another_user_delays_nothing() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let fixture = fixture_with_open_log();
     fixture.set_mode("", 0o755);
     let leased_log = Leased::at(&fixture.log_file());
@@ -138,9 +135,8 @@ fn assert_rejected(kind: &str, file_type: FileType, device: u64) {
 
 #[test]
 fn output_that_is_a_device_is_rejected_and_stays() {
-    if root_or_skip() {
-        assert_rejected("device", FileType::CharacterDevice, makedev(1, 3));
-    }
+    needs_root!();
+    assert_rejected("device", FileType::CharacterDevice, makedev(1, 3));
 }
 
 #[test]

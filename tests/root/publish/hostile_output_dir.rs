@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::attacker::{ATTACKER, DEVICE, OBSTACLES, Obstacle, Victims, as_user, remove};
 use crate::support::fixture::{ALL, COLLECTORS, COUNT, DISKS, Fixture, USERS, User};
 use crate::support::watch::descriptors;
-use crate::support::{Daemon, root_or_skip, wait_for};
+use crate::support::{Daemon, wait_for};
 use rustix::fs::OFlags;
 
 const WATCHDOG: Duration = Duration::from_millis(200);
@@ -140,24 +140,21 @@ fn attack_while_running(user: User) {
 
 #[test]
 fn hostile_files_before_the_start_are_not_followed() {
-    if root_or_skip() {
-        USERS.into_iter().for_each(attack_before_the_start);
-    }
+    needs_root!();
+    USERS.into_iter().for_each(attack_before_the_start);
 }
 
 #[test]
 fn hostile_files_while_the_daemon_runs_are_not_followed() {
-    if root_or_skip() {
-        USERS.into_iter().for_each(attack_while_running);
-    }
+    needs_root!();
+    USERS.into_iter().for_each(attack_while_running);
 }
 
 #[test]
 fn endless_attack_changes_no_other_file() {
-    if root_or_skip() {
-        attack_without_end(User::Root);
-        attack_without_end(User::Ordinary);
-    }
+    needs_root!();
+    attack_without_end(User::Root);
+    attack_without_end(User::Ordinary);
 }
 
 /// How long the attacker creates files as fast as possible.

@@ -13,7 +13,7 @@ use crate::support::attacker::{ATTACKER, Leased, OBSTACLES, Victims, make_node, 
 use crate::support::check_fixture::{CheckFixture, answer_of, assert_is_row, disks};
 use crate::support::fixture::Fixture;
 use crate::support::program::{after_mounting, copy_of_binary};
-use crate::support::{TestDir, root_or_skip, skip, text};
+use crate::support::{TestDir, skip, text};
 
 fn fixture_with_open_outputs() -> Fixture {
     let fixture = Fixture::new(["open"; 3]);
@@ -54,9 +54,7 @@ fn try_with(fixture: &Fixture, context: &str, create: impl Fn(&Path)) {
 
 #[test]
 fn hostile_document_is_unknown_without_delay() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let fixture = fixture_with_open_outputs();
     let victims = Victims::new(&fixture);
     for obstacle in &OBSTACLES {
@@ -81,18 +79,15 @@ fn hostile_document_is_unknown_without_delay() {
 
 #[test]
 fn leased_document_is_unknown_without_delay() {
-    if root_or_skip() {
-        let fixture = fixture_with_open_outputs();
-        let _leases = fixture.outputs.each_ref().map(|path| Leased::at(path));
-        assert_unknown(&fixture, "leased");
-    }
+    needs_root!();
+    let fixture = fixture_with_open_outputs();
+    let _leases = fixture.outputs.each_ref().map(|path| Leased::at(path));
+    assert_unknown(&fixture, "leased");
 }
 
 #[test]
 fn other_users_and_unreadable_files_are_not_trusted() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let site = CheckFixture::new();
     let file = site.path("disks");
     site.publish("disks", disks(3, &[("sda", 1.0, 1.0)], &[]));
@@ -130,9 +125,7 @@ fn other_users_and_unreadable_files_are_not_trusted() {
 
 #[test]
 fn files_of_the_packaged_services_user_are_trusted() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let mount = Command::new("unshare").args(["--mount", "true"]).status();
     if !mount.is_ok_and(|status| status.success()) {
         return skip("mount namespaces are not allowed");
