@@ -4,8 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::support::program::{DROP_IN, run_generator, strace};
-use crate::support::{TestDir, collectors, gatherer, stderr_of, text};
+use crate::support::{DROP_IN, TestDir, collectors, gatherer, run_generator, stderr_of, strace, text};
 
 #[test]
 fn bad_usage_is_code_2_with_a_hint_on_stderr() {

@@ -42,7 +42,7 @@ mod status {
     mod command;
     mod details;
 }
-#[allow(dead_code, reason = "tests/root uses other parts of it")]
+#[allow(dead_code, unused_imports, reason = "tests/root uses other parts of it")]
 #[path = "../support/mod.rs"]
 mod support;
 

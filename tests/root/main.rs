@@ -27,6 +27,6 @@ mod publish {
 }
 mod users;
 
-#[allow(dead_code, reason = "tests/it uses other parts of it")]
+#[allow(dead_code, unused_imports, reason = "tests/it uses other parts of it")]
 #[path = "../support/mod.rs"]
 mod support;

@@ -7,12 +7,10 @@ use std::process::Command;
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
-use crate::support::fixture::{COUNT, Fixture, READY, User};
-use crate::support::program::{after_mounting, copy_of_binary};
-use crate::support::snapshot::{filled, replaced};
-use crate::support::tree::totals_of;
-use crate::support::watch::status;
-use crate::support::{Daemon, TestDir, root_or_skip, stderr_of, wait_for};
+use crate::support::{
+    COUNT, Daemon, Fixture, READY, TestDir, User, after_mounting, copy_of_binary, filled, replaced,
+    root_or_skip, status, stderr_of, totals_of, wait_for, wait_until,
+};
 
 #[test]
 fn unreadable_directories_are_counted_apart_and_named() {
@@ -74,14 +72,12 @@ fn worker_keeps_capabilities_after_the_vmware_helper_started() {
     chown(&whisper, Some(0), None).unwrap();
     fs::set_permissions(&whisper, Permissions::from_mode(0o700)).unwrap();
     let daemon = Daemon::spawn(&mut User::Service.command(&machine), None);
-    wait_for("the helper's answer", || {
-        machine.outputs[READY].exists().then_some(())
-    });
+    wait_until("the helper's answer", || machine.outputs[READY].exists());
     let process = fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).unwrap();
     assert!(!process.contains("CapAmb:\t0000000000000000"), "{process}");
     let counts = || machine.log().matches(" hosts, ").count();
     let before = counts();
-    wait_for("more counts", || (counts() > before + 3).then_some(()));
+    wait_until("more counts", || counts() > before + 3);
     machine.assert_published(COUNT);
     assert!(!machine.log().contains("not counted"), "{}", machine.log());
     assert_eq!(status(&daemon.child, "Threads"), 1);

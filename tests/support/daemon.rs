@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::program::copy_of_binary;
-use super::watch::kill;
-use super::{FAST, PATIENCE, TestDir, root_or_skip, text, wait_for};
+use super::{FAST, PATIENCE, TestDir, copy_of_binary, kill, root_or_skip, text, wait_for, wait_until};
 
 /// A running daemon, killed at the end of the test.
 pub struct Daemon {
@@ -109,9 +107,7 @@ impl Daemon {
     pub fn stop(mut self) -> Duration {
         // Before it catches the signal, it would be killed by it.
         let pid = self.child.id();
-        wait_for("the daemon to catch SIGTERM", || {
-            catches_sigterm(pid).then_some(())
-        });
+        wait_until("the daemon to catch SIGTERM", || catches_sigterm(pid));
         let asked = Instant::now();
         self.signal(Signal::TERM);
         let status = wait_for("the daemon to stop", || self.child.try_wait().unwrap());
@@ -183,7 +179,7 @@ impl Unread {
     pub fn end(&self, signal: Signal) {
         let asked = Instant::now();
         kill(self.pid, signal);
-        wait_for("the end", || has_ended(self.pid).then_some(()));
+        wait_until("the end", || has_ended(self.pid));
         let took = asked.elapsed();
         assert!(took < Duration::from_secs(1), "{signal:?} took {took:?}");
     }

@@ -8,8 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::program::{clear_environment, copy_of_binary, setpriv};
-use super::{TestDir, document, wait_for};
+use super::{TestDir, clear_environment, copy_of_binary, document, setpriv, wait_for, wait_until};
 
 /// Indexes of the outputs.
 pub const COUNT: usize = 0;
@@ -115,7 +114,7 @@ impl Fixture {
 
     pub fn wait_for_all(&self) {
         for which in ALL {
-            wait_for("a document", || self.outputs[which].exists().then_some(()));
+            wait_until("a document", || self.outputs[which].exists());
             self.assert_published(which);
         }
     }

@@ -1,17 +1,17 @@
 //! What the tests of the built binary share: a directory with a configuration, the daemon, and waiting.
 
-pub mod attacker;
-pub mod check_fixture;
-pub mod daemon;
-pub mod documents;
-pub mod fixture;
-pub mod outputs;
-pub mod program;
-pub mod snapshot;
-pub mod storage;
+mod attacker;
+mod check_fixture;
+mod daemon;
+mod documents;
+mod fixture;
+mod outputs;
+mod program;
+mod snapshot;
+mod storage;
 mod test_dir;
-pub mod tree;
-pub mod watch;
+mod tree;
+mod watch;
 
 use std::io::Write;
 use std::process::Output;
@@ -20,10 +20,18 @@ use std::time::{Duration, Instant};
 use rustix::process::geteuid;
 use shinken_gatherer::config::Config;
 
-pub use daemon::Daemon;
-pub use documents::{document, json_of};
-pub use program::gatherer;
-pub use test_dir::TestDir;
+pub use attacker::*;
+pub use check_fixture::*;
+pub use daemon::*;
+pub use documents::*;
+pub use fixture::*;
+pub use outputs::*;
+pub use program::*;
+pub use snapshot::*;
+pub use storage::*;
+pub use test_dir::*;
+pub use tree::*;
+pub use watch::*;
 
 /// Longest wait for something that normally takes milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,6 +54,11 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Waits until `condition` is true.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_for(what, || condition().then_some(()));
 }
 
 pub fn text(bytes: &[u8]) -> String {

@@ -11,12 +11,10 @@ use rustix::process::{Signal, geteuid};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::documents::assert_valid;
-use crate::support::outputs::publish_in;
-use crate::support::program::{clear_environment, gatherer};
-use crate::support::storage::Mounted;
-use crate::support::watch::Watch;
-use crate::support::{Daemon, document, json_of, stderr_of, wait_for};
+use super::{
+    Daemon, Mounted, Watch, assert_valid, clear_environment, document, gatherer, json_of, publish_in,
+    stderr_of, wait_for, wait_until,
+};
 
 /// A directory with a whisper tree and a configuration that writes nowhere else.
 pub struct TestDir {
@@ -216,13 +214,13 @@ impl TestDir {
     }
 
     pub fn wait_for_log(&self, part: &str) {
-        wait_for(part, || self.log().contains(part).then_some(()));
+        wait_until(part, || self.log().contains(part));
     }
 
     /// Waits until the log contains `part` this many more times.
     pub fn wait_for_more_log(&self, part: &str, times: usize) {
         let before = self.logged(part);
-        wait_for(part, || (self.logged(part) >= before + times).then_some(()));
+        wait_until(part, || self.logged(part) >= before + times);
     }
 
     /// Makes the daemon load its configuration again, and waits until it is applied.
@@ -230,7 +228,7 @@ impl TestDir {
         let reloaded = "INFO daemon: configuration reloaded";
         let before = self.logged(reloaded);
         daemon.signal(Signal::HUP);
-        wait_for(reloaded, || (self.logged(reloaded) > before).then_some(()));
+        wait_until(reloaded, || self.logged(reloaded) > before);
     }
 
     pub fn count(&self) -> Option<Value> {
@@ -267,8 +265,6 @@ impl TestDir {
     }
 
     pub fn wait_until_removed(&self, name: &str) {
-        wait_for(&format!("the removal of {name}"), || {
-            (!self.path(name).exists()).then_some(())
-        });
+        wait_until(&format!("the removal of {name}"), || !self.path(name).exists());
     }
 }

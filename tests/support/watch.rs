@@ -143,9 +143,9 @@ impl Watch {
     pub fn wait_for(&self, name: &str, times: usize) {
         self.times(name);
         let mut seen = 0;
-        super::wait_for(&format!("{name}, {times} times"), || {
+        super::wait_until(&format!("{name}, {times} times"), || {
             seen += self.times(name);
-            (seen >= times).then_some(())
+            seen >= times
         });
     }
 }

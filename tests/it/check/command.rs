@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::support::check_fixture::{CheckFixture, assert_explained, count, disks, ready};
-use crate::support::{stderr_of, text};
+use crate::support::{CheckFixture, assert_explained, count, disks, ready, stderr_of, text};
 
 #[test]
 fn graphite_judges_metrics_or_hosts() {

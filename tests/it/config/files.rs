@@ -9,8 +9,9 @@ use rustix::process::Signal;
 use shinken_gatherer::config::Config;
 
 use super::cases::expand;
-use crate::support::program::{assert_is_short_line, limited, refusal_of};
-use crate::support::{Daemon, TestDir, gatherer, skip, text, wait_for};
+use crate::support::{
+    Daemon, TestDir, assert_is_short_line, gatherer, limited, refusal_of, skip, text, wait_for,
+};
 
 /// What is rejected, with the beginning of the error after the path: shell commands after `$ `, else texts.
 const BAD_FILES: [(&str, &str); 20] = [

@@ -5,8 +5,9 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::process::Output;
 
-use crate::support::tree::{hostile_names, make_deep, naive, remove_deep, totals_of};
-use crate::support::{TestDir, json_of, stderr_of, text};
+use crate::support::{
+    TestDir, hostile_names, json_of, make_deep, naive, remove_deep, stderr_of, text, totals_of,
+};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 

@@ -4,10 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::support::program::Clocks;
-use crate::support::program::strace;
-use crate::support::watch::{children_of, kill};
-use crate::support::{Daemon, FAST, TestDir, text, wait_for};
+use crate::support::{Clocks, Daemon, FAST, TestDir, children_of, kill, strace, text, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 

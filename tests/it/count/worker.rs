@@ -3,10 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::support::storage::workers_of;
-use crate::support::tree::{Numbers, make_large, naive, totals_of};
-use crate::support::watch::Watch;
-use crate::support::{Daemon, TestDir, text, wait_for};
+use crate::support::{
+    Daemon, Numbers, TestDir, Watch, make_large, naive, text, totals_of, wait_for, wait_until, workers_of,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 const KILLS: usize = 60;
@@ -42,10 +41,10 @@ fn frozen_worker_is_reported_once_and_not_replaced() {
     let daemon = Daemon::start_notifying(&dir, None);
     let worker = wait_for_worker(&daemon);
     let pid = worker.as_raw_pid();
-    wait_for("the status to name the worker", || {
+    wait_until("the status to name the worker", || {
         let status = dir.command().arg("status").output().unwrap();
         let running = format!("; a count is running (pid {pid})");
-        text(&status.stdout).contains(&running).then_some(())
+        text(&status.stdout).contains(&running)
     });
     kill_process(worker, Signal::STOP).unwrap();
     daemon.wait_for_message("STATUS=first count in progress, the count does not respond");
@@ -77,7 +76,7 @@ fn frozen_worker_ends_with_its_daemon() {
     kill_process(wait_for_worker(&daemon), Signal::STOP).unwrap();
     let stopped = daemon.stop();
     assert!(stopped < Duration::from_secs(1), "{stopped:?}");
-    wait_for("the worker's end", || workers_of(id).is_empty().then_some(()));
+    wait_until("the worker's end", || workers_of(id).is_empty());
 }
 
 #[test]
@@ -104,10 +103,10 @@ fn killed_worker_leaves_a_usable_snapshot_and_is_replaced() {
     assert_eq!(dir.logged("cannot use snapshot"), 0, "{}", dir.log());
     dir.wait_for_log("WARN graphite: the count worker died (signal: 9 (SIGKILL)), trying again");
     dir.wait_for_log("INFO graphite: counting works again");
-    wait_for("no temporary files", || {
+    wait_until("no temporary files", || {
         let mut entries = fs::read_dir(dir.path("")).unwrap();
         let is_temporary = |name: &str| name.starts_with(".whisper.nb_metrics.");
-        (!entries.any(|entry| is_temporary(entry.unwrap().file_name().to_str().unwrap()))).then_some(())
+        !entries.any(|entry| is_temporary(entry.unwrap().file_name().to_str().unwrap()))
     });
     daemon.stop();
 }
@@ -120,14 +119,12 @@ fn worker_ignores_the_snapshot_only_after_two_deaths_in_a_row() {
     let daemon = Daemon::start(&dir);
     let kill_until_logged = |message: &str| {
         let before = dir.logged(message);
-        wait_for(message, || {
+        wait_until(message, || {
             // One that finishes before it is killed does not die. When the next one starts, a death is logged.
             let worker = wait_for_worker(&daemon);
             let _ = kill_process(worker, Signal::KILL);
-            wait_for("the next worker", || {
-                (wait_for_worker(&daemon) != worker).then_some(())
-            });
-            (dir.logged(message) > before).then_some(())
+            wait_until("the next worker", || wait_for_worker(&daemon) != worker);
+            dir.logged(message) > before
         });
     };
     let wait_for_counts = || dir.wait_for_more_log(" directories, ", 3);

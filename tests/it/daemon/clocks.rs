@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::support::program::Clocks;
-use crate::support::watch::{Watch, children_of, kill};
-use crate::support::{Daemon, FAST, TestDir, text, wait_for};
+use crate::support::{Clocks, Daemon, FAST, TestDir, Watch, children_of, kill, text, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::program::refusal_of;
-use crate::support::{Daemon, FAST, TestDir, stderr_of, text, wait_for};
+use crate::support::{Daemon, FAST, TestDir, refusal_of, stderr_of, text, wait_for, wait_until};
 
 /// Adds an export to the configuration.
 fn export(dir: &TestDir, name: &str, template: &str, rest: &str) {
@@ -86,7 +85,7 @@ fn export_is_removed_with_its_document_and_at_the_start() {
     fs::remove_file(dir.path("proc/diskstats")).unwrap();
     dir.wait_until_removed("disks.tmp");
     dir.wait_until_removed("busy");
-    wait_for("the reason", || (dir.logged(&rendering) > before).then_some(()));
+    wait_until("the reason", || dir.logged(&rendering) > before);
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(dir.logged(&rendering), before + 1, "{}", dir.log());
     dir.write("proc/diskstats", "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n");

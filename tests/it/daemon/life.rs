@@ -4,10 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use crate::support::check_fixture::count;
-use crate::support::program::shell;
-use crate::support::watch::{Watch, cpu_time, status};
-use crate::support::{Daemon, FAST, TestDir, wait_for};
+use crate::support::{Daemon, FAST, TestDir, Watch, count, cpu_time, shell, status, wait_for};
 use rustix::process::Signal;
 
 #[test]

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::daemon::{FORK_ON_PIPE, FORK_ON_TERMINAL, Unread, many_disks};
-use crate::support::watch::cpu_time;
-use crate::support::{Daemon, FAST, PATIENCE, TestDir, document, json_of, skip, stderr_of, wait_for};
+use crate::support::{
+    Daemon, FAST, FORK_ON_PIPE, FORK_ON_TERMINAL, PATIENCE, TestDir, Unread, cpu_time, document, json_of,
+    many_disks, skip, stderr_of, wait_for, wait_until,
+};
 
 /// Signals that end a process by default and that are not those of a crash.
 const UNUSUAL: [i32; 11] = [3, 12, 14, 16, 24, 26, 27, 29, 30, 34, 64];
@@ -73,7 +74,7 @@ fn sigusr1_reopens_the_log_and_reloads_nothing() {
     fs::rename(dir.path("gatherer.log"), dir.path("gatherer.log.1")).unwrap();
     dir.write("gatherer.toml", "not a configuration");
     daemon.signal(Signal::USR1);
-    wait_for("the new log", || dir.path("gatherer.log").exists().then_some(()));
+    wait_until("the new log", || dir.path("gatherer.log").exists());
     dir.wait_for_disks(3);
     daemon.stop();
     assert!(dir.log().contains("INFO daemon: stopped"));
@@ -108,10 +109,10 @@ fn assert_watch_ends(fork: &str) {
         command.args(["status", "--watch", "100ms", "--json"]);
         let watch = Unread::start(&command, fork);
         // In a write or a poll, and not on a CPU.
-        wait_for("a full buffer", || {
+        wait_until("a full buffer", || {
             let channel = fs::read_to_string(format!("/proc/{}/wchan", watch.pid)).unwrap();
             let channels = ["pipe", "poll", "tty", "wait_woken"];
-            channels.iter().any(|part| channel.contains(part)).then_some(())
+            channels.iter().any(|part| channel.contains(part))
         });
         watch.end(signal);
     }
@@ -152,9 +153,7 @@ fn reload_removes_old_output_if_moved_but_keeps_it_if_disabled() {
     // Another window leaves the documents where they are, and updates them.
     reload("window = \"1s\"", "window = \"2s\"");
     let before = published("vmware.dat");
-    wait_for("a newer document", || {
-        (published("vmware.dat") != before).then_some(())
-    });
+    wait_until("a newer document", || published("vmware.dat") != before);
     reload("[vmware]\n", "[vmware]\nenabled = false\n");
     reload("[disks]\n", "[disks]\nenabled = false\n");
     dir.wait_until_removed("disks.tmp");

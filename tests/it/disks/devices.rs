@@ -12,9 +12,7 @@ use rustix::process::Signal;
 use shinken_gatherer::device::Device;
 use shinken_gatherer::disks::backing::{devices_under, disks_of_device};
 
-use crate::support::tree::is_plain;
-use crate::support::watch::Watch;
-use crate::support::{Daemon, TestDir, stderr_of, text, wait_for};
+use crate::support::{Daemon, TestDir, Watch, is_plain, stderr_of, text, wait_for};
 
 /// A sysfs, and a whisper directory in memory: with an anonymous device number, as on btrfs.
 struct Host {

@@ -3,10 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::support::program::shell;
-use crate::support::tree::make_large;
-use crate::support::watch::{Usage, Watch, children_of, kill, status};
-use crate::support::{Daemon, FAST, TestDir, wait_for};
+use crate::support::{
+    Daemon, FAST, TestDir, Usage, Watch, children_of, kill, make_large, shell, status, wait_for,
+};
 use rustix::process::Signal;
 
 /// As many as in a day, with the intervals of the default configuration.

@@ -7,11 +7,10 @@ use std::thread;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::check_fixture::{count, disks, ready};
-use crate::support::documents::{assert_valid, error, json_line};
-use crate::support::program::strace;
-use crate::support::watch::{children_of, kill};
-use crate::support::{Daemon, FAST, TestDir, document, skip, wait_for};
+use crate::support::{
+    Daemon, FAST, TestDir, assert_valid, children_of, count, disks, document, error, json_line, kill, ready,
+    skip, strace, wait_for, wait_until,
+};
 use shinken_gatherer::publish::{DOCUMENT_MODE, Durability, publish};
 
 #[test]
@@ -25,9 +24,7 @@ fn directory_at_an_output_is_logged_once() {
         let others = ["disks.tmp", "whisper.nb_metrics", "vmware.dat"].map(|name| dir.path(name));
         for other in others.iter().filter(|other| **other != dir.path(output)) {
             let before = wait_for("the other document", || fs::metadata(other).ok()).ino();
-            wait_for("a newer one", || {
-                (fs::metadata(other).unwrap().ino() != before).then_some(())
-            });
+            wait_until("a newer one", || fs::metadata(other).unwrap().ino() != before);
         }
         let log = dir.log();
         let warnings = log.matches(&format!(" WARN {collector}: ")).count();
@@ -81,7 +78,7 @@ fn publishing_lists_no_directory() {
         let is_line = |line: &&str| line.contains(part) && line.contains("/out>");
         trace.lines().filter(is_line).count()
     };
-    wait_for("documents", || (lines("renameat") > 10).then_some(()));
+    wait_until("documents", || lines("renameat") > 10);
     // strace ends with the daemon, its child.
     kill(children_of(daemon.child.id())[0], Signal::TERM);
     daemon.child.wait().unwrap();

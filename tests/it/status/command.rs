@@ -9,8 +9,10 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::check_fixture::{CheckFixture, count, disks, matches, ready};
-use crate::support::{PATIENCE, collectors, json_of, skip, stderr_of, text, wait_for};
+use crate::support::{
+    CheckFixture, PATIENCE, collectors, count, disks, json_of, matches, ready, skip, stderr_of, text,
+    wait_for,
+};
 
 /// Returns a VMware virtual machine whose documents are fresh.
 fn fresh() -> CheckFixture {

@@ -3,8 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
-use crate::support::check_fixture::matches;
-use crate::support::{Daemon, FAST, TestDir, gatherer, text, wait_for};
+use crate::support::{Daemon, FAST, TestDir, gatherer, matches, text, wait_for};
 
 /// Returns the output of `status -v`, which must fit a screen, with each row on one line.
 fn details(dir: &TestDir) -> String {

@@ -5,10 +5,10 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::check_fixture::answer_of;
-use crate::support::program::{DROP_IN, after_mounting, run_generator, setpriv};
-use crate::support::program::{copy_of_binary, refusal_of};
-use crate::support::{Daemon, TestDir, document, gatherer, stderr_of, wait_for};
+use crate::support::{
+    DROP_IN, Daemon, TestDir, after_mounting, answer_of, copy_of_binary, document, gatherer, refusal_of,
+    run_generator, setpriv, stderr_of, wait_for,
+};
 use rustix::process::Signal;
 
 const OTHER: u32 = 65534;

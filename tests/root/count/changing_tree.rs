@@ -9,11 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::program::copy_of_binary;
-use crate::support::storage::Mounted;
-use crate::support::tree::{Numbers, totals_of, walk};
-use crate::support::watch::{descriptors, status};
-use crate::support::{Daemon, TestDir, wait_for};
+use crate::support::{
+    Daemon, Mounted, Numbers, TestDir, copy_of_binary, descriptors, status, totals_of, wait_for, walk,
+};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// How long the tree changes.

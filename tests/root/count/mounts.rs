@@ -8,11 +8,10 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, linkat, mkdirat, mknodat, openat, symlinkat};
 use shinken_gatherer::disks::backing::{devices_under, disks_of_device};
 
-use crate::support::program::after_mounting;
-use crate::support::snapshot::{Tree, filled, rejected, totals};
-use crate::support::storage::{Mounted, run};
-use crate::support::tree::totals_of;
-use crate::support::{Daemon, TestDir, json_of, wait_for};
+use crate::support::{
+    Daemon, Mounted, TestDir, Tree, after_mounting, filled, json_of, rejected, run, totals, totals_of,
+    wait_until,
+};
 
 #[test]
 fn pseudo_file_systems_below_the_tree_are_not_counted() {
@@ -138,7 +137,7 @@ fn tree_that_is_no_longer_read_only_is_one_warning() {
             "none" => Daemon::start(&dir),
             _ => Daemon::spawn(&mut after_mounting(&sandbox, dir.command().arg("run")), None),
         };
-        wait_for("some counts", || (lines(" 1 hosts, ") > 3).then_some(()));
+        wait_until("some counts", || lines(" 1 hosts, ") > 3);
         assert_eq!(lines("no longer read-only"), 0, "{}", dir.log());
         let pid = daemon.child.id();
         let mount = format!("nsenter -m -t {pid} mount -t tmpfs none {path}");
@@ -152,7 +151,7 @@ fn tree_that_is_no_longer_read_only_is_one_warning() {
         }
         if change != "none" {
             dir.wait_for_log("\" is no longer read-only; if it was replaced or mounted over, restart");
-            wait_for("some counts", || (lines(" 0 hosts, ") > 3).then_some(()));
+            wait_until("some counts", || lines(" 0 hosts, ") > 3);
             assert_eq!(lines("no longer read-only"), 1, "{}", dir.log());
             assert_eq!(totals_of(&dir.count().unwrap()), (0, 0));
         }

@@ -8,10 +8,10 @@ use std::process::Command;
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::daemon::{Unread, many_disks};
-use crate::support::program::{HIDE_JOURNAL, after_mounting, copy_of_binary};
-use crate::support::tree::{hostile_names, is_plain, make_deep, remove_deep};
-use crate::support::{Daemon, FAST, TestDir, text, wait_for};
+use crate::support::{
+    Daemon, FAST, HIDE_JOURNAL, TestDir, Unread, after_mounting, copy_of_binary, hostile_names, is_plain,
+    make_deep, many_disks, remove_deep, text, wait_for, wait_until,
+};
 
 /// A journal that writes each entry to a file as a line of JSON: a list of fields. It reads none without a file. It ends with its
 /// parent.
@@ -197,9 +197,9 @@ fn hostile_names_are_escaped_in_log_journal_and_terminal() {
     let file = dir.path("journal").display().to_string();
     let mut daemon = Daemon::spawn(&mut with_journal(&dir, &file, &shell), None);
     let read = |name: &str| text(&fs::read(dir.path(name)).unwrap_or_default());
-    wait_for("ten counts", || {
+    wait_until("ten counts", || {
         assert!(daemon.child.try_wait().unwrap().is_none(), "{}", read("terminal"));
-        (dir.logged(" INFO graphite: ") >= 10).then_some(())
+        dir.logged(" INFO graphite: ") >= 10
     });
     dir.write("proc/diskstats", &diskstats);
     dir.wait_for_log(" added");

@@ -8,12 +8,10 @@ use std::path::Path;
 use rustix::fs::{FileType, makedev};
 use rustix::process::Signal;
 
-use crate::support::attacker::{
-    ATTACKER, FOREIGN_FILE, Leased, OBSTACLES, Victims, as_user, make_node, remove,
+use crate::support::{
+    ALL, ATTACKER, Daemon, FAST, FOREIGN_FILE, Fixture, HIDE_JOURNAL, Leased, OBSTACLES, READY, TestDir,
+    USERS, User, Victims, after_mounting, as_user, make_node, remove, stderr_of, wait_for, wait_until,
 };
-use crate::support::fixture::{ALL, Fixture, READY, USERS, User};
-use crate::support::program::{HIDE_JOURNAL, after_mounting};
-use crate::support::{Daemon, FAST, TestDir, stderr_of, wait_for};
 
 fn fixture_with_open_log() -> Fixture {
     let fixture = Fixture::under(TestDir::mounted(), ["out"; 3], "open/gatherer.log");
@@ -45,7 +43,7 @@ fn stop(mut daemon: Daemon, failures: usize, ends: usize, context: &str) {
 }
 
 fn wait_for_log_line(fixture: &Fixture) {
-    wait_for("the log", || fixture.log().contains(" hosts, ").then_some(()));
+    wait_until("the log", || fixture.log().contains(" hosts, "));
 }
 
 fn attack(user: User) {

@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, makedev};
 
-use crate::support::attacker::{ATTACKER, Leased, OBSTACLES, Victims, make_node, remove};
-use crate::support::check_fixture::{CheckFixture, answer_of, assert_is_row, disks};
-use crate::support::fixture::Fixture;
-use crate::support::program::{after_mounting, copy_of_binary};
-use crate::support::{TestDir, skip, text};
+use crate::support::{
+    ATTACKER, CheckFixture, Fixture, Leased, OBSTACLES, TestDir, Victims, after_mounting, answer_of,
+    assert_is_row, copy_of_binary, disks, make_node, remove, skip, text,
+};
 
 fn fixture_with_open_outputs() -> Fixture {
     let fixture = Fixture::new(["open"; 3]);
