@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 /// What is rejected, with the beginning of the error after the path: shell commands after `$ `, else texts.
-const BAD_FILES: [(&str, &str); 20] = [
+const BAD_FILES: [(&str, &str); 16] = [
     ("$ true", ": No such file or directory"),
     ("$ mkdir gatherer.toml", ": not a regular file"),
     ("$ mkfifo gatherer.toml", ": not a regular file"),
@@ -35,19 +35,12 @@ const BAD_FILES: [(&str, &str); 20] = [
         "[disks]\nintervall = '1s'",
         ":2: disks.intervall: unknown key `intervall`",
     ),
-    ("log_level = 'in\0fo'", ":1: log_level: "),
     (r#""a\nb\u001b[31m" = 3"#, r":1: a\nb\u{1b}[31m: unknown key"),
-    ("disks.interval = 10", ":1: disks.interval: invalid type: integer"),
-    (
-        "disks.interval = '2m'",
-        ":1: disks.interval: window (1m) must be at least",
-    ),
     (
         "disks.output = '/etc/x'",
         ":1: disks.output: \"/etc/x\" is in /etc",
     ),
     ("\na = <[*500000>", ":2: a: "),
-    ("\n<a.*500000>a = 1", ":2: recursion limit"),
     ("log_file = '<x*1000000>'", ":1: log_file: "),
     (
         "graphite.exclude = ['<?*800000>']",

@@ -128,7 +128,7 @@ fn diskstats_that_is_not_a_file_is_an_error_without_delay() {
             _ => fs::rename(dir.path("proc/new"), &diskstats).unwrap(),
         }
         let is_logged = || dir.disks().is_none() && warnings() > before;
-        wait_until(kind, || is_logged());
+        wait_until(kind, is_logged);
         // A reader may have found nothing before the directory was there.
         assert!(warnings() <= before + 2, "{kind}: {}", dir.log());
         plant(&dir.path("proc/new"), "nothing");
