@@ -1,17 +1,18 @@
 //! What the tests of the built binary share: a directory with a configuration, the daemon, and waiting.
 
-mod attacker;
-mod check_fixture;
-mod daemon;
-mod documents;
-mod fixture;
-mod outputs;
-mod program;
-mod snapshot;
-mod storage;
-mod test_dir;
-mod tree;
-mod watch;
+pub mod attacker;
+pub mod check_fixture;
+pub mod clocks;
+pub mod daemon;
+pub mod documents;
+pub mod fixture;
+pub mod outputs;
+pub mod program;
+pub mod snapshot;
+pub mod storage;
+pub mod test_dir;
+pub mod tree;
+pub mod watch;
 
 use std::io::Write;
 use std::process::Output;
@@ -22,6 +23,7 @@ use shinken_gatherer::config::Config;
 
 pub use attacker::*;
 pub use check_fixture::*;
+pub use clocks::*;
 pub use daemon::*;
 pub use documents::*;
 pub use fixture::*;

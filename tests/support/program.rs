@@ -1,8 +1,7 @@
-//! Ways to run the built binary: without the caller's environment, within limits, traced, by the systemd generator, with a
-//! configuration that it must reject, and with clocks that jump.
+//! Ways to run the built binary: without the caller's environment, within limits, traced, by the systemd generator, and with
+//! a configuration that it must reject.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -144,86 +143,4 @@ pub fn run_generator(dir: &TestDir, file: &str) -> Output {
     command.args(["-c", &script, "generator"]);
     command.args(["out", "early", "late"].map(|folder| dir.path(folder)));
     command.output().unwrap()
-}
-
-/// Replaces clock_gettime() of libc.
-const SHIFTED_CLOCKS: &str = r#"
-#include <fcntl.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-static volatile int64_t *shift; /* seconds of the wall clock, and of both clocks */
-
-__attribute__((constructor)) static void find_shift(void)
-{
-    int fd = open(getenv("SHIFTED_CLOCKS"), O_RDONLY | O_CLOEXEC);
-    void *file = mmap(NULL, 16, PROT_READ, MAP_SHARED, fd, 0);
-    if (fd < 0 || file == MAP_FAILED)
-        _exit(98);
-    shift = file;
-    close(fd);
-}
-
-int clock_gettime(clockid_t clock, struct timespec *now)
-{
-    int result = syscall(SYS_clock_gettime, clock, now);
-    if (shift && shift[0] == INT64_MAX)
-        return -1;
-    if (result == 0 && shift)
-        now->tv_sec += shift[1] + (clock == CLOCK_REALTIME ? shift[0] : 0);
-    return result;
-}
-"#;
-
-/// The clocks of a process.
-pub struct Clocks {
-    library: PathBuf,
-    shift: PathBuf,
-}
-
-impl Clocks {
-    pub fn new(dir: &TestDir) -> Self {
-        let (source, library) = (dir.path("clocks.c"), dir.path("clocks.so"));
-        fs::write(&source, SHIFTED_CLOCKS).unwrap();
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(&library)
-            .arg(&source)
-            .output()
-            .expect("a C compiler, which Rust's linker needs too");
-        assert!(compiled.status.success(), "{}", text(&compiled.stderr));
-        let shift = dir.path("shift");
-        fs::write(&shift, [0; 16]).unwrap();
-        Self { library, shift }
-    }
-
-    /// Makes a command run under these clocks.
-    pub fn given_to<'c>(&self, command: &'c mut Command) -> &'c mut Command {
-        command
-            .env("LD_PRELOAD", &self.library)
-            .env("SHIFTED_CLOCKS", &self.shift)
-    }
-
-    pub fn shift_wall(&self, seconds: i64) {
-        self.write(seconds, 0);
-    }
-
-    /// Advances both clocks, as if the process had been frozen.
-    pub fn advance(&self, seconds: i64) {
-        self.write(seconds, 8);
-    }
-
-    fn write(&self, seconds: i64, offset: u64) {
-        let file = File::options().write(true).open(&self.shift).unwrap();
-        file.write_all_at(&seconds.to_ne_bytes(), offset).unwrap();
-    }
-
-    /// Makes every read of a clock fail, which Rust's standard library answers with a panic.
-    pub fn fail(&self) {
-        self.shift_wall(i64::MAX);
-    }
 }
