@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 
-from fixture import DISKS, document, fixture, main, paused, replace, running, wait_for
+from fixture import DISKS, document, fixture, main, paused, replace, running, thread, wait_for
 
 CARBON_CONF = """[cache]
 STORAGE_DIR = {root}/storage
@@ -82,24 +82,6 @@ class Carbon:
             return {}
         (start, _end, step), values = whisper.fetch(str(path), time.time() - 3000)
         return {start + i * step: v for i, v in enumerate(values) if v is not None}
-
-
-@contextlib.contextmanager
-def thread(step, seconds):
-    """Calls a function again and again."""
-    ended = threading.Event()
-
-    def run():
-        while not ended.wait(seconds):
-            step()
-
-    worker = threading.Thread(target=run, daemon=True)
-    worker.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        worker.join()
 
 
 class Load:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from fixture import COUNT, DISKS, READY, Skipped, document, fixture, main, read, replace, running, wait_for
+from fixture import COUNT, DISKS, READY, Skipped, document, fixture, main, read, replace, running, thread, wait_for
 
 ALL = (COUNT, DISKS, READY)
 COLLECTORS = {COUNT: "graphite", DISKS: "disks", READY: "vmware"}
@@ -58,25 +58,16 @@ def wait_for_new(made, names=ALL):
 @contextlib.contextmanager
 def readers(made):
     """Reads all documents over and over: each is whole, and none is absent."""
-    problems, ended, reads = [], threading.Event(), []
+    reads = []
 
-    def run():
-        try:
-            while not ended.wait(0.002):
-                for name in ALL:
-                    document(published(made, name))
-                reads.append(1)
-        except Exception as problem:
-            problems.append(repr(problem))
+    def read_all():
+        for name in ALL:
+            document(published(made, name))
+        reads.append(1)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
+    with thread(read_all, 0.002):
         yield
-    finally:
-        ended.set()
-        thread.join()
-    assert not problems and len(reads) > 3, (problems, len(reads))
+    assert len(reads) > 3, len(reads)
 
 
 class Faults:
