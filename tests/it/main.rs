@@ -38,10 +38,7 @@ mod long {
 mod publish {
     mod outputs;
 }
-mod status {
-    mod command;
-    mod details;
-}
+mod status;
 #[allow(dead_code, unused_imports, reason = "tests/root uses other parts of it")]
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,8 +8,8 @@ use std::process::Command;
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 use crate::support::{
-    COUNT, Daemon, Fixture, READY, TestDir, User, after_mounting, copy_of_binary, filled, replaced,
-    root_or_skip, status, stderr_of, totals_of, wait_for, wait_until,
+    COUNT, Daemon, Fixture, READY, TestDir, User, after_mounting, assert_contains, copy_of_binary, filled,
+    replaced, root_or_skip, status, stderr_of, totals_of, wait_for, wait_until,
 };
 
 #[test]
@@ -157,7 +157,7 @@ fn assert_second_run_is_rejected(dir: &TestDir, first: &Daemon) {
     let second = as_nobody(dir).output().unwrap();
     assert_eq!(second.status.code(), Some(75));
     let expected = format!("already running (pid {}, ", first.child.id());
-    assert!(stderr_of(&second).contains(&expected), "{}", stderr_of(&second));
+    assert_contains(&stderr_of(&second), &expected);
 }
 
 #[test]

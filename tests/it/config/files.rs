@@ -10,7 +10,8 @@ use shinken_gatherer::config::Config;
 
 use super::cases::expand;
 use crate::support::{
-    Daemon, TestDir, assert_is_short_line, gatherer, limited, refusal_of, skip, text, wait_for,
+    Daemon, TestDir, assert_contains, assert_is_short_line, gatherer, limited, refusal_of, skip, text,
+    wait_for,
 };
 
 /// What is rejected, with the beginning of the error after the path: shell commands after `$ `, else texts.
@@ -185,7 +186,7 @@ fn shown_configuration_is_valid_and_has_origins() {
     )
     .unwrap();
     let line = refusal_of(dir.command().args(["config", "test"]).arg(dir.path("other.toml")));
-    assert!(line.contains("other.toml:4: disks.window: "), "{line}");
+    assert_contains(&line, "other.toml:4: disks.window: ");
     let tested = dir.run(&["config", "test"]);
     let valid = format!("{}: valid\n", dir.path("gatherer.toml").display());
     assert_eq!((tested.status.code(), text(&tested.stdout)), (Some(0), valid));

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{Daemon, FAST, TestDir, refusal_of, stderr_of, text, wait_for, wait_until};
+use crate::support::{
+    Daemon, FAST, TestDir, assert_contains, refusal_of, stderr_of, text, wait_for, wait_until,
+};
 
 /// Adds an export to the configuration.
 fn export(dir: &TestDir, name: &str, template: &str, rest: &str) {
@@ -132,7 +134,7 @@ fn reload_removes_moved_exports_and_keeps_all_if_one_is_wrong() {
     dir.reload(&daemon);
     wait_for_text(&dir, "whisper.nb_metrics", "1 1\n");
     let status = text(&dir.run(&["check", "graphite"]).stdout);
-    assert!(status.contains("1 hosts"), "{status}");
+    assert_contains(&status, "1 hosts");
     daemon.stop();
 }
 
@@ -185,10 +187,7 @@ fn wrong_template_and_same_file_through_links_are_rejected() {
     dir.write("gatherer.toml", &original);
     export(&dir, "/srv/exports/e", "template = ''", busy);
     let sandbox = text(&dir.run(&["generate", "sandbox"]).stdout);
-    assert!(
-        sandbox.contains("\nReadWritePaths=\"-/srv/exports\"\nNoExecPaths="),
-        "{sandbox}"
-    );
+    assert_contains(&sandbox, "\nReadWritePaths=\"-/srv/exports\"\nNoExecPaths=");
     // The count worker finds it, because the storage may hang.
     dir.write("gatherer.toml", &original);
     dir.reconfigure(
@@ -198,7 +197,7 @@ fn wrong_template_and_same_file_through_links_are_rejected() {
     export(&dir, "link/disks", "template = 'count'", count);
     let written = dir.run(&["once", "--write", "--window", "10ms"]);
     let reason = "export.path and disks.output are the same file, through links";
-    assert!(stderr_of(&written).contains(reason), "{written:?}");
+    assert_contains(&stderr_of(&written), reason);
     assert!(dir.read("real/disks").starts_with('{'));
     let daemon = Daemon::start(&dir);
     dir.wait_for_log("WARN graphite: export.path and disks.output are the same file, through links");
@@ -237,8 +236,5 @@ fn once_prints_one_export_and_writes_all() {
         (failed.status.code(), text(&failed.stdout)),
         (Some(1), String::new())
     );
-    assert!(
-        stderr_of(&failed).contains(": line 1, column 4: undefined value"),
-        "{failed:?}"
-    );
+    assert_contains(&stderr_of(&failed), ": line 1, column 4: undefined value");
 }

@@ -6,7 +6,9 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Daemon, TestDir, children_of, make_node, remove, stderr_of, wait_for, wait_until};
+use crate::support::{
+    Daemon, TestDir, assert_contains, children_of, make_node, remove, stderr_of, wait_for, wait_until,
+};
 use rustix::fs::{FileType, FlockOperation, flock};
 use rustix::process::Signal;
 
@@ -159,7 +161,7 @@ fn lock_that_is_not_a_regular_file_is_an_error() {
     let assert_rejected = |reason: &str| {
         let output = dir.run(&["run"]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(stderr_of(&output).contains(reason), "{}", stderr_of(&output));
+        assert_contains(&stderr_of(&output), reason);
         assert!(!dir.path("disks.tmp").exists() && !dir.path("gatherer.log").exists());
         remove(&lock);
     };

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use shinken_gatherer::device::Device;
 use shinken_gatherer::disks::backing::{devices_under, disks_of_device};
 
-use crate::support::{Daemon, TestDir, Watch, is_plain, stderr_of, text, wait_for};
+use crate::support::{Daemon, TestDir, Watch, assert_contains, is_plain, stderr_of, text, wait_for};
 
 /// A sysfs, and a whisper directory in memory: with an anonymous device number, as on btrfs.
 struct Host {
@@ -166,8 +166,8 @@ fn names_in_configuration_and_devices_are_escaped() {
     assert!(run(&["check", "disks"]).contains("%util"));
     let whisper = whisper.to_str().unwrap();
     let once = run(&["once", "--window=10ms", "--whisper-dir", whisper]);
-    assert!(once.contains("%util"), "{once}");
-    assert!(once.contains("diskstats line 2"), "{once}");
+    assert_contains(&once, "%util");
+    assert_contains(&once, "diskstats line 2");
     // An invalid configuration, at a reload and at a start.
     let invalid = "\"log\\u001b[31m\\nlevel\\u202e\" = 1\n";
     fs::write(dir.path("gatherer.toml"), invalid).unwrap();

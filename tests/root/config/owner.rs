@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::{
-    DROP_IN, Daemon, TestDir, after_mounting, answer_of, copy_of_binary, document, gatherer, refusal_of,
-    run_generator, setpriv, stderr_of, wait_for,
+    DROP_IN, Daemon, TestDir, after_mounting, answer_of, assert_contains, copy_of_binary, document, gatherer,
+    refusal_of, run_generator, setpriv, stderr_of, wait_for,
 };
 use rustix::process::Signal;
 
@@ -146,7 +146,7 @@ fn ordinary_caller_accepts_own_and_roots_file_only() {
         let line = refusal_of(&mut status(capabilities));
         let reason =
             format!("owner is user {OTHER} and mode is 0644, must be owned by root or user {SERVICE} ");
-        assert!(line.contains(&reason), "{line}");
+        assert_contains(&line, &reason);
     }
 }
 

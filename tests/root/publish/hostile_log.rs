@@ -10,7 +10,8 @@ use rustix::process::Signal;
 
 use crate::support::{
     ALL, ATTACKER, Daemon, FAST, FOREIGN_FILE, Fixture, HIDE_JOURNAL, Leased, OBSTACLES, READY, TestDir,
-    USERS, User, Victims, after_mounting, as_user, make_node, remove, stderr_of, wait_for, wait_until,
+    USERS, User, Victims, after_mounting, as_user, assert_contains, make_node, remove, stderr_of, wait_for,
+    wait_until,
 };
 
 fn fixture_with_open_log() -> Fixture {
@@ -121,7 +122,7 @@ fn assert_rejected(kind: &str, file_type: FileType, device: u64) {
     let once = dir.run(&["once", "--write", "--window", "10ms"]);
     let reason = format!("{output:?}: is a {kind}, must be a regular file");
     assert_eq!(once.status.code(), Some(1));
-    assert!(stderr_of(&once).contains(&reason), "{}", stderr_of(&once));
+    assert_contains(&stderr_of(&once), &reason);
     let daemon = Daemon::start(&dir);
     dir.wait_for_log(&reason);
     wait_for("the count", || dir.count());

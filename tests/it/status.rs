@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::{
-    CheckFixture, PATIENCE, collectors, count, disks, json_of, matches, ready, skip, stderr_of, text,
-    wait_for,
+    CheckFixture, PATIENCE, assert_contains, collectors, count, disks, json_of, matches, ready, skip,
+    stderr_of, text, wait_for,
 };
 
 /// Returns a VMware virtual machine whose documents are fresh.
@@ -175,7 +175,7 @@ fn nothing_in_a_document_reaches_the_terminal_as_a_command() {
     let site = fresh();
     site.publish("disks", disks(3, &[("sd\u{1b}]0;x\u{7}", 1.0, 1.0)], &[]));
     let (_, table) = status(&site);
-    assert!(table.contains("sd?]0;x?"), "{table:?}");
+    assert_contains(&table, "sd?]0;x?");
 }
 
 /// A running `status --watch`, killed when the test ends before it.
