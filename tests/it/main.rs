@@ -4,11 +4,7 @@ mod check {
     mod answers;
     mod command;
 }
-mod cli {
-    mod generate;
-    mod once;
-    mod usage;
-}
+mod cli;
 mod config {
     mod cases;
     mod files;
@@ -24,16 +20,14 @@ mod count {
 mod daemon {
     mod clocks;
     mod exports;
-    mod foreground;
     mod life;
     mod lock;
-    mod reload;
+    mod signals;
 }
 mod disks {
-    mod backing;
     mod cases;
+    mod devices;
     mod malformed;
-    mod names;
 }
 // What takes longest. tests/run has a suite of its own for it.
 mod long {
@@ -44,11 +38,8 @@ mod long {
 mod publish {
     mod outputs;
 }
-mod status {
-    mod command;
-    mod details;
-}
-#[allow(dead_code, reason = "tests/root uses other parts of it")]
+mod status;
+#[allow(dead_code, unused_imports, reason = "tests/root uses other parts of it")]
 #[path = "../support/mod.rs"]
 mod support;
 

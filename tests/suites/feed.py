@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 
-from fixture import DISKS, document, fixture, main, paused, replace, running, wait_for
+from fixture import DISKS, document, fixture, main, paused, replace, running, thread, wait_for
 
 CARBON_CONF = """[cache]
 STORAGE_DIR = {root}/storage
@@ -82,24 +82,6 @@ class Carbon:
             return {}
         (start, _end, step), values = whisper.fetch(str(path), time.time() - 3000)
         return {start + i * step: v for i, v in enumerate(values) if v is not None}
-
-
-@contextlib.contextmanager
-def thread(step, seconds):
-    """Calls a function again and again."""
-    ended = threading.Event()
-
-    def run():
-        while not ended.wait(seconds):
-            step()
-
-    worker = threading.Thread(target=run, daemon=True)
-    worker.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        worker.join()
 
 
 class Load:
@@ -223,20 +205,6 @@ def daemon_stops_at_once_if_carbon_is_stopped():
         assert took < 1, f"{took} s"
 
 
-def feed_is_disabled_by_default():
-    with socket.create_server(("127.0.0.1", 0)) as listener, fixture() as made:
-        made.configure(CONFIGURATION, f'carbon.address = "127.0.0.1:{listener.getsockname()[1]}"')
-        documents = Documents(made)
-        with thread(documents.step, 0.02):
-            made.start()
-            documents.more(2)
-            made.stop()
-        listener.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            listener.accept()
-            raise AssertionError("connected though not enabled")
-
-
 def servers_share_one_configuration_and_one_carbon():
     """Three daemons, each with its own name, whose values the dashboard shows apart."""
     with contextlib.ExitStack() as stack:
@@ -314,7 +282,6 @@ TESTS = (
     a_slow_carbon_delays_no_sample,
     reload_turns_the_feed_off_and_on,
     daemon_stops_at_once_if_carbon_is_stopped,
-    feed_is_disabled_by_default,
     servers_share_one_configuration_and_one_carbon,
     values_that_do_not_fit_are_dropped_and_counted,
 )

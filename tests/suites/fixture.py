@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import validate
@@ -144,6 +145,29 @@ def running(*command, **options):
     finally:
         process.kill()
         process.wait()
+
+
+@contextlib.contextmanager
+def thread(step, seconds):
+    """Calls a function again and again until it fails. Its error is raised at the end."""
+    ended, problems = threading.Event(), []
+
+    def run():
+        try:
+            while not ended.wait(seconds):
+                step()
+        except Exception as problem:
+            problems.append(problem)
+
+    worker = threading.Thread(target=run, daemon=True)
+    worker.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        worker.join()
+    for problem in problems:
+        raise problem
 
 
 @contextlib.contextmanager

@@ -101,9 +101,22 @@ build() { # SUITE [--release]
 
 # The collectors. A test compares docs/configuration.md with their list.
 tables_with_output() { sed -n 's/^\[\(.*\)\].*/\1/; t table; /^output = /{ x; p; x; }; d; :table; h' docs/configuration.md; }
-configure() { # DIRECTORY [KEY = VALUE]...: writes gatherer.toml, with every output in the directory
+make_vm() { # DIRECTORY DISK...: makes the kernel files of a VMware VM with four vCPUs and these disks
+    local directory=$1 disk
+    shift
+    mkdir -p "$directory"/{proc,sys/block,sys/class/dmi/id,sys/devices/system/cpu}
+    echo "VMware, Inc." >"$directory/sys/class/dmi/id/sys_vendor"
+    echo 0-3 >"$directory/sys/devices/system/cpu/online"
+    for disk; do
+        mkdir -p "$directory/sys/block/${disk//\//!}/device"
+        echo "8 0 $disk 1 0 8 1 1 0 8 1 0 1 1"
+    done >"$directory/proc/diskstats"
+}
+configure() { # DIRECTORY [KEY = VALUE]...: writes gatherer.toml, with every output and the kernel files, if any, in the directory
+    local name
     mkdir -p "$1/state"
     {
+        for name in proc sys; do [ ! -e "$1/$name" ] || echo "host.$name = \"$1/$name\""; done
         printf '%s\n' "log_file = \"$1/log\"" "state_dir = \"$1/state\"" "host.run = \"$1/run\""
         tables_with_output | sed "s|.*|&.output = \"$1/&\"|"
         printf '%s\n' "${@:2}"

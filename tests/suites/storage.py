@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from fixture import COUNT, DISKS, READY, Skipped, document, fixture, main, read, replace, running, wait_for
+from fixture import COUNT, DISKS, READY, Skipped, document, fixture, main, read, replace, running, thread, wait_for
 
 ALL = (COUNT, DISKS, READY)
 COLLECTORS = {COUNT: "graphite", DISKS: "disks", READY: "vmware"}
@@ -58,25 +58,16 @@ def wait_for_new(made, names=ALL):
 @contextlib.contextmanager
 def readers(made):
     """Reads all documents over and over: each is whole, and none is absent."""
-    problems, ended, reads = [], threading.Event(), []
+    reads = []
 
-    def run():
-        try:
-            while not ended.wait(0.002):
-                for name in ALL:
-                    document(published(made, name))
-                reads.append(1)
-        except Exception as problem:
-            problems.append(repr(problem))
+    def read_all():
+        for name in ALL:
+            document(published(made, name))
+        reads.append(1)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
+    with thread(read_all, 0.002):
         yield
-    finally:
-        ended.set()
-        thread.join()
-    assert not problems and len(reads) > 3, (problems, len(reads))
+    assert len(reads) > 3, len(reads)
 
 
 class Faults:
@@ -231,28 +222,6 @@ def run_or_skip(*command):
         raise Skipped(f"{command[0]}: {done.stderr.strip()}")
 
 
-def outputs_become_read_only():
-    def remount(mode):
-        # Busy while a file is open for writing in it.
-        run = ["mount", "-o", f"remount,{mode}", made.root / "out"]
-        wait_for("the remount", lambda: subprocess.run(run, stderr=subprocess.DEVNULL).returncode == 0)
-
-    with publishing() as made, mounted(made.root / "out", "-t", "tmpfs", "none"):
-        start(made)
-        remount("ro")
-        for collector in COLLECTORS.values():
-            wait_for("the warning", lambda: made.logged(f" WARN {collector}: publishing"))
-        before = [version(made, name) for name in ALL]
-        with readers(made):
-            counts = len(made.logged(" hosts, "))
-            wait_for("more counts", lambda: len(made.logged(" hosts, ")) > counts + 5)
-        assert before == [version(made, name) for name in ALL]
-        remount("rw")
-        wait_for_new(made)
-        made.stop()
-        logged_once(made, ALL, ERRNOS["EROFS"])
-
-
 def log_is_on_a_full_disk():
     with publishing() as made, mounted(made.root / "logs", "-t", "tmpfs", "-o", "size=64k", "none"):
         start(made)
@@ -378,7 +347,6 @@ main("storage-", {
     "renaming-an-output-fails": output_fails(ALL, rename="EIO"),
     "closing-an-output-fails": output_is_unaffected(flush="EIO"),
     "outputs-take-short-writes": output_is_unaffected(write="short"),
-    "outputs-become-read-only": outputs_become_read_only,
     "temporary-files-that-cannot-be-removed-do-not-pile-up": temporary_files_that_cannot_be_removed,
     "writing-the-log-fails": log_fails,
     "the-log-cannot-be-opened": log_cannot_be_opened,

@@ -11,8 +11,7 @@ use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::support::fixture::User;
-use crate::support::{TestDir, wait_for};
+use super::{TestDir, User, wait_until};
 use Removal::{Never, Replaced, Unlinked};
 
 pub const ATTACKER: u32 = 65534;
@@ -183,7 +182,7 @@ impl Leased {
             .spawn()
             .unwrap();
         let mark = PathBuf::from(format!("{}.leased", path.display()));
-        wait_for("the lease", || mark.exists().then_some(()));
+        wait_until("the lease", || mark.exists());
         remove(&mark);
         let path = path.to_path_buf();
         Self { holder, path }

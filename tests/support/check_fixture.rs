@@ -1,50 +1,41 @@
-//! A configuration with its outputs in a temporary directory, documents to publish there, and the answers of `check`.
+//! Documents to publish in place of the daemon, and the answers of `check`.
 
 use std::fmt::Display;
 use std::fs;
-use std::path::PathBuf;
+use std::ops::Deref;
 use std::process::{Command, Output};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::support::outputs::publish_in;
-use crate::support::{gatherer, text};
+use super::{TestDir, text};
 
-/// A temporary directory with a configuration. The outputs are `whisper.nb_metrics`, `disks` and `vmware`.
-pub struct CheckFixture {
-    pub directory: tempfile::TempDir,
+/// A directory without a whisper tree and without a log. The outputs are `whisper.nb_metrics`, `disks` and `vmware`.
+pub struct CheckFixture(TestDir);
+
+impl Deref for CheckFixture {
+    type Target = TestDir;
+
+    fn deref(&self) -> &TestDir {
+        &self.0
+    }
 }
 
 impl CheckFixture {
     pub fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let root = directory.path().display();
-        let config = format!(
-            "log_file = \"\"\nstate_dir = \"{root}/state\"\n[graphite]\nwhisper_dir = \"{root}/whisper\"\n\
-             [disks]\noutput = \"{root}/disks\"\n[host]\nsys = \"{root}/sys\"\nrun = \"{root}/run\"\n\
-             [vmware]\noutput = \"{root}/vmware\"\nlibraries = [\"/nonexistent/lib.so\"]\n"
-        );
-        let config = publish_in(directory.path(), &config);
-        fs::write(directory.path().join("gatherer.toml"), config).unwrap();
-        Self { directory }
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// Replaces `old` in the configuration.
-    pub fn reconfigure(&self, old: &str, new: &str) {
-        let file = self.path("gatherer.toml");
-        let config = fs::read_to_string(&file).unwrap();
-        fs::write(file, config.replace(old, new)).unwrap();
+        let dir = TestDir::in_memory();
+        fs::remove_dir(dir.path("whisper")).unwrap();
+        dir.make_disks([""; 0]);
+        let (disks, vmware) = (dir.path("disks"), dir.path("vmware"));
+        let disks = format!("output = {disks:?}");
+        let vmware = format!("output = {vmware:?}\nlibraries = [\"/nonexistent/lib.so\"]");
+        dir.configure_with("log_file = \"\"", "", &disks, &vmware);
+        Self(dir)
     }
 
     /// Makes this a VMware virtual machine by its firmware.
     pub fn make_vmware(&self) {
-        fs::create_dir_all(self.path("sys/class/dmi/id")).unwrap();
-        fs::write(self.path("sys/class/dmi/id/sys_vendor"), "VMware, Inc.\n").unwrap();
+        self.write("sys/class/dmi/id/sys_vendor", "VMware, Inc.\n");
     }
 
     /// Replaces one of the outputs, as the gatherer does.
@@ -55,16 +46,12 @@ impl CheckFixture {
 
     /// Returns the program with this configuration and without terminal settings of the caller.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = gatherer();
-        command.arg("--config").arg(self.path("gatherer.toml")).args(args);
+        let mut command = self.0.command();
+        command.args(args);
         for variable in ["NO_COLOR", "CLICOLOR_FORCE", "TERM", "LC_ALL", "LANG", "COLUMNS"] {
             command.env_remove(variable);
         }
         command
-    }
-
-    pub fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
     }
 
     /// Runs `check` with the words of `args`. Returns its line.

@@ -1,35 +1,15 @@
-//! A running daemon, its signals and its messages to systemd.
+//! A running daemon, its signals and its messages to systemd; and a program whose output nobody reads.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{PATIENCE, TestDir, root_or_skip, text, wait_for};
-
-/// Copies the binary into the directory: the original may be in a folder that only its owner can enter.
-pub fn copy_of_binary(dir: &TestDir) -> PathBuf {
-    let (original, copy) = (env!("CARGO_BIN_EXE_shinken-gatherer"), dir.path("gatherer"));
-    // By another process: this one's writable descriptor could be inherited by the children of other tests, and a file
-    // that is open for writing cannot be executed.
-    let copied = Command::new("cp").arg(original).arg(&copy).status();
-    assert!(copied.unwrap().success());
-    copy
-}
-
-/// A shell script that runs the daemon at its end, after `commands`.
-pub fn shell(dir: &TestDir, commands: &str) -> Command {
-    let (program, config) = (env!("CARGO_BIN_EXE_shinken-gatherer"), dir.path("gatherer.toml"));
-    let mut shell = Command::new("sh");
-    let script = format!("{commands} exec {program} --config {} run", config.display());
-    shell.args(["-c", &script]);
-    shell
-}
+use super::{FAST, PATIENCE, TestDir, copy_of_binary, kill, root_or_skip, text, wait_for, wait_until};
 
 /// A running daemon, killed at the end of the test.
 pub struct Daemon {
@@ -127,9 +107,7 @@ impl Daemon {
     pub fn stop(mut self) -> Duration {
         // Before it catches the signal, it would be killed by it.
         let pid = self.child.id();
-        wait_for("the daemon to catch SIGTERM", || {
-            catches_sigterm(pid).then_some(())
-        });
+        wait_until("the daemon to catch SIGTERM", || catches_sigterm(pid));
         let asked = Instant::now();
         self.signal(Signal::TERM);
         let status = wait_for("the daemon to stop", || self.child.try_wait().unwrap());
@@ -157,4 +135,70 @@ fn catches_sigterm(pid: u32) -> bool {
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     caught.is_none_or(|mask| mask & 1 << (Signal::TERM.as_raw() - 1) != 0)
+}
+
+/// Python code that forks: the child has a terminal or a pipe that its parent does not read.
+pub const FORK_ON_TERMINAL: &str = "pid, master = pty.fork()";
+pub const FORK_ON_PIPE: &str = "reader, writer = os.pipe()\npid = os.fork()\npid or os.dup2(writer, 1)";
+
+fn has_ended(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ")
+}
+
+/// The program and the process that holds the other end, both killed at the end of the test.
+pub struct Unread {
+    holder: Child,
+    pub pid: i32,
+}
+
+impl Unread {
+    /// Starts the program with Python code that forks.
+    pub fn start(command: &Command, fork: &str) -> Self {
+        let script = format!(
+            "import os, pty, sys, time\n{fork}\n\
+             pid or os.execv(sys.argv[1], sys.argv[1:])\n\
+             print(pid, flush=True)\n\
+             time.sleep(120)"
+        );
+        let mut holder = Command::new("python3")
+            .args(["-c", &script])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(holder.stdout.as_mut().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let pid = line.trim().parse().unwrap();
+        Self { holder, pid }
+    }
+
+    /// Sends a signal, which must end the program within a second.
+    pub fn end(&self, signal: Signal) {
+        let asked = Instant::now();
+        kill(self.pid, signal);
+        wait_until("the end", || has_ended(self.pid));
+        let took = asked.elapsed();
+        assert!(took < Duration::from_secs(1), "{signal:?} took {took:?}");
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if !has_ended(self.pid) {
+            kill(self.pid, Signal::KILL);
+        }
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// A directory with so many disks that a log line with all of them has 9.9 kB.
+pub fn many_disks() -> TestDir {
+    let dir = TestDir::in_memory();
+    dir.make_disks((0..900).map(|number| format!("sd{number}")));
+    dir.configure_with("log_level = \"debug\"", "enabled = false", FAST, "");
+    dir
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{TestDir, clear_environment, copy_of_binary, document, wait_for};
+use super::{TestDir, clear_environment, copy_of_binary, document, setpriv, wait_for, wait_until};
 
 /// Indexes of the outputs.
 pub const COUNT: usize = 0;
@@ -114,7 +114,7 @@ impl Fixture {
 
     pub fn wait_for_all(&self) {
         for which in ALL {
-            wait_for("a document", || self.outputs[which].exists().then_some(()));
+            wait_until("a document", || self.outputs[which].exists());
             self.assert_published(which);
         }
     }
@@ -174,14 +174,8 @@ impl User {
         for folder in [log_folder, &fixture.path("state")] {
             chown(folder, Some(self.uid()), None).unwrap();
         }
-        let (user, capabilities) = (self.uid().to_string(), "-all,+dac_override,+fowner");
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
-        if self == Self::Service {
-            for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
-                command.args([set, capabilities]);
-            }
-        }
+        let capabilities = (self == Self::Service).then_some("-all,+dac_override,+fowner");
+        let mut command = setpriv(self.uid(), capabilities);
         let program = fixture.path("gatherer");
         if !program.exists() {
             copy_of_binary(fixture);

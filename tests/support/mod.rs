@@ -4,31 +4,36 @@ pub mod attacker;
 pub mod check_fixture;
 pub mod clocks;
 pub mod daemon;
+pub mod documents;
 pub mod fixture;
-pub mod generator;
-pub mod mounts;
 pub mod outputs;
-pub mod refusal;
-pub mod schemas;
+pub mod program;
 pub mod snapshot;
 pub mod storage;
-mod test_dir;
+pub mod test_dir;
 pub mod tree;
-pub mod unread;
 pub mod watch;
 
-use std::fs;
 use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
-use serde_json::Value;
 use shinken_gatherer::config::Config;
 
-pub use daemon::{Daemon, copy_of_binary};
-pub use test_dir::TestDir;
+pub use attacker::*;
+pub use check_fixture::*;
+pub use clocks::*;
+pub use daemon::*;
+pub use documents::*;
+pub use fixture::*;
+pub use outputs::*;
+pub use program::*;
+pub use snapshot::*;
+pub use storage::*;
+pub use test_dir::*;
+pub use tree::*;
+pub use watch::*;
 
 /// Longest wait for something that normally takes milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,41 +58,16 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The built binary without the environment variables that it reads.
-pub fn gatherer() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shinken-gatherer"));
-    clear_environment(&mut command);
-    command
+/// Waits until `condition` is true.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_for(what, || condition().then_some(()));
 }
 
-fn clear_environment(command: &mut Command) {
-    for variable in [
-        "GATHERER_DEBUG",
-        "NOTIFY_SOCKET",
-        "WATCHDOG_USEC",
-        "WATCHDOG_PID",
-        "RUST_BACKTRACE",
-    ] {
-        command.env_remove(variable);
-    }
-    command.stdin(Stdio::null());
-}
-
-/// Reads a published file, which must be whole and valid for its schema. `None` if it does not exist.
-pub fn document(path: &Path) -> Option<Value> {
-    let document = json_line(path)?;
-    schemas::assert_valid(&document);
-    Some(document)
-}
-
-/// Reads a file, which must be one object on one line. `None` if it does not exist.
-pub fn json_line(path: &Path) -> Option<Value> {
-    let text = fs::read_to_string(path).ok()?;
-    assert!(
-        text.ends_with("}\n") && text.lines().count() == 1,
-        "not one line: {text:?}"
-    );
-    Some(serde_json::from_str(&text).unwrap())
+/// Fails unless `text` contains `part`.
+#[track_caller]
+pub fn assert_contains(text: &str, part: impl AsRef<str>) {
+    let part = part.as_ref();
+    assert!(text.contains(part), "{part:?} is not in {text}");
 }
 
 pub fn text(bytes: &[u8]) -> String {
@@ -96,11 +76,6 @@ pub fn text(bytes: &[u8]) -> String {
 
 pub fn stderr_of(output: &Output) -> String {
     text(&output.stderr)
-}
-
-/// The JSON that a command printed.
-pub fn json_of(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr_of(output)))
 }
 
 /// Reports that the test of this thread cannot run here; tests/run counts it as skipped.

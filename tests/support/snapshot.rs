@@ -7,8 +7,7 @@ use std::time::{Duration, SystemTime};
 use shinken_gatherer::graphite::{Count, CountSettings, FullScan, count};
 use tempfile::TempDir;
 
-use super::tree::naive;
-use super::wait_for;
+use super::{naive, wait_until};
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 /// Bytes of the header before the settings: magic, two times and a length.
@@ -113,7 +112,7 @@ impl Tree {
             fs::metadata(&probe).unwrap().modified().unwrap()
         };
         let first = stamp();
-        wait_for("the clock to tick", || (stamp() != first).then_some(()));
+        wait_until("the clock to tick", || stamp() != first);
     }
 
     /// Returns the names in the folder of the snapshot.

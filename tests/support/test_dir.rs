@@ -7,15 +7,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use rustix::process::geteuid;
+use rustix::process::{Signal, geteuid};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::mounts::Mounted;
-use crate::support::outputs::publish_in;
-use crate::support::schemas::assert_valid;
-use crate::support::watch::Watch;
-use crate::support::{clear_environment, document, gatherer, json_of, stderr_of, wait_for};
+use super::{
+    Daemon, Mounted, Watch, assert_valid, clear_environment, document, gatherer, json_of, publish_in,
+    stderr_of, wait_for, wait_until,
+};
 
 /// A directory with a whisper tree and a configuration that writes nowhere else.
 pub struct TestDir {
@@ -72,7 +71,7 @@ impl TestDir {
     }
 
     /// Writes the configuration: keys of the top level, of `[graphite]` and of `[disks]`, then `more`, which begins
-    /// with keys of `[vmware]`. Paths that are not given are in this directory.
+    /// with keys of `[vmware]`. Paths that are not given are in this directory, and kernel files if they exist there.
     pub fn configure_with(&self, top: &str, graphite: &str, disks: &str, more: &str) {
         let root = self.dir.path().display();
         let path = |keys: &str, key: &str, name: &str| {
@@ -82,11 +81,13 @@ impl TestDir {
                 false => String::new(),
             }
         };
-        let run = format!("[host]\nrun = \"{root}/run\"\n");
-        let more_and_host = match more.contains("[host]\n") {
-            true => more.replace("[host]\n", &run),
-            false => format!("{more}\n{run}"),
-        };
+        let kernel_files = ["proc", "sys"]
+            .into_iter()
+            .filter(|name| self.path(name).exists());
+        let host: String = kernel_files
+            .chain(["run"])
+            .map(|name| path("", name, name))
+            .collect();
         let text = [
             &path(top, "log_file", "gatherer.log"),
             &path(top, "state_dir", "state"),
@@ -99,7 +100,9 @@ impl TestDir {
             disks,
             "\n[vmware]\n",
             &path(more, "output", "vmware.dat"),
-            &more_and_host,
+            more,
+            "\n[host]\n",
+            &host,
         ];
         let text = publish_in(self.dir.path(), &(text.concat() + "\n"));
         self.write("gatherer.toml", &text);
@@ -112,16 +115,17 @@ impl TestDir {
     /// Writes a configuration with the kernel files of a VMware VM: one disk, four vCPUs, and no guest library.
     pub fn configure_vm(&self, top: &str, graphite: &str, disks: &str, vmware: &str) {
         if !self.path("proc").exists() {
-            fs::create_dir_all(self.path("sys/block/sda/device")).unwrap();
-            self.write("proc/diskstats", "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n");
+            self.make_disks(["sda"]);
             self.write("sys/class/dmi/id/sys_vendor", "VMware, Inc.\n");
             self.write("sys/devices/system/cpu/online", "0-3\n");
         }
-        let root = self.dir.path().display();
-        let more = format!(
-            "libraries = [\"{root}/none.so\"]\n{vmware}\n[host]\nproc = \"{root}/proc\"\nsys = \"{root}/sys\"\n"
+        let library = self.path("none.so");
+        self.configure_with(
+            top,
+            graphite,
+            disks,
+            &format!("libraries = [{library:?}]\n{vmware}"),
         );
-        self.configure_with(top, graphite, disks, &more);
     }
 
     /// Replaces a part of the configuration.
@@ -131,16 +135,22 @@ impl TestDir {
         self.write("gatherer.toml", &text.replace(old, new));
     }
 
-    /// Writes `proc` and `sys` with this many disks, and returns the `[host]` table that uses them.
-    pub fn many_disks(&self, disks: usize) -> String {
+    /// Writes `proc` and `sys` with these disks, which the configurations that follow use.
+    pub fn make_disks<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>) {
         let mut diskstats = String::new();
-        for number in 0..disks {
-            fs::create_dir_all(self.path(format!("sys/block/sd{number}/device"))).unwrap();
-            diskstats += &format!("8 {number} sd{number} 1 0 8 1 1 0 8 1 0 1 1\n");
+        fs::create_dir_all(self.path("sys/block")).unwrap();
+        for (minor, name) in names.into_iter().enumerate() {
+            let name = name.as_ref();
+            fs::create_dir_all(self.path(format!("sys/block/{name}/device"))).unwrap();
+            diskstats += &format!("8 {minor} {name} 1 0 8 1 1 0 8 1 0 1 1\n");
         }
         self.write("proc/diskstats", &diskstats);
-        let (proc, sys) = (self.path("proc"), self.path("sys"));
-        format!("[host]\nproc = {proc:?}\nsys = {sys:?}")
+    }
+
+    /// Replaces a file, as the kernel changes one: at once.
+    pub fn replace(&self, name: &str, content: &str) {
+        self.write("replacement", content);
+        fs::rename(self.path("replacement"), self.path(name)).unwrap();
     }
 
     /// Creates files and the directories above them in the whisper directory.
@@ -198,8 +208,27 @@ impl TestDir {
         fs::read_to_string(self.path("gatherer.log")).unwrap_or_default()
     }
 
+    /// Returns how often the log contains `part`.
+    pub fn logged(&self, part: &str) -> usize {
+        self.log().matches(part).count()
+    }
+
     pub fn wait_for_log(&self, part: &str) {
-        wait_for(part, || self.log().contains(part).then_some(()));
+        wait_until(part, || self.log().contains(part));
+    }
+
+    /// Waits until the log contains `part` this many more times.
+    pub fn wait_for_more_log(&self, part: &str, times: usize) {
+        let before = self.logged(part);
+        wait_until(part, || self.logged(part) >= before + times);
+    }
+
+    /// Makes the daemon load its configuration again, and waits until it is applied.
+    pub fn reload(&self, daemon: &Daemon) {
+        let reloaded = "INFO daemon: configuration reloaded";
+        let before = self.logged(reloaded);
+        daemon.signal(Signal::HUP);
+        wait_until(reloaded, || self.logged(reloaded) > before);
     }
 
     pub fn count(&self) -> Option<Value> {
@@ -236,8 +265,6 @@ impl TestDir {
     }
 
     pub fn wait_until_removed(&self, name: &str) {
-        wait_for(&format!("the removal of {name}"), || {
-            (!self.path(name).exists()).then_some(())
-        });
+        wait_until(&format!("the removal of {name}"), || !self.path(name).exists());
     }
 }

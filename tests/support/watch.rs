@@ -4,7 +4,7 @@ use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -12,8 +12,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
-
-use crate::support::{TestDir, skip};
 
 /// What a process uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,30 +143,9 @@ impl Watch {
     pub fn wait_for(&self, name: &str, times: usize) {
         self.times(name);
         let mut seen = 0;
-        super::wait_for(&format!("{name}, {times} times"), || {
+        super::wait_until(&format!("{name}, {times} times"), || {
             seen += self.times(name);
-            (seen >= times).then_some(())
+            seen >= times
         });
     }
-}
-
-/// Returns `strace` with these options on the daemon or another command of the binary, with its output in the file
-/// `trace`; `None`, reported as skipped, if it cannot be used.
-pub fn strace(dir: &TestDir, options: &[&str], command: &[&str]) -> Option<Command> {
-    let probe = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
-    if !probe.is_ok_and(|status| status.success()) {
-        skip("strace cannot be used");
-        return None;
-    }
-    let mut strace = Command::new("strace");
-    strace
-        .args(["-qq", "-f", "-y", "-o"])
-        .arg(dir.path("trace"))
-        .args(options);
-    let traced = dir.command();
-    strace
-        .arg(traced.get_program())
-        .args(traced.get_args())
-        .args(command);
-    Some(strace)
 }

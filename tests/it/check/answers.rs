@@ -6,8 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use crate::support::check_fixture::{CheckFixture, assert_is_row, count, disks, ready, rows};
-use crate::support::collectors;
+use crate::support::{CheckFixture, assert_is_row, collectors, count, disks, ready, rows};
 
 /// Rows that other tests produce, with `assert_is_row`: they need root, storage that hangs, or a panic.
 const ELSEWHERE: [&str; 4] = [

@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::support::check_fixture::{CheckFixture, assert_explained, count, disks, ready};
-use crate::support::{stderr_of, text};
+use crate::support::{CheckFixture, assert_contains, assert_explained, count, disks, ready, stderr_of, text};
 
 #[test]
 fn graphite_judges_metrics_or_hosts() {
@@ -97,7 +96,7 @@ fn many_disks_fit_into_the_line_that_a_checker_keeps() {
     site.publish("disks", disks(3, &(0..200).map(disk).collect::<Vec<_>>(), &[]));
     let line = site.check("disks -w 95 -c 99");
     assert!(line.starts_with("DISKS OK: ") && line.len() < 8192, "{line}");
-    assert!(line.contains("192 more over 60 s | "), "{line}");
+    assert_contains(&line, "192 more over 60 s | ");
     assert_eq!(line.matches("_util=").count(), 200);
     // NRPE 2 truncates an answer at 1 KiB.
     site.publish("disks", disks(3, &(0..20).map(disk).collect::<Vec<_>>(), &[]));

@@ -9,11 +9,13 @@ use rustix::process::Signal;
 use shinken_gatherer::config::Config;
 
 use super::cases::expand;
-use crate::support::refusal::{assert_is_short_line, limited, refusal_of};
-use crate::support::{Daemon, TestDir, gatherer, skip, text, wait_for};
+use crate::support::{
+    Daemon, TestDir, assert_contains, assert_is_short_line, gatherer, limited, refusal_of, skip, text,
+    wait_for,
+};
 
 /// What is rejected, with the beginning of the error after the path: shell commands after `$ `, else texts.
-const BAD_FILES: [(&str, &str); 20] = [
+const BAD_FILES: [(&str, &str); 16] = [
     ("$ true", ": No such file or directory"),
     ("$ mkdir gatherer.toml", ": not a regular file"),
     ("$ mkfifo gatherer.toml", ": not a regular file"),
@@ -34,19 +36,12 @@ const BAD_FILES: [(&str, &str); 20] = [
         "[disks]\nintervall = '1s'",
         ":2: disks.intervall: unknown key `intervall`",
     ),
-    ("log_level = 'in\0fo'", ":1: log_level: "),
     (r#""a\nb\u001b[31m" = 3"#, r":1: a\nb\u{1b}[31m: unknown key"),
-    ("disks.interval = 10", ":1: disks.interval: invalid type: integer"),
-    (
-        "disks.interval = '2m'",
-        ":1: disks.interval: window (1m) must be at least",
-    ),
     (
         "disks.output = '/etc/x'",
         ":1: disks.output: \"/etc/x\" is in /etc",
     ),
     ("\na = <[*500000>", ":2: a: "),
-    ("\n<a.*500000>a = 1", ":2: recursion limit"),
     ("log_file = '<x*1000000>'", ":1: log_file: "),
     (
         "graphite.exclude = ['<?*800000>']",
@@ -191,7 +186,7 @@ fn shown_configuration_is_valid_and_has_origins() {
     )
     .unwrap();
     let line = refusal_of(dir.command().args(["config", "test"]).arg(dir.path("other.toml")));
-    assert!(line.contains("other.toml:4: disks.window: "), "{line}");
+    assert_contains(&line, "other.toml:4: disks.window: ");
     let tested = dir.run(&["config", "test"]);
     let valid = format!("{}: valid\n", dir.path("gatherer.toml").display());
     assert_eq!((tested.status.code(), text(&tested.stdout)), (Some(0), valid));

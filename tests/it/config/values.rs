@@ -8,8 +8,7 @@ use shinken_gatherer::config::Config;
 use toml::Table;
 
 use super::cases::{self, Mistake, keys};
-use crate::support::check_fixture::matches;
-use crate::support::refusal::assert_is_short_line;
+use crate::support::{assert_is_short_line, matches};
 
 const FILE: &str = "/x/gatherer.toml";
 

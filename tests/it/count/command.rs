@@ -5,8 +5,10 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::process::Output;
 
-use crate::support::tree::{hostile_names, make_deep, naive, remove_deep, totals_of};
-use crate::support::{TestDir, json_of, stderr_of, text};
+use crate::support::{
+    TestDir, assert_contains, hostile_names, json_of, make_deep, naive, remove_deep, stderr_of, text,
+    totals_of,
+};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 
@@ -80,7 +82,7 @@ fn missing_whisper_directory_is_an_error_of_the_count_only() {
     let output = once(&dir, "--json --write");
     assert_eq!(output.status.code(), Some(1));
     let errors = stderr_of(&output);
-    assert!(errors.contains("opening the whisper directory"), "{errors}");
+    assert_contains(&errors, "opening the whisper directory");
     let document = json_of(&output);
     assert!(document["graphite"].is_null() && document["disks"].is_object());
     assert!(dir.count().is_none() && dir.disks().is_some());
@@ -96,7 +98,7 @@ fn once_publishes_only_with_write() {
     assert!(output.status.success(), "{}", stderr_of(&output));
     assert_eq!(totals_of(&dir.count().unwrap()), (1, 1));
     assert!(dir.disks().is_some());
-    assert!(text(&output.stdout).contains("1 hosts, 1 metrics"), "{output:?}");
+    assert_contains(&text(&output.stdout), "1 hosts, 1 metrics");
 }
 
 #[test]
@@ -118,14 +120,11 @@ fn deep_branches_count_to_2047_levels_in_little_memory() {
         ((4, 4 * 2047), &Value::from(4))
     );
     let errors = stderr_of(&output);
-    assert!(
-        errors.contains(", not counted: more than 2047 levels deep"),
-        "{errors}"
-    );
+    assert_contains(&errors, ", not counted: more than 2047 levels deep");
     // Every level stays open: the error names the limit.
     let output = dir.once_limited("-n 64");
     assert_eq!(output.status.code(), Some(1));
     let errors = stderr_of(&output);
-    assert!(errors.contains("LimitNOFILE=, ulimit -n"), "{errors}");
+    assert_contains(&errors, "LimitNOFILE=, ulimit -n");
     remove_deep(&dir.path("whisper"));
 }

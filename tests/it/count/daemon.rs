@@ -3,30 +3,15 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::support::clocks::Clocks;
-use crate::support::{Daemon, TestDir, skip, text, wait_for};
-use rustix::process::{Pid, Signal, kill_process};
+use crate::support::{Clocks, Daemon, FAST, TestDir, children_of, kill, strace, text, wait_for};
+use rustix::process::Signal;
 use serde_json::Value;
-
-fn lines(dir: &TestDir, part: &str) -> usize {
-    dir.log().lines().filter(|line| line.contains(part)).count()
-}
-
-/// Waits until so many more lines contain `part`.
-fn wait_for_lines(dir: &TestDir, part: &str, more: usize) {
-    let before = lines(dir, part);
-    wait_for(part, || (lines(dir, part) >= before + more).then_some(()));
-}
 
 /// Replaces the path of `name` in the configuration.
 fn move_to(dir: &TestDir, name: &str, path: &Path) {
     let old = format!("{:?}\n", dir.path(name));
-    let config = fs::read_to_string(dir.path("gatherer.toml")).unwrap();
-    assert!(config.contains(&old), "{old} is not in {config}");
-    let config = config.replacen(&old, &format!("{path:?}\n"), 1);
-    fs::write(dir.path("gatherer.toml"), config).unwrap();
+    dir.reconfigure(&old, &format!("{path:?}\n"));
 }
 
 #[test]
@@ -60,10 +45,10 @@ fn count_without_state_folder_reads_everything() {
         };
         move_to(&dir, "state", &state);
         let daemon = Daemon::start(&dir);
-        wait_for_lines(&dir, "2 directories, 2 read", 4);
+        dir.wait_for_more_log("2 directories, 2 read", 4);
         daemon.stop();
-        let reported = lines(&dir, "without it, each count reads every directory");
-        let all = lines(&dir, " WARN graphite");
+        let reported = dir.logged("without it, each count reads every directory");
+        let all = dir.logged(" WARN graphite");
         assert_eq!((reported, all), (warnings, warnings), "{}", dir.log());
     }
 }
@@ -98,7 +83,7 @@ fn output_that_is_another_output_through_links_is_not_written() {
     dir.wait_for_log("graphite.output and disks.output are the same file, through links: ");
     wait_for("the disks", || dir.disks());
     daemon.stop();
-    assert_eq!(lines(&dir, " hosts, "), 0, "{}", dir.log());
+    assert_eq!(dir.logged(" hosts, "), 0, "{}", dir.log());
 }
 
 #[test]
@@ -106,16 +91,12 @@ fn disabled_count_still_finds_the_disks_of_the_tree() {
     let dir = TestDir::new();
     let device = fs::metadata(dir.path("whisper")).unwrap().dev();
     let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    let (proc, sys) = (dir.path("proc"), dir.path("sys"));
-    for folder in ["block/sda/device", "dev/block", "devices/sda"] {
-        fs::create_dir_all(sys.join(folder)).unwrap();
+    dir.make_disks(["sda"]);
+    for folder in ["dev/block", "devices/sda"] {
+        fs::create_dir_all(dir.path("sys").join(folder)).unwrap();
     }
-    fs::create_dir(&proc).unwrap();
-    fs::write(proc.join("diskstats"), "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n").unwrap();
-    symlink("../../devices/sda", sys.join("dev/block").join(number)).unwrap();
-    let host = format!("[host]\nproc = {proc:?}\nsys = {sys:?}");
-    let disks = "interval = \"100ms\"\nwindow = \"1s\"";
-    dir.configure_with("", "enabled = false", disks, &host);
+    symlink("../../devices/sda", dir.path("sys/dev/block").join(number)).unwrap();
+    dir.configure_with("", "enabled = false", FAST, "");
     let daemon = Daemon::start(&dir);
     let is_found = |disks: &Value| disks["whisper_disks"][0] == "sda";
     wait_for("the disks of the tree", || dir.disks().filter(is_found));
@@ -126,10 +107,6 @@ fn disabled_count_still_finds_the_disks_of_the_tree() {
 #[test]
 fn daemon_itself_never_touches_the_tree() {
     let dir = TestDir::in_memory();
-    let works = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
-    if !works.is_ok_and(|status| status.success()) {
-        return skip("strace cannot be used");
-    }
     for folder in ["out", "storage/whisper"] {
         fs::create_dir_all(dir.path(folder)).unwrap();
     }
@@ -137,22 +114,18 @@ fn daemon_itself_never_touches_the_tree() {
     let graphite = format!("output = {:?}\ninterval = \"50ms\"", dir.path("out/count"));
     dir.configure_with("", &graphite, "interval = \"50ms\"\nwindow = \"1s\"", "");
     move_to(&dir, "whisper", &dir.path("storage/whisper"));
-    let mut command = Command::new("strace");
-    command.args("-qq -ff -e trace=%file -s 4096 -o".split(' '));
-    command.arg(dir.path("trace"));
-    command.args([env!("CARGO_BIN_EXE_shinken-gatherer"), "--config"]);
-    let mut daemon = Daemon::spawn(command.arg(dir.path("gatherer.toml")).arg("run"), None);
+    let Some(mut command) = strace(&dir, &["-ff", "-e", "trace=%file", "-s", "4096"], &["run"]) else {
+        return;
+    };
+    let mut daemon = Daemon::spawn(&mut command, None);
     // strace has started other processes before it.
     dir.wait_for_log("INFO daemon: started");
-    let strace = daemon.child.id();
-    let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).unwrap();
-    let pid: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
-    let signal = |signal| kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
-    wait_for_lines(&dir, " hosts, ", 4);
-    signal(Signal::HUP);
+    let pid = children_of(daemon.child.id())[0];
+    dir.wait_for_more_log(" hosts, ", 4);
+    kill(pid, Signal::HUP);
     dir.wait_for_log("INFO daemon: configuration reloaded");
-    wait_for_lines(&dir, " hosts, ", 4);
-    signal(Signal::TERM);
+    dir.wait_for_more_log(" hosts, ", 4);
+    kill(pid, Signal::TERM);
     wait_for("the daemon's end", || daemon.child.try_wait().unwrap());
     let mut workers = 0;
     for entry in fs::read_dir(dir.path("")).unwrap().map(Result::unwrap) {
@@ -182,7 +155,7 @@ fn clock_set_back_asks_for_a_full_scan() {
     dir.wait_for_log("2 directories, 0 read");
     clock.shift_wall(-5);
     dir.wait_for_log("full scan (requested)");
-    wait_for_lines(&dir, "2 directories, 0 read", 1);
-    assert_eq!(lines(&dir, "full scan (requested)"), 1, "{}", dir.log());
+    dir.wait_for_more_log("2 directories, 0 read", 1);
+    assert_eq!(dir.logged("full scan (requested)"), 1, "{}", dir.log());
     daemon.stop();
 }

@@ -4,9 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::time::{Duration, SystemTime};
 
-use crate::support::snapshot::{HOUR, Tree, totals};
-use crate::support::tree::{make_deep, naive, remove_deep};
-use crate::support::wait_for;
+use crate::support::{HOUR, Tree, make_deep, naive, remove_deep, totals, wait_until};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 use shinken_gatherer::config::GraphiteConfig;
 use shinken_gatherer::graphite::{CountSettings, FullScan, Totals, count};
@@ -183,12 +181,12 @@ fn removal_within_one_clock_tick_removes_the_record() {
     let mut tree = Tree::of(["host/a.wsp"]);
     tree.settings.settling_time = HOUR;
     let stamp = || fs::metadata(tree.path("host")).unwrap().modified().unwrap();
-    wait_for("a removal at the time of the last change", || {
+    wait_until("a removal at the time of the last change", || {
         fs::create_dir(tree.path("host/z")).unwrap();
         let before = stamp();
         tree.count();
         fs::remove_dir(tree.path("host/z")).unwrap();
-        (stamp() == before).then_some(())
+        stamp() == before
     });
     tree.count();
     assert!(tree.records() == tree.full_scan().1);

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::SystemTime;
 
-use crate::support::snapshot::{HEADER_BYTES, HOUR, Tree, filled, rejected, replaced, totals};
+use crate::support::{HEADER_BYTES, HOUR, Tree, filled, rejected, replaced, totals};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use shinken_gatherer::graphite::FullScan;
 

@@ -3,17 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::support::storage::workers_of;
-use crate::support::tree::{Numbers, make_large, naive, totals_of};
-use crate::support::watch::Watch;
-use crate::support::{Daemon, TestDir, text, wait_for};
+use crate::support::{
+    Daemon, Numbers, TestDir, Watch, make_large, naive, text, totals_of, wait_for, wait_until, workers_of,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 const KILLS: usize = 60;
-
-fn lines(dir: &TestDir, part: &str) -> usize {
-    dir.log().lines().filter(|line| line.contains(part)).count()
-}
 
 fn wait_for_worker(daemon: &Daemon) -> Pid {
     let id = daemon.child.id();
@@ -46,10 +41,10 @@ fn frozen_worker_is_reported_once_and_not_replaced() {
     let daemon = Daemon::start_notifying(&dir, None);
     let worker = wait_for_worker(&daemon);
     let pid = worker.as_raw_pid();
-    wait_for("the status to name the worker", || {
+    wait_until("the status to name the worker", || {
         let status = dir.command().arg("status").output().unwrap();
         let running = format!("; a count is running (pid {pid})");
-        text(&status.stdout).contains(&running).then_some(())
+        text(&status.stdout).contains(&running)
     });
     kill_process(worker, Signal::STOP).unwrap();
     daemon.wait_for_message("STATUS=first count in progress, the count does not respond");
@@ -64,7 +59,7 @@ fn frozen_worker_is_reported_once_and_not_replaced() {
     daemon.signal(Signal::HUP);
     wait_for_right_count(&dir);
     assert_eq!(
-        (lines(&dir, "has not responded"), lines(&dir, "responds again")),
+        (dir.logged("has not responded"), dir.logged("responds again")),
         (1, 1)
     );
     daemon.stop();
@@ -81,7 +76,7 @@ fn frozen_worker_ends_with_its_daemon() {
     kill_process(wait_for_worker(&daemon), Signal::STOP).unwrap();
     let stopped = daemon.stop();
     assert!(stopped < Duration::from_secs(1), "{stopped:?}");
-    wait_for("the worker's end", || workers_of(id).is_empty().then_some(()));
+    wait_until("the worker's end", || workers_of(id).is_empty());
 }
 
 #[test]
@@ -105,13 +100,13 @@ fn killed_worker_leaves_a_usable_snapshot_and_is_replaced() {
     }
     assert!(killed > KILLS / 4, "only {killed} of {KILLS} were killed");
     wait_for_right_count(&dir);
-    assert_eq!(lines(&dir, "cannot use snapshot"), 0, "{}", dir.log());
+    assert_eq!(dir.logged("cannot use snapshot"), 0, "{}", dir.log());
     dir.wait_for_log("WARN graphite: the count worker died (signal: 9 (SIGKILL)), trying again");
     dir.wait_for_log("INFO graphite: counting works again");
-    wait_for("no temporary files", || {
+    wait_until("no temporary files", || {
         let mut entries = fs::read_dir(dir.path("")).unwrap();
         let is_temporary = |name: &str| name.starts_with(".whisper.nb_metrics.");
-        (!entries.any(|entry| is_temporary(entry.unwrap().file_name().to_str().unwrap()))).then_some(())
+        !entries.any(|entry| is_temporary(entry.unwrap().file_name().to_str().unwrap()))
     });
     daemon.stop();
 }
@@ -123,32 +118,25 @@ fn worker_ignores_the_snapshot_only_after_two_deaths_in_a_row() {
     dir.configure_with("log_level = \"debug\"", graphite, "", "");
     let daemon = Daemon::start(&dir);
     let kill_until_logged = |message: &str| {
-        let before = lines(&dir, message);
-        wait_for(message, || {
+        let before = dir.logged(message);
+        wait_until(message, || {
             // One that finishes before it is killed does not die. When the next one starts, a death is logged.
             let worker = wait_for_worker(&daemon);
             let _ = kill_process(worker, Signal::KILL);
-            wait_for("the next worker", || {
-                (wait_for_worker(&daemon) != worker).then_some(())
-            });
-            (lines(&dir, message) > before).then_some(())
+            wait_until("the next worker", || wait_for_worker(&daemon) != worker);
+            dir.logged(message) > before
         });
     };
-    let wait_for_counts = || {
-        let before = lines(&dir, " directories, ");
-        wait_for("counts", || {
-            (lines(&dir, " directories, ") > before + 2).then_some(())
-        });
-    };
+    let wait_for_counts = || dir.wait_for_more_log(" directories, ", 3);
     kill_until_logged("trying again, the next one ignores the snapshot");
     dir.wait_for_log("full scan (requested)");
     wait_for_right_count(&dir);
     wait_for_counts();
     // These deaths do not count after a success.
-    let full_scans = lines(&dir, "full scan (requested)");
+    let full_scans = dir.logged("full scan (requested)");
     kill_until_logged("the count worker died");
     wait_for_counts();
-    assert_eq!(lines(&dir, "full scan (requested)"), full_scans, "{}", dir.log());
+    assert_eq!(dir.logged("full scan (requested)"), full_scans, "{}", dir.log());
     daemon.stop();
 }
 
@@ -161,14 +149,13 @@ fn changed_settings_end_a_running_count() {
     let worker = wait_for_worker(&daemon);
     // The count does not depend on the interval of the disks.
     dir.configure_with("", "max_busy_percent = 1", "interval = \"200ms\"", "");
-    daemon.signal(Signal::HUP);
-    dir.wait_for_log("INFO daemon: configuration reloaded");
+    dir.reload(&daemon);
     assert_eq!(wait_for_worker(&daemon), worker);
     dir.configure("max_busy_percent = 100\nhost_depth = 2");
     daemon.signal(Signal::HUP);
     wait_for("the count", || {
         dir.count().filter(|count| count["hosts"] == 400 * 25)
     });
-    assert_eq!(lines(&dir, " WARN graphite"), 0, "{}", dir.log());
+    assert_eq!(dir.logged(" WARN graphite"), 0, "{}", dir.log());
     daemon.stop();
 }

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::support::clocks::Clocks;
-use crate::support::watch::{Watch, children_of, kill};
-use crate::support::{Daemon, FAST, TestDir, text, wait_for};
+use crate::support::{Clocks, Daemon, FAST, TestDir, Watch, children_of, kill, text, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -29,8 +27,7 @@ fn write_diskstats(dir: &TestDir, passed: Duration) {
     let (reads, ticks) = (ms / 10, ms / 4);
     let sectors = reads * 8;
     let text = format!("8 0 sda {reads} 0 {sectors} {ticks} 0 0 0 0 0 {ticks} {ticks}\n");
-    dir.write("proc/new", &text);
-    std::fs::rename(dir.path("proc/new"), dir.path("proc/diskstats")).unwrap();
+    dir.replace("proc/diskstats", &text);
 }
 
 /// Runs `test` while the disk works steadily.
@@ -205,7 +202,7 @@ fn frozen_daemon_continues_with_right_values_and_no_catch_up() {
             dir.wait_for_helper();
         }
     });
-    let warnings = dir.log().matches(" WARN ").count();
+    let warnings = dir.logged(" WARN ");
     assert!(warnings <= 3, "{}", dir.log());
     daemon.stop();
 }

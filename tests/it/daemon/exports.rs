@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::refusal::refusal_of;
-use crate::support::{Daemon, FAST, TestDir, stderr_of, text, wait_for};
+use crate::support::{
+    Daemon, FAST, TestDir, assert_contains, refusal_of, stderr_of, text, wait_for, wait_until,
+};
 
 /// Adds an export to the configuration.
 fn export(dir: &TestDir, name: &str, template: &str, rest: &str) {
@@ -48,13 +49,6 @@ fn wait_for_all(dir: &TestDir) {
     }
 }
 
-fn reload(dir: &TestDir, daemon: &Daemon, line: &str) {
-    let lines = || dir.log().matches(line).count();
-    let before = lines();
-    daemon.signal(Signal::HUP);
-    wait_for(line, || (lines() > before).then_some(()));
-}
-
 #[test]
 fn export_lives_as_long_as_the_documents_that_it_uses() {
     let dir = with_exports();
@@ -85,30 +79,29 @@ fn export_is_removed_with_its_document_and_at_the_start() {
     dir.wait_until_removed("busy");
     dir.reconfigure("[disks]\nenabled = false\n", "[disks]\n");
     dir.write("proc/diskstats", "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n");
-    reload(&dir, &daemon, "configuration reloaded");
+    dir.reload(&daemon);
     wait_for_text(&dir, "busy", "sda ");
     // Sampling fails: the disks file is removed, and what was made from it. Later samples log nothing.
     let rendering = format!("WARN export: rendering {:?}", dir.path("disks.j2"));
-    let logged = || dir.log().matches(&rendering).count();
-    let before = logged();
+    let before = dir.logged(&rendering);
     fs::remove_file(dir.path("proc/diskstats")).unwrap();
     dir.wait_until_removed("disks.tmp");
     dir.wait_until_removed("busy");
-    wait_for("the reason", || (logged() > before).then_some(()));
+    wait_until("the reason", || dir.logged(&rendering) > before);
     std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(logged(), before + 1, "{}", dir.log());
+    assert_eq!(dir.logged(&rendering), before + 1, "{}", dir.log());
     dir.write("proc/diskstats", "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n");
     wait_for_text(&dir, "busy", "sda ");
     dir.reconfigure("[disks]\n", "[disks]\nenabled = false\n");
-    reload(&dir, &daemon, "configuration reloaded");
+    dir.reload(&daemon);
     dir.wait_until_removed("busy");
     // Another export takes the path, and has no document.
     dir.reconfigure("[disks]\nenabled = false\n", "[disks]\n");
-    reload(&dir, &daemon, "configuration reloaded");
+    dir.reload(&daemon);
     wait_for_text(&dir, "busy", "sda ");
     dir.reconfigure("[vmware]\n", "[vmware]\nenabled = false\n");
     dir.reconfigure("['disks', 'graphite']", "['vmware']");
-    reload(&dir, &daemon, "configuration reloaded");
+    dir.reload(&daemon);
     assert!(!dir.path("busy").exists());
     daemon.stop();
 }
@@ -119,7 +112,8 @@ fn reload_removes_moved_exports_and_keeps_all_if_one_is_wrong() {
     let daemon = Daemon::start(&dir);
     wait_for_all(&dir);
     dir.write("disks.j2", "one\n{{ disks. }}");
-    reload(&dir, &daemon, "reload failed, keeping the current configuration");
+    daemon.signal(Signal::HUP);
+    dir.wait_for_log("reload failed, keeping the current configuration");
     let reason = format!("{}:2: column 11: syntax error", dir.path("disks.j2").display());
     assert!(dir.log().contains(&reason), "{reason}: {}", dir.log());
     assert!(dir.path("busy").exists());
@@ -127,7 +121,7 @@ fn reload_removes_moved_exports_and_keeps_all_if_one_is_wrong() {
     dir.write("disks.j2", "moved");
     dir.reconfigure("/busy\"", "/moved\"");
     dir.reconfigure("/both\"", "/also-moved\"");
-    reload(&dir, &daemon, "configuration reloaded");
+    dir.reload(&daemon);
     wait_for_text(&dir, "moved", "moved");
     wait_for_text(&dir, "also-moved", "1 4");
     assert!(!dir.path("busy").exists() && !dir.path("both").exists());
@@ -137,10 +131,10 @@ fn reload_removes_moved_exports_and_keeps_all_if_one_is_wrong() {
         "[graphite]\n",
         &format!("[graphite]\noutput = {:?}\n", dir.path("json")),
     );
-    reload(&dir, &daemon, "configuration reloaded");
+    dir.reload(&daemon);
     wait_for_text(&dir, "whisper.nb_metrics", "1 1\n");
     let status = text(&dir.run(&["check", "graphite"]).stdout);
-    assert!(status.contains("1 hosts"), "{status}");
+    assert_contains(&status, "1 hosts");
     daemon.stop();
 }
 
@@ -193,10 +187,7 @@ fn wrong_template_and_same_file_through_links_are_rejected() {
     dir.write("gatherer.toml", &original);
     export(&dir, "/srv/exports/e", "template = ''", busy);
     let sandbox = text(&dir.run(&["generate", "sandbox"]).stdout);
-    assert!(
-        sandbox.contains("\nReadWritePaths=\"-/srv/exports\"\nNoExecPaths="),
-        "{sandbox}"
-    );
+    assert_contains(&sandbox, "\nReadWritePaths=\"-/srv/exports\"\nNoExecPaths=");
     // The count worker finds it, because the storage may hang.
     dir.write("gatherer.toml", &original);
     dir.reconfigure(
@@ -206,7 +197,7 @@ fn wrong_template_and_same_file_through_links_are_rejected() {
     export(&dir, "link/disks", "template = 'count'", count);
     let written = dir.run(&["once", "--write", "--window", "10ms"]);
     let reason = "export.path and disks.output are the same file, through links";
-    assert!(stderr_of(&written).contains(reason), "{written:?}");
+    assert_contains(&stderr_of(&written), reason);
     assert!(dir.read("real/disks").starts_with('{'));
     let daemon = Daemon::start(&dir);
     dir.wait_for_log("WARN graphite: export.path and disks.output are the same file, through links");
@@ -245,8 +236,5 @@ fn once_prints_one_export_and_writes_all() {
         (failed.status.code(), text(&failed.stdout)),
         (Some(1), String::new())
     );
-    assert!(
-        stderr_of(&failed).contains(": line 1, column 4: undefined value"),
-        "{failed:?}"
-    );
+    assert_contains(&stderr_of(&failed), ": line 1, column 4: undefined value");
 }

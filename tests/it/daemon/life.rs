@@ -4,10 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use crate::support::check_fixture::count;
-use crate::support::daemon::shell;
-use crate::support::watch::{Watch, cpu_time, status};
-use crate::support::{Daemon, FAST, TestDir, wait_for};
+use crate::support::{
+    Daemon, FAST, TestDir, Watch, assert_contains, count, cpu_time, shell, status, wait_for,
+};
 use rustix::process::Signal;
 
 #[test]
@@ -35,7 +34,7 @@ fn systemd_is_notified_of_start_status_reload_and_stop() {
     dir.configure_vm("", "exclude = [\"/host-2/\"]", "", "");
     daemon.signal(Signal::HUP);
     let reloading = daemon.wait_for_message("RELOADING=1");
-    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    assert_contains(&reloading, "MONOTONIC_USEC=");
     daemon.wait_for_message("READY=1");
     daemon.wait_for_message("STATUS=1 hosts, 1 metrics; ");
     dir.wait_for_log("INFO daemon: configuration reloaded");
@@ -164,7 +163,7 @@ fn missing_whisper_directory_is_one_warning_until_it_appears() {
     dir.wait_for_log(message);
     dir.wait_for_disks(10);
     assert_eq!(dir.read("whisper.nb_metrics"), old);
-    assert_eq!(dir.log().matches(message).count(), 1, "{}", dir.log());
+    assert_eq!(dir.logged(message), 1, "{}", dir.log());
     dir.metrics(["host/a.wsp"]);
     dir.wait_for_metrics(1);
     dir.wait_for_log("INFO graphite: counting works again");
@@ -193,5 +192,5 @@ fn stdout_that_is_full_fails_the_command() {
     let output = once.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let error = crate::support::stderr_of(&output);
-    assert!(error.contains("writing to stdout"), "{error}");
+    assert_contains(&error, "writing to stdout");
 }

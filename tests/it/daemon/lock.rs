@@ -6,9 +6,9 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::attacker::{make_node, remove};
-use crate::support::watch::children_of;
-use crate::support::{Daemon, TestDir, stderr_of, wait_for};
+use crate::support::{
+    Daemon, TestDir, assert_contains, children_of, make_node, remove, stderr_of, wait_for, wait_until,
+};
 use rustix::fs::{FileType, FlockOperation, flock};
 use rustix::process::Signal;
 
@@ -85,13 +85,13 @@ fn run_waits_for_the_lock_of_a_killed_daemon() {
 fn ten_runs_at_once_leave_one_daemon() {
     let dir = quiet_dir();
     let mut daemons: Vec<_> = (0..10).map(|_| Daemon::start(&dir)).collect();
-    wait_for("nine to end", || {
+    wait_until("nine to end", || {
         daemons.retain_mut(|daemon| {
             let status = daemon.child.try_wait().unwrap();
             assert!(status.is_none_or(|status| status.code() == Some(75)));
             status.is_none()
         });
-        (daemons.len() == 1).then_some(())
+        daemons.len() == 1
     });
     wait_for("the disk file", || dir.disks());
     daemons.pop().unwrap().stop();
@@ -161,7 +161,7 @@ fn lock_that_is_not_a_regular_file_is_an_error() {
     let assert_rejected = |reason: &str| {
         let output = dir.run(&["run"]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(stderr_of(&output).contains(reason), "{}", stderr_of(&output));
+        assert_contains(&stderr_of(&output), reason);
         assert!(!dir.path("disks.tmp").exists() && !dir.path("gatherer.log").exists());
         remove(&lock);
     };

@@ -1,11 +1,11 @@
-//! The published values, from the kernel files of two instants: `cases/NN-name`.
+//! The published values, from the kernel files of two instants: the cases of `cases.txt`.
 //!
-//! A case has four paragraphs: a description and the devices in sysfs, two texts of /proc/diskstats, and the expected
-//! values. `disks:` and `virtual:` list devices with and without hardware, each with its files in sysfs. A file
+//! A case has a name and four paragraphs: a description and the devices in sysfs, two texts of /proc/diskstats, and the
+//! expected values. `disks:` and `virtual:` list devices with and without hardware, each with its files in sysfs. A file
 //! `NAME=A|B` has the text A at the first instant and B at the second.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
@@ -79,20 +79,11 @@ impl Host {
     }
 }
 
-fn cases() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/disks/cases");
-    let entries = fs::read_dir(folder).unwrap();
-    let mut cases: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    cases.sort();
-    assert!(cases.len() >= 9, "cases are missing");
-    cases
-}
-
 /// Returns the expected values of a case, and those that are published.
 fn values(case: &str) -> (Value, Value) {
-    let paragraphs: Vec<_> = case.split("\n\n").collect();
+    let paragraphs: Vec<_> = case.trim_end().split("\n\n").collect();
     let [head, first, second, table] = paragraphs.try_into().expect("four paragraphs");
-    let devices: Vec<_> = head.lines().skip(1).collect();
+    let devices: Vec<_> = head.lines().skip(2).collect();
     let mut host = Host::new(devices[0]);
     let mut sample = |instant: usize, text: &str| {
         let (_, lines) = text.split_once('\n').unwrap();
@@ -115,9 +106,11 @@ fn values(case: &str) -> (Value, Value) {
 
 #[test]
 fn every_case_gives_its_expected_values() {
-    for case in cases() {
-        let (expected, found) = values(&fs::read_to_string(&case).unwrap());
-        assert_eq!(found, expected, "{case:?}");
+    let cases: Vec<_> = include_str!("cases.txt").split("== ").skip(1).collect();
+    assert!(cases.len() >= 9, "cases are missing");
+    for case in cases {
+        let (expected, found) = values(case);
+        assert_eq!(found, expected, "{case}");
     }
 }
 

@@ -7,9 +7,8 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use super::cases::Host;
-use super::names::with_disks;
-use crate::support::watch::status;
-use crate::support::{Daemon, wait_for};
+use super::devices::with_disks;
+use crate::support::{Daemon, status, wait_for, wait_until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use shinken_gatherer::disks::diskstats::Malformed;
 use shinken_gatherer::vmware::detect::detect;
@@ -119,7 +118,7 @@ fn diskstats_that_is_not_a_file_is_an_error_without_delay() {
     let diskstats = dir.path("proc/diskstats");
     let good = fs::read_to_string(&diskstats).unwrap();
     let daemon = Daemon::start(&dir);
-    let warnings = || dir.log().matches(" WARN disks: ").count();
+    let warnings = || dir.logged(" WARN disks: ");
     for kind in PLANTED.split('|').take(8) {
         wait_for("the disks", || dir.disks());
         plant(&dir.path("proc/new"), kind);
@@ -129,7 +128,7 @@ fn diskstats_that_is_not_a_file_is_an_error_without_delay() {
             _ => fs::rename(dir.path("proc/new"), &diskstats).unwrap(),
         }
         let is_logged = || dir.disks().is_none() && warnings() > before;
-        wait_for(kind, || is_logged().then_some(()));
+        wait_until(kind, is_logged);
         // A reader may have found nothing before the directory was there.
         assert!(warnings() <= before + 2, "{kind}: {}", dir.log());
         plant(&dir.path("proc/new"), "nothing");

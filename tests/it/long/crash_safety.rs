@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::support::fixture::{ALL, COUNT, DISKS, Fixture, is_right};
-use crate::support::tree::Numbers;
-use crate::support::watch::{children_of, kill, strace};
-use crate::support::{Daemon, TestDir, document, text, wait_for};
+use crate::support::{
+    ALL, COUNT, DISKS, Daemon, Fixture, Numbers, TestDir, children_of, document, is_right, kill, strace,
+    text, wait_for, wait_until,
+};
 use rustix::process::Signal;
 
 const KILLS: usize = 300;
@@ -80,21 +80,19 @@ fn readers_see_whole_documents_through_hundreds_of_kills() {
     let daemon = Daemon::start_notifying(&fixture, None);
     daemon.wait_for_message("READY=1");
     for which in ALL {
-        wait_for("no temporary files", || {
-            fixture.beside(which).is_empty().then_some(())
-        });
+        wait_until("no temporary files", || fixture.beside(which).is_empty());
     }
     fixture.wait_for_all();
     daemon.stop();
     assert!(!fixture.outputs[DISKS].exists());
     let library = fixture.path("none.so").display().to_string();
-    wait_for("the helpers of killed runs to end", || {
+    wait_until("the helpers of killed runs to end", || {
         let has_library = |process: fs::DirEntry| {
             let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
             text(&line).contains(&library)
         };
         let mut processes = fs::read_dir("/proc").unwrap().flatten();
-        (!processes.any(has_library)).then_some(())
+        !processes.any(has_library)
     });
 }
 
@@ -117,8 +115,8 @@ fn killed_publication_leaves_one_name_that_the_next_replaces() {
             let mut daemon = Daemon::spawn(&mut command, None);
             if which == COUNT {
                 // Its worker is killed, and would be again and again.
-                wait_for("the worker to be killed", || {
-                    fixture.log().contains("the count worker died").then_some(())
+                wait_until("the worker to be killed", || {
+                    fixture.log().contains("the count worker died")
                 });
                 for child in children_of(daemon.child.id()) {
                     kill(child, Signal::KILL);
@@ -133,7 +131,7 @@ fn killed_publication_leaves_one_name_that_the_next_replaces() {
             assert!(!output.exists());
 
             let daemon = Daemon::start(&fixture);
-            wait_for("the document", || output.exists().then_some(()));
+            wait_until("the document", || output.exists());
             daemon.stop();
             assert_eq!(fixture.beside(which), NONE);
         }

@@ -3,10 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::support::daemon::shell;
-use crate::support::tree::make_large;
-use crate::support::watch::{Usage, Watch, children_of, kill, status};
-use crate::support::{Daemon, FAST, TestDir, wait_for};
+use crate::support::{
+    Daemon, FAST, TestDir, Usage, Watch, children_of, kill, make_large, shell, status, wait_for,
+};
 use rustix::process::Signal;
 
 /// As many as in a day, with the intervals of the default configuration.
@@ -143,7 +142,7 @@ fn a_day_of_cycles_leaves_no_trace() {
         counts >= disks / 50 && ready >= disks / 10,
         "{disks} {counts} {ready}"
     );
-    assert_eq!(dir.log().matches(" WARN ").count(), 1, "{}", dir.log());
+    assert_eq!(dir.logged(" WARN "), 1, "{}", dir.log());
     daemon.stop();
 }
 

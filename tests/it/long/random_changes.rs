@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::snapshot::{HEADER_BYTES, HOUR, Tree, filled, replaced, totals};
-use crate::support::tree::{Numbers, naive};
+use crate::support::{HEADER_BYTES, HOUR, Numbers, Tree, filled, naive, replaced, totals};
 use shinken_gatherer::graphite::Totals;
 
 fn directories(top: &Path) -> Vec<PathBuf> {

@@ -7,10 +7,10 @@ use std::thread;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::check_fixture::{count, disks, ready};
-use crate::support::schemas::{assert_valid, error};
-use crate::support::watch::{children_of, kill, strace};
-use crate::support::{Daemon, FAST, TestDir, document, json_line, json_of, skip, wait_for};
+use crate::support::{
+    Daemon, FAST, TestDir, assert_valid, children_of, count, disks, document, error, json_line, kill, ready,
+    skip, strace, wait_for, wait_until,
+};
 use shinken_gatherer::publish::{DOCUMENT_MODE, Durability, publish};
 
 #[test]
@@ -24,9 +24,7 @@ fn directory_at_an_output_is_logged_once() {
         let others = ["disks.tmp", "whisper.nb_metrics", "vmware.dat"].map(|name| dir.path(name));
         for other in others.iter().filter(|other| **other != dir.path(output)) {
             let before = wait_for("the other document", || fs::metadata(other).ok()).ino();
-            wait_for("a newer one", || {
-                (fs::metadata(other).unwrap().ino() != before).then_some(())
-            });
+            wait_until("a newer one", || fs::metadata(other).unwrap().ino() != before);
         }
         let log = dir.log();
         let warnings = log.matches(&format!(" WARN {collector}: ")).count();
@@ -80,7 +78,7 @@ fn publishing_lists_no_directory() {
         let is_line = |line: &&str| line.contains(part) && line.contains("/out>");
         trace.lines().filter(is_line).count()
     };
-    wait_for("documents", || (lines("renameat") > 10).then_some(()));
+    wait_until("documents", || lines("renameat") > 10);
     // strace ends with the daemon, its child.
     kill(children_of(daemon.child.id())[0], Signal::TERM);
     daemon.child.wait().unwrap();
@@ -147,20 +145,4 @@ fn locked_directory_delays_no_publication() {
     publish(&path, "{\"a\":1}\n", Durability::Synced, DOCUMENT_MODE).unwrap();
     assert!(json_line(&path).is_some());
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-}
-
-#[test]
-fn document_of_ten_thousand_disks_is_read_back() {
-    let dir = TestDir::in_memory();
-    let host = dir.many_disks(10_000);
-    dir.configure_with("", "", "", &host);
-    let once = dir.run(&["once", "--write", "--window", "10ms"]);
-    assert_eq!(once.status.code(), Some(0));
-    let size = fs::metadata(dir.path("disks.tmp")).unwrap().len();
-    assert!(size > 1 << 20, "{size} bytes");
-    assert_eq!(dir.run(&["check", "disks"]).status.code(), Some(0));
-    let status = json_of(&dir.run(&["status", "--json"]));
-    assert_eq!(status["disks"]["state"], "fresh");
-    let disks = status["disks"]["document"]["disks"].as_object().unwrap();
-    assert_eq!(disks.len(), 10_000);
 }

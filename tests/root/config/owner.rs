@@ -5,24 +5,14 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::check_fixture::answer_of;
-use crate::support::generator::{DROP_IN, run_generator};
-use crate::support::refusal::refusal_of;
 use crate::support::{
-    Daemon, TestDir, copy_of_binary, document, gatherer, root_or_skip, stderr_of, wait_for,
+    DROP_IN, Daemon, TestDir, after_mounting, answer_of, assert_contains, copy_of_binary, document, gatherer,
+    refusal_of, run_generator, setpriv, stderr_of, wait_for,
 };
 use rustix::process::Signal;
 
 const OTHER: u32 = 65534;
 const SERVICE: u32 = 65533;
-
-/// Returns a command that runs `program` as the user `uid`.
-fn as_user(uid: u32) -> Command {
-    let user = uid.to_string();
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
-    command
-}
 
 /// A folder of another user with the configuration in it, and a file of root that the user wants removed.
 struct Attack {
@@ -61,7 +51,7 @@ impl Attack {
     fn run(&self, commands: &str) {
         // The folder itself can be renamed only by a user who may write to its parent.
         fs::set_permissions(self.dir.path(""), Permissions::from_mode(0o777)).unwrap();
-        let mut command = as_user(OTHER);
+        let mut command = setpriv(OTHER, None);
         command
             .args(["sh", "-ec", commands])
             .current_dir(self.dir.path(""));
@@ -92,9 +82,7 @@ const ROUTES: [&str; 4] = [
 
 #[test]
 fn other_users_file_is_rejected_by_every_command_and_reload() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     for route in ROUTES {
         let attack = Attack::new();
         let daemon = Daemon::spawn(&mut attack.command("run"), None);
@@ -133,18 +121,13 @@ fn other_users_file_is_rejected_by_every_command_and_reload() {
 
 #[test]
 fn ordinary_caller_accepts_own_and_roots_file_only() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let dir = TestDir::new();
     fs::set_permissions(dir.path(""), Permissions::from_mode(0o755)).unwrap();
     let (copy, file) = (copy_of_binary(&dir), dir.path("gatherer.toml"));
     // As the user of the packaged service, with and without its capabilities.
     let status = |capabilities: &str| {
-        let mut command = as_user(SERVICE);
-        for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
-            command.args([set, capabilities]);
-        }
+        let mut command = setpriv(SERVICE, Some(capabilities));
         command.arg(&copy).arg("--config").arg(&file).arg("status");
         command
     };
@@ -163,15 +146,13 @@ fn ordinary_caller_accepts_own_and_roots_file_only() {
         let line = refusal_of(&mut status(capabilities));
         let reason =
             format!("owner is user {OTHER} and mode is 0644, must be owned by root or user {SERVICE} ");
-        assert!(line.contains(&reason), "{line}");
+        assert_contains(&line, &reason);
     }
 }
 
 #[test]
 fn usual_tree_that_appears_is_counted_if_it_is_the_first() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let dir = TestDir::in_memory();
     let root = dir.path("").display().to_string();
     let config = format!(
@@ -180,13 +161,8 @@ fn usual_tree_that_appears_is_counted_if_it_is_the_first() {
     );
     fs::write(dir.path("gatherer.toml"), config).unwrap();
     // The parents of the usual trees are empty for this daemon alone.
-    let mut command = Command::new("unshare");
-    let mounts = "mount -t tmpfs none /opt && mount -t tmpfs none /var/lib && exec \"$@\"";
-    command.args(["--mount", "sh", "-c", mounts, "sh"]);
-    command
-        .arg(dir.command().get_program())
-        .args(dir.command().get_args())
-        .arg("run");
+    let mounts = "mount -t tmpfs none /opt && mount -t tmpfs none /var/lib";
+    let mut command = after_mounting(mounts, dir.command().arg("run"));
     let daemon = Daemon::spawn(&mut command, None);
     dir.wait_for_log("started");
     let inside = |path: &str| format!("/proc/{}/root{path}", daemon.child.id());
@@ -208,15 +184,13 @@ fn usual_tree_that_appears_is_counted_if_it_is_the_first() {
 
 #[test]
 fn file_that_the_user_cannot_read_is_an_error() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let dir = TestDir::in_memory();
     dir.configure_with("", "", "", "");
     let program = copy_of_binary(&dir);
     dir.set_mode("", 0o755);
     dir.set_mode("gatherer.toml", 0o600);
-    let mut command = as_user(OTHER);
+    let mut command = setpriv(OTHER, None);
     let file = dir.path("gatherer.toml");
     command.arg(program).arg("--config").arg(&file).arg("run");
     let expected = format!("{}: Permission denied (os error 13)", file.display());

@@ -9,10 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::mounts::Mounted;
-use crate::support::tree::{Numbers, totals_of, walk};
-use crate::support::watch::{descriptors, status};
-use crate::support::{Daemon, TestDir, copy_of_binary, wait_for};
+use crate::support::{
+    Daemon, Mounted, Numbers, TestDir, copy_of_binary, descriptors, status, totals_of, wait_for, walk,
+};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// How long the tree changes.
@@ -34,9 +33,7 @@ fn assert_settles(dir: &TestDir) {
     wait_for(&format!("{expected:?}"), || {
         published().filter(|found| *found == expected)
     });
-    let counts = || dir.log().matches(" INFO graphite: ").count();
-    let before = counts();
-    wait_for("more counts", || (counts() > before + 5).then_some(()));
+    dir.wait_for_more_log(" INFO graphite: ", 6);
     assert_eq!(published(), Some(expected));
 }
 

@@ -1,14 +1,17 @@
-//! The count of trees with file systems mounted on them, below them, or under the state folder.
+//! Trees with file systems mounted on them, below them, or under the state folder; a tree on btrfs, and one of a million entries.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::process::Command;
+use std::path::Path;
 
-use crate::support::mounts::{Mounted, run};
-use crate::support::snapshot::{Tree, filled, rejected, totals};
-use crate::support::tree::totals_of;
-use crate::support::{Daemon, TestDir, wait_for};
-use rustix::fs::{CWD, Dir, FileType, Mode, mknodat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, linkat, mkdirat, mknodat, openat, symlinkat};
+use shinken_gatherer::disks::backing::{devices_under, disks_of_device};
+
+use crate::support::{
+    Daemon, Mounted, TestDir, Tree, after_mounting, filled, json_of, rejected, run, totals, totals_of,
+    wait_until,
+};
 
 #[test]
 fn pseudo_file_systems_below_the_tree_are_not_counted() {
@@ -121,28 +124,22 @@ fn read_only_or_full_state_folder_is_reported() {
 /// The service's sandbox makes the tree read-only for one process.
 #[test]
 fn tree_that_is_no_longer_read_only_is_one_warning() {
-    if Mounted::none().is_none() {
-        return;
-    }
-    let sandbox = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
+    needs_root!();
     for change in ["none", "mounted over", "replaced"] {
         let dir = TestDir::in_memory();
         let whisper = dir.path("whisper");
         dir.metrics(["h/a.wsp"]);
         dir.configure("interval = \"20ms\"");
-        let lines = |part: &str| dir.log().matches(part).count();
+        let lines = |part: &str| dir.logged(part);
+        let path = whisper.display();
+        let sandbox = format!("mount --bind {path} {path} && mount -o remount,bind,ro {path}");
         let daemon = match change {
             "none" => Daemon::start(&dir),
-            _ => {
-                let mut command = Command::new("unshare");
-                command.args(["-m", "sh", "-c", sandbox, "sh"]).arg(&whisper);
-                command.args([env!("CARGO_BIN_EXE_shinken-gatherer"), "--config"]);
-                Daemon::spawn(command.arg(dir.path("gatherer.toml")).arg("run"), None)
-            }
+            _ => Daemon::spawn(&mut after_mounting(&sandbox, dir.command().arg("run")), None),
         };
-        wait_for("some counts", || (lines(" 1 hosts, ") > 3).then_some(()));
+        wait_until("some counts", || lines(" 1 hosts, ") > 3);
         assert_eq!(lines("no longer read-only"), 0, "{}", dir.log());
-        let (pid, path) = (daemon.child.id(), whisper.display());
+        let pid = daemon.child.id();
         let mount = format!("nsenter -m -t {pid} mount -t tmpfs none {path}");
         match change {
             "none" => {}
@@ -154,10 +151,70 @@ fn tree_that_is_no_longer_read_only_is_one_warning() {
         }
         if change != "none" {
             dir.wait_for_log("\" is no longer read-only; if it was replaced or mounted over, restart");
-            wait_for("some counts", || (lines(" 0 hosts, ") > 3).then_some(()));
+            wait_until("some counts", || lines(" 0 hosts, ") > 3);
             assert_eq!(lines("no longer read-only"), 1, "{}", dir.log());
             assert_eq!(totals_of(&dir.count().unwrap()), (0, 0));
         }
         daemon.stop();
+    }
+}
+
+/// Makes a million entries in one directory, and a million directories in another.
+fn make_wide(whisper: &Path) {
+    let open = |name: &str| {
+        fs::create_dir(whisper.join(name)).unwrap();
+        openat(CWD, whisper.join(name), OFlags::DIRECTORY, Mode::empty()).unwrap()
+    };
+    let (many, wide) = (&open("many"), open("wide"));
+    fs::write(whisper.join("many/first.wsp"), "").unwrap();
+    let link = |name: String| linkat(many, "first.wsp", many, name, AtFlags::empty());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..1_000_000 {
+                mkdirat(&wide, format!("{number}"), Mode::RWXU).unwrap();
+            }
+        });
+        for number in 0..1_000_000 {
+            let made = match number % 100 {
+                0 => symlinkat("first.wsp", many, format!("{number}.wsp")),
+                1 => link(format!("{number}.txt")),
+                _ => link(format!("{number}.wsp")),
+            };
+            made.unwrap();
+        }
+    });
+}
+
+#[test]
+fn directories_of_a_million_entries_count_in_24_mb() {
+    let dir = TestDir::new();
+    // By default, a file system in memory may have too few inodes.
+    let Some(_mounted) = Mounted::new("-t tmpfs -o nr_inodes=0 none", &dir.path("whisper")) else {
+        return;
+    };
+    make_wide(&dir.path("whisper"));
+    // The packaged unit limits the same memory: what a process allocates, without its stack.
+    let output = dir.once_limited("-d 24576");
+    assert_eq!(totals_of(&json_of(&output)["graphite"]), (2, 990_001));
+}
+
+#[test]
+fn btrfs_on_two_devices_has_both_disks() {
+    let Some(mut mounted) = Mounted::none() else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mount = dir.path().join("mount");
+    fs::create_dir(&mount).unwrap();
+    let devices = ["a", "b"].map(|name| mounted.attach(&dir.path().join(name)));
+    run(&format!("mkfs.btrfs --quiet --data raid0 {}", devices.join(" ")));
+    mounted.mount(&devices[0], &mount);
+    run(&format!("btrfs subvolume create {}/tree", mount.display()));
+    let expected = BTreeSet::from(devices.map(|device| device.replace("/dev/", "")));
+    for tree in [mount.clone(), mount.join("tree")] {
+        let (proc, sys) = (Path::new("/proc"), Path::new("/sys"));
+        let found = devices_under(proc, sys, &tree).into_iter();
+        let disks = found.flat_map(|device| disks_of_device(sys, device));
+        assert_eq!(disks.collect::<BTreeSet<_>>(), expected, "{tree:?}");
     }
 }

@@ -3,10 +3,10 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::support::check_fixture::assert_is_row;
-use crate::support::storage::{Storage, workers_of};
-use crate::support::watch::Watch;
-use crate::support::{Daemon, PATIENCE, TestDir, document, text, wait_for};
+use crate::support::{
+    Daemon, PATIENCE, Storage, TestDir, Watch, assert_is_row, document, text, wait_for, wait_until,
+    workers_of,
+};
 
 const HOSTS: u64 = 20;
 const DISKS_INTERVAL: Duration = Duration::from_millis(500);
@@ -34,7 +34,7 @@ fn wait_for_count(dir: &TestDir, metrics: u64) {
 }
 
 fn wait_for_no_workers(daemon: u32) {
-    wait_for("the worker's end", || workers_of(daemon).is_empty().then_some(()));
+    wait_until("the worker's end", || workers_of(daemon).is_empty());
 }
 
 /// Asserts that samples and heartbeats are on time until the condition holds.
@@ -103,7 +103,7 @@ impl Scenario {
             dir.metrics(["host-0/new.wsp"]);
         }
         let hung = Instant::now();
-        let reports = || dir.log().matches("has not responded").count();
+        let reports = || dir.logged("has not responded");
         assert_on_time(&dir, &daemon, || match self.count_hangs {
             true => dir.log().contains("has not responded for 5s"),
             false => hung.elapsed() > SILENCE,
@@ -133,15 +133,15 @@ impl Scenario {
         storage.thaw();
         dir.metrics(["host-0/newer.wsp"]);
         wait_for_count(&dir, HOSTS + 1 + u64::from(!is_tree));
-        let waits = dir.log().matches("another count worker has not ended").count();
+        let waits = dir.logged("another count worker has not ended");
         assert!(waits <= 2, "{}", dir.log());
         for folder in ["out", "state"] {
             // The next worker removes the temporary file of a killed one.
-            wait_for("no temporary files", || {
+            wait_until("no temporary files", || {
                 let mut names = fs::read_dir(dir.path(folder)).unwrap();
                 let is_temporary =
                     |name: fs::DirEntry| name.path().extension().is_some_and(|end| end == "tmp");
-                (!names.any(|name| is_temporary(name.unwrap()))).then_some(())
+                !names.any(|name| is_temporary(name.unwrap()))
             });
         }
         daemon.stop_at_once();
@@ -206,9 +206,9 @@ fn hung_worker_does_not_outlive_a_killed_daemon() {
     let id = daemon.child.id();
     wait_for("a worker", || workers_of(id).first().copied());
     // It holds the lock once it has read its request.
-    wait_for("the worker to hang", || {
+    wait_until("the worker to hang", || {
         let status = text(&dir.run(&["status"]).stdout);
-        status.contains("a count is running").then_some(())
+        status.contains("a count is running")
     });
     daemon.kill();
     wait_for_no_workers(id);

@@ -1,15 +1,18 @@
-//! An attacker creates files at the path of the log.
+//! An attacker creates files at the path of the log. Outputs that are devices or sockets are not replaced.
 
 use std::fs::{self, Permissions};
 use std::io::Read;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
-use std::process::Command;
 
-use crate::support::attacker::{ATTACKER, FOREIGN_FILE, Leased, OBSTACLES, Victims, as_user, remove};
-use crate::support::fixture::{ALL, Fixture, READY, USERS, User};
-use crate::support::{Daemon, TestDir, root_or_skip, wait_for};
+use rustix::fs::{FileType, makedev};
 use rustix::process::Signal;
+
+use crate::support::{
+    ALL, ATTACKER, Daemon, FAST, FOREIGN_FILE, Fixture, HIDE_JOURNAL, Leased, OBSTACLES, READY, TestDir,
+    USERS, User, Victims, after_mounting, as_user, assert_contains, make_node, remove, stderr_of, wait_for,
+    wait_until,
+};
 
 fn fixture_with_open_log() -> Fixture {
     let fixture = Fixture::under(TestDir::mounted(), ["out"; 3], "open/gatherer.log");
@@ -23,12 +26,7 @@ fn start(user: User, fixture: &Fixture) -> Daemon {
     let daemon = user.command(fixture);
     // The folder belongs to root: the attacker may create files in it, as in /tmp.
     chown(fixture.path("open"), Some(0), None).unwrap();
-    let mut command = Command::new("unshare");
-    command
-        .args(["-m", "sh", "-c", "mount -t tmpfs none /run && exec \"$@\"", "sh"])
-        .arg(daemon.get_program())
-        .args(daemon.get_args());
-    Daemon::spawn(&mut command, None)
+    Daemon::spawn(&mut after_mounting(HIDE_JOURNAL, &daemon), None)
 }
 
 /// Stops the daemon, whose stderr must report this many failures of the log file and this many ends of one.
@@ -46,7 +44,7 @@ fn stop(mut daemon: Daemon, failures: usize, ends: usize, context: &str) {
 }
 
 fn wait_for_log_line(fixture: &Fixture) {
-    wait_for("the log", || fixture.log().contains(" hosts, ").then_some(()));
+    wait_until("the log", || fixture.log().contains(" hosts, "));
 }
 
 fn attack(user: User) {
@@ -92,16 +90,13 @@ fn attack(user: User) {
 
 #[test]
 fn hostile_file_at_the_log_is_not_written() {
-    if root_or_skip() {
-        USERS.into_iter().for_each(attack);
-    }
+    needs_root!();
+    USERS.into_iter().for_each(attack);
 }
 
 #[test]
 fn lease_held_by_another_user_delays_nothing() {
-    if !root_or_skip() {
-        return;
-    }
+    needs_root!();
     let fixture = fixture_with_open_log();
     fixture.set_mode("", 0o755);
     let leased_log = Leased::at(&fixture.log_file());
@@ -111,4 +106,39 @@ fn lease_held_by_another_user_delays_nothing() {
     fixture.wait_for_all();
     stop(daemon, 1, 0, "leased");
     assert_eq!(fs::metadata(&leased_log.path).unwrap().len(), 0);
+}
+
+/// Runs `once --write` and the daemon with an output that must be rejected, and must stay.
+fn assert_rejected(kind: &str, file_type: FileType, device: u64) {
+    let dir = TestDir::mounted();
+    let output = dir.path("disks.tmp");
+    dir.configure_with("", "", FAST, "");
+    make_node(&output, file_type, device).unwrap();
+    let state = || {
+        let metadata = fs::symlink_metadata(&output).unwrap();
+        (metadata.ino(), metadata.rdev(), metadata.file_type())
+    };
+    let before = state();
+    let once = dir.run(&["once", "--write", "--window", "10ms"]);
+    let reason = format!("{output:?}: is a {kind}, must be a regular file");
+    assert_eq!(once.status.code(), Some(1));
+    assert_contains(&stderr_of(&once), &reason);
+    let daemon = Daemon::start(&dir);
+    dir.wait_for_log(&reason);
+    wait_for("the count", || dir.count());
+    daemon.stop();
+    // At the start, and at the stop, when the disks file is removed.
+    assert_eq!(dir.logged(&reason), 2, "{}", dir.log());
+    assert_eq!(state(), before);
+}
+
+#[test]
+fn output_that_is_a_device_is_rejected_and_stays() {
+    needs_root!();
+    assert_rejected("device", FileType::CharacterDevice, makedev(1, 3));
+}
+
+#[test]
+fn output_that_is_a_socket_is_rejected_and_stays() {
+    assert_rejected("socket", FileType::Socket, 0);
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::attacker::{ATTACKER, DEVICE, OBSTACLES, Obstacle, Victims, as_user, remove};
-use crate::support::fixture::{ALL, COLLECTORS, COUNT, DISKS, Fixture, USERS, User};
-use crate::support::watch::descriptors;
-use crate::support::{Daemon, root_or_skip, wait_for};
+use crate::support::{
+    ALL, ATTACKER, COLLECTORS, COUNT, DEVICE, DISKS, Daemon, Fixture, OBSTACLES, Obstacle, USERS, User,
+    Victims, as_user, descriptors, remove, wait_for, wait_until,
+};
 use rustix::fs::OFlags;
 
 const WATCHDOG: Duration = Duration::from_millis(200);
@@ -65,7 +65,7 @@ fn attack_before_the_start(user: User) {
         let is_replaced = obstacle.is_replaced_by(user);
         if !is_replaced {
             for which in ALL {
-                wait_for("the error", || (logged(fixture, which).0 > 0).then_some(()));
+                wait_until("the error", || logged(fixture, which).0 > 0);
             }
             // It tries again meanwhile.
             (0..5).for_each(|_| drop(daemon.wait_for_message("WATCHDOG=1")));
@@ -109,13 +109,13 @@ fn attack_while_running(user: User) {
                 obstacle.create_as_attacker(path, &victims.folder).ok()
             });
             if !is_replaced {
-                wait_for("the error", || {
+                wait_until("the error", || {
                     // A device or socket that appears right before the rename is replaced.
                     if fixture.version(which, user).is_some() {
                         remove(path);
                         let _ = obstacle.create_as_attacker(path, &victims.folder);
                     }
-                    (logged(fixture, which).0 > 0).then_some(())
+                    logged(fixture, which).0 > 0
                 });
             }
             for other in ALL.into_iter().filter(|other| *other != which) {
@@ -128,9 +128,7 @@ fn attack_while_running(user: User) {
             }
             fixture.wait_for_more(which, user, 1);
             let lines = if is_replaced { (0, 0) } else { (1, 1) };
-            wait_for("the end of the error", || {
-                (logged(fixture, which).1 >= lines.1).then_some(())
-            });
+            wait_until("the end of the error", || logged(fixture, which).1 >= lines.1);
             assert_eq!(logged(fixture, which), lines, "{context}\n{}", fixture.log());
         }
         daemon.stop();
@@ -140,24 +138,21 @@ fn attack_while_running(user: User) {
 
 #[test]
 fn hostile_files_before_the_start_are_not_followed() {
-    if root_or_skip() {
-        USERS.into_iter().for_each(attack_before_the_start);
-    }
+    needs_root!();
+    USERS.into_iter().for_each(attack_before_the_start);
 }
 
 #[test]
 fn hostile_files_while_the_daemon_runs_are_not_followed() {
-    if root_or_skip() {
-        USERS.into_iter().for_each(attack_while_running);
-    }
+    needs_root!();
+    USERS.into_iter().for_each(attack_while_running);
 }
 
 #[test]
 fn endless_attack_changes_no_other_file() {
-    if root_or_skip() {
-        attack_without_end(User::Root);
-        attack_without_end(User::Ordinary);
-    }
+    needs_root!();
+    attack_without_end(User::Root);
+    attack_without_end(User::Ordinary);
 }
 
 /// How long the attacker creates files as fast as possible.
