@@ -1,0 +1,323 @@
+//! The machine around the daemon: its time, what it has done by then, and what the daemon must publish next.
+
+use std::fs;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::carbon::Carbon;
+use super::disks::Disks;
+use super::guest::Guest;
+use super::log::ExpectedLog;
+use crate::support::clocks::Clocks;
+use crate::support::tree::{Numbers, naive, totals_of};
+use crate::support::watch::{Usage, Watch, children_of, kill};
+use crate::support::{Daemon, PATIENCE, TestDir, json_line, schemas, wait_for};
+
+pub const SECOND: i64 = 1_000_000_000;
+/// The daemon usually wakes up this late at most.
+pub const LATENESS: i64 = SECOND / 4;
+/// The monotonic clock when the daemon starts.
+const START: i64 = 1_000_000 * SECOND;
+const INTERVAL: i64 = 10 * SECOND;
+const COUNT_INTERVAL: i64 = 900 * SECOND;
+const WATCHDOG: Duration = Duration::from_secs(30);
+/// One of so many documents is validated with the schema.
+const VALIDATED: usize = 500;
+
+pub struct Machine {
+    pub carbon: Carbon,
+    pub max_lateness: i64,
+    disks: Disks,
+    guest: Guest,
+    log: ExpectedLog,
+    now: i64,
+    /// Seconds from the monotonic clock to the wall clock.
+    wall: i64,
+    disks_due: i64,
+    guest_due: i64,
+    count_due: i64,
+    last_heartbeat: i64,
+    until: i64,
+    has_helper: bool,
+    is_flapping: bool,
+    published: usize,
+    random: Numbers,
+    watch: Watch,
+    daemon: Daemon,
+    clocks: Clocks,
+    dir: TestDir,
+}
+
+impl Machine {
+    pub fn start() -> Self {
+        let dir = TestDir::in_memory();
+        // The helper runs as nobody.
+        dir.set_mode("", 0o755);
+        let carbon = Carbon::new();
+        let guest = Guest::new(&dir);
+        dir.configure_vm("", "", "", "");
+        dir.reconfigure("none.so", "guest.so");
+        let keys = format!("\n[carbon]\nenabled = true\naddress = \"{}\"\n", carbon.address);
+        dir.write("gatherer.toml", &(dir.read("gatherer.toml") + &keys));
+        dir.metrics((0..60).map(|number| format!("host-{}/check-{number}/m.wsp", number % 6)));
+        let clocks = Clocks::new(&dir);
+        clocks.stand_at(START);
+        // The files of the tree are older than any time of the daemon.
+        let today = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 86_400;
+        let wall = (today as i64 + 2) * 86_400 - START / SECOND;
+        clocks.shift_wall(wall);
+        let mut random = Numbers::seeded();
+        let disks = Disks::new(&dir, &mut random);
+        let watch = Watch::replaced(&dir.path(""));
+        let mut command = dir.command();
+        let daemon = Daemon::spawn_notifying(&dir, Some(WATCHDOG), clocks.given_to(command.arg("run")));
+        let mut machine = Self {
+            carbon,
+            max_lateness: LATENESS,
+            disks,
+            guest,
+            log: ExpectedLog::of_a_start(),
+            now: START,
+            wall,
+            disks_due: START,
+            guest_due: START,
+            count_due: START,
+            last_heartbeat: START,
+            until: START,
+            has_helper: true,
+            is_flapping: false,
+            published: 0,
+            random,
+            watch,
+            daemon,
+            clocks,
+            dir,
+        };
+        machine.check_documents(false);
+        machine
+    }
+
+    /// Runs from deadline to deadline.
+    pub fn run_for(&mut self, duration: i64) {
+        self.until = self.until.max(self.now) + duration;
+        loop {
+            let due = self.disks_due.min(self.guest_due).min(self.count_due);
+            if due >= self.until {
+                return;
+            }
+            let lateness = self.random.below(self.max_lateness as usize) as i64;
+            self.set_time(due.max(self.now) + lateness);
+            self.check_documents(true);
+        }
+    }
+
+    fn set_time(&mut self, now: i64) {
+        let messages = self.daemon.drain_messages();
+        if messages.iter().any(|message| message.contains("WATCHDOG=1")) {
+            self.last_heartbeat = self.now;
+        }
+        let age = self.now - self.last_heartbeat;
+        assert!(age < WATCHDOG.as_nanos() as i64 / 4, "no heartbeat for {age} ns");
+        if self.is_flapping && self.disks_due <= now {
+            self.disks.flap(&self.dir);
+        }
+        self.disks.work(now - self.now, &mut self.random);
+        self.guest.work(now - self.now, &mut self.random);
+        self.disks.write(&self.dir);
+        self.guest.write(&self.dir);
+        self.now = now;
+        self.clocks.stand_at(now);
+        // Wakes the daemon, which computes deadlines by the clock that stands still.
+        self.daemon.signal(Signal::CHILD);
+    }
+
+    /// Waits for the documents that are due, which must be right, and for no others.
+    fn check_documents(&mut self, has_disks: bool) {
+        let samples = self.disks_due <= self.now;
+        let asks = self.guest_due <= self.now;
+        let counts = self.count_due <= self.now;
+        let due = [
+            ("disks.tmp", samples && has_disks),
+            ("vmware.dat", asks),
+            ("whisper.nb_metrics", counts),
+        ];
+        self.wait_for_documents(
+            due.into_iter()
+                .filter(|(_, is_due)| *is_due)
+                .map(|(name, _)| name),
+        );
+        let next = START + ((self.now - START) / INTERVAL + 1) * INTERVAL;
+        let (now, wall) = (self.now, self.now / SECOND + self.wall);
+        if samples {
+            self.disks_due = next;
+            self.disks.sample(now);
+            if has_disks {
+                let document = self.read("disks.tmp");
+                self.carbon.expect(self.disks.check(&document, now, wall));
+            } else {
+                self.disks_due = next.min(now + SECOND);
+            }
+        }
+        if asks {
+            let document = self.read("vmware.dat");
+            let has_value = self.guest.check(&document, wall, &mut self.carbon, &mut self.log);
+            self.guest_due = if has_value { next } else { next.min(now + SECOND) };
+            self.has_helper = true;
+        }
+        if counts {
+            let document = self.read("whisper.nb_metrics");
+            let (hosts, metrics) = naive(&self.dir.path("whisper"));
+            assert_eq!(totals_of(&document), (hosts, metrics));
+            assert_eq!(document["updated_at"], wall, "{document}");
+            let values = [("hosts", hosts), ("metrics", metrics), ("scan_seconds", 0)];
+            self.carbon
+                .expect(values.map(|(key, value)| format!("graphite.{key} {value} {wall}")));
+            self.log
+                .expect(&format!("INFO graphite: {hosts} hosts, {metrics} metrics in "));
+            self.wait_for_children();
+            self.count_due = now + COUNT_INTERVAL;
+        }
+        self.carbon.receive();
+    }
+
+    fn wait_for_documents<'a>(&self, due: impl Iterator<Item = &'a str>) {
+        let mut missing: Vec<_> = due.collect();
+        let deadline = Instant::now() + PATIENCE;
+        while !missing.is_empty() {
+            self.watch.wait();
+            for name in self
+                .watch
+                .all()
+                .iter()
+                .filter(|name| !name.starts_with("gatherer.log"))
+            {
+                let position = missing.iter().position(|missing| missing == name);
+                missing.remove(position.unwrap_or_else(|| panic!("{name} is published, but not due")));
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{missing:?} at {}\n{}",
+                self.now,
+                self.dir.log()
+            );
+        }
+    }
+
+    fn read(&mut self, name: &str) -> Value {
+        let document = json_line(&self.dir.path(name)).unwrap();
+        self.published += 1;
+        if self.published.is_multiple_of(VALIDATED) {
+            schemas::assert_valid(&document);
+        }
+        document
+    }
+
+    /// Waits until the helper is the only child.
+    fn wait_for_children(&self) {
+        wait_for("the end of the other children", || {
+            (children_of(self.daemon.child.id()).len() == usize::from(self.has_helper)).then_some(())
+        });
+    }
+
+    pub fn change_tree(&mut self) {
+        // A change within the kernel's clock tick of a count would not change the time of a directory. To the daemon, ten
+        // seconds pass in less than a tick.
+        std::thread::sleep(Duration::from_millis(20));
+        let number = self.random.below(1_000_000);
+        self.dir
+            .metrics([format!("host-{}/check-{}/{number}.wsp", number % 70, number % 5)]);
+        let old = self.dir.path(format!("whisper/host-{}", number % 60));
+        if number % 3 == 0 && old.exists() {
+            fs::remove_dir_all(old).unwrap();
+        }
+    }
+
+    pub fn add_disk(&mut self, name: &str) {
+        self.disks.add(name, &self.dir, &mut self.random);
+        self.log.expect(&format!("INFO disks: disk {name} added"));
+    }
+
+    pub fn remove_disk(&mut self, name: &str) {
+        self.disks.remove(name, &self.dir);
+        self.log.expect(&format!("INFO disks: disk {name} removed"));
+    }
+
+    pub fn reset_disk(&mut self, name: &str) {
+        self.disks.reset(name);
+        self.log.expect(&format!(
+            "INFO disks: disk {name} was replaced or its counters were reset"
+        ));
+    }
+
+    /// Adds and removes a disk from sample to sample. That is logged once.
+    pub fn flap(&mut self, flap: bool) {
+        self.is_flapping = flap;
+        if !flap && self.disks.has("flap") {
+            self.disks.flap(&self.dir);
+        }
+        if flap {
+            self.log.expect("INFO disks: disk flap added");
+            self.log.expect("INFO disks: disk flap removed");
+        }
+    }
+
+    pub fn kill_helper(&mut self) {
+        for child in children_of(self.daemon.child.id()) {
+            kill(child, Signal::KILL);
+        }
+        self.has_helper = false;
+        self.wait_for_children();
+    }
+
+    pub fn migrate(&mut self) {
+        self.guest.migrate();
+    }
+
+    pub fn shift_wall(&mut self, seconds: i64) {
+        self.wall += seconds;
+        self.clocks.shift_wall(self.wall);
+    }
+
+    /// Lets time pass in which the daemon does not run.
+    pub fn pause(&mut self, duration: i64) {
+        self.set_time(self.now + duration);
+        self.check_documents(true);
+        self.until = self.now;
+    }
+
+    /// Expects what the daemon logs after an outage of carbon.
+    pub fn end_outage(&mut self) {
+        let dropped = self.carbon.take_dropped();
+        for line in [
+            "WARN carbon: connecting to carbon at ",
+            "WARN carbon: carbon does not accept data fast enough, dropping the oldest values",
+            "INFO carbon: sending works again",
+            &format!("WARN carbon: send queue is empty again, {dropped} values were dropped"),
+        ] {
+            self.log.expect(line);
+        }
+    }
+
+    /// Rotates the log as logrotate does. Returns the size of the old one, whose lines must be the expected ones.
+    pub fn rotate_log(&mut self) -> u64 {
+        self.carbon.receive_all();
+        let (log, rotated) = (self.dir.path("gatherer.log"), self.dir.path("gatherer.log.1"));
+        fs::rename(log, &rotated).unwrap();
+        self.daemon.signal(Signal::USR1);
+        self.dir.wait_for_log("INFO daemon: log file reopened");
+        self.log.check(&fs::read_to_string(&rotated).unwrap());
+        self.log.expect("INFO daemon: log file reopened");
+        fs::metadata(&rotated).unwrap().len()
+    }
+
+    pub fn usage(&self) -> Usage {
+        Usage::of(&self.daemon.child)
+    }
+
+    pub fn stop(self) {
+        self.daemon.stop();
+        assert!(!self.dir.path("disks.tmp").exists());
+    }
+}
