@@ -132,7 +132,7 @@ impl Guest {
             }
             assert!(document["error"].is_null(), "{document}");
             if !self.had_value {
-                log.expect(" ready per vCPU");
+                log.expect("INFO vmware: %ready ");
             }
         } else {
             let reason = match other_session {

@@ -7,6 +7,7 @@ impl ExpectedLog {
         let lines = [
             "INFO daemon: started, version ",
             "INFO vmware: VMware virtual machine detected ",
+            "INFO graphite: counting ",
             "INFO disks: %util ",
             "INFO carbon: first values sent",
         ];
