@@ -58,6 +58,7 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 pub struct Clocks {
     library: PathBuf,
     shift: PathBuf,
+    file: File,
 }
 
 impl Clocks {
@@ -73,7 +74,8 @@ impl Clocks {
         assert!(compiled.status.success(), "{}", text(&compiled.stderr));
         let shift = dir.path("shift");
         fs::write(&shift, [0; 24]).unwrap();
-        Self { library, shift }
+        let file = File::options().write(true).open(&shift).unwrap();
+        Self { library, shift, file }
     }
 
     /// Makes a command run under these clocks.
@@ -98,8 +100,7 @@ impl Clocks {
     }
 
     fn write(&self, number: i64, offset: u64) {
-        let file = File::options().write(true).open(&self.shift).unwrap();
-        file.write_all_at(&number.to_ne_bytes(), offset).unwrap();
+        self.file.write_all_at(&number.to_ne_bytes(), offset).unwrap();
     }
 
     /// Makes every read of a clock fail, which Rust's standard library answers with a panic.

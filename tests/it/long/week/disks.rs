@@ -142,7 +142,7 @@ impl Disks {
             )
             .unwrap();
         }
-        dir.write("proc/diskstats", &text);
+        fs::write(dir.path("proc/diskstats"), text).unwrap();
     }
 
     /// Records that the daemon takes a sample.
