@@ -59,7 +59,7 @@ def memory_hog(inside):
 @contextlib.contextmanager
 def busy_processors(_):
     with contextlib.ExitStack() as stack:
-        for _ in range(4 * os.cpu_count()):
+        for _ in range(2 * os.cpu_count()):
             stack.enter_context(running("sh", "-c", "while :; do :; done"))
         yield
 
