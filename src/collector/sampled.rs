@@ -13,6 +13,9 @@ use crate::moment::Moment;
 use crate::recurring::Condition;
 use crate::report::Report;
 
+/// Tries of `once` to take a sample.
+const ONCE_TRIES: usize = 10;
+
 /// A source of samples, which keeps those of its window.
 pub trait Sampler: Debug {
     /// The document of the samples.
@@ -145,11 +148,14 @@ pub fn begin<S: Sampler + 'static>(mut sampler: S, clock: fn() -> Moment) -> Box
 
 /// Returns the document; `None` after the first sample.
 fn sample<S: Sampler>(sampler: &mut S, clock: fn() -> Moment) -> Result<Option<S::Report>> {
-    match sampler.sample(clock)? {
-        Sampled::Document(report) => Ok(Some(report)),
-        Sampled::First => Ok(None),
-        Sampled::Skipped => bail!("interrupted while it was sampled"),
+    for _ in 0..ONCE_TRIES {
+        match sampler.sample(clock)? {
+            Sampled::Document(report) => return Ok(Some(report)),
+            Sampled::First => return Ok(None),
+            Sampled::Skipped => {}
+        }
     }
+    bail!("interrupted each time while it was sampled")
 }
 
 impl<S: Sampler> Gather for TwoSamples<S> {

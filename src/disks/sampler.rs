@@ -14,15 +14,17 @@ use crate::logging::Log;
 use crate::moment::Moment;
 use crate::recurring::{Event, Events};
 use anyhow::Result;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Disks whose changes are logged at a time.
 const MAX_CHANGES: usize = 100;
 /// Devices whose malformed lines are logged at a time.
 const MAX_MALFORMED: usize = 5;
 
-/// A reading that took longer than this, and than a hundredth of the time since the last sample, has no exact time.
-const MAX_READING: Duration = Duration::from_millis(10);
-/// Readings of which one must be fast enough.
+/// A reading that was interrupted for longer than this, and than a hundredth of the time since the last sample, has no exact
+/// time.
+const MAX_INTERRUPTION: Duration = Duration::from_millis(10);
+/// Readings of which one must have an exact time.
 const MAX_READINGS: usize = 3;
 
 /// The names and units of `iostat -x`, which administrators know, and the widths. With the name of a disk in 10 columns,
@@ -72,12 +74,13 @@ impl Sampler for DisksSampler {
     /// that of another time.
     fn sample(&mut self, clock: fn() -> Moment) -> Result<Sampled<DisksReport>> {
         for _ in 0..MAX_READINGS {
-            let now = clock();
+            let (now, worked_before) = (clock(), time_on_processor());
             let text = self.disks.read()?;
-            let took = clock().monotonic.saturating_duration_since(now.monotonic);
+            let passed = clock().monotonic.saturating_duration_since(now.monotonic);
+            let worked = time_on_processor().saturating_sub(worked_before);
             let last_at = *self.last_at.get_or_insert(now.monotonic);
             let elapsed = now.monotonic.saturating_duration_since(last_at);
-            if took > MAX_READING.max(elapsed / 100) {
+            if passed.saturating_sub(worked) > MAX_INTERRUPTION.max(elapsed / 100) {
                 continue;
             }
             let mut sample = self.disks.add(now, &text)?;
@@ -140,6 +143,12 @@ impl Sampler for DisksSampler {
     fn set_whisper_devices(&mut self, devices: &[Device]) {
         self.disks.set_whisper_devices(devices.to_vec());
     }
+}
+
+/// Returns how long this thread has worked. The text of many thousand disks takes longer than an interruption.
+fn time_on_processor() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.try_into().unwrap_or_default()
 }
 
 fn table(report: &DisksReport) -> String {
