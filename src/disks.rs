@@ -79,15 +79,25 @@ impl Disks {
         self.histories.keys().map(String::as_str)
     }
 
-    /// Takes a sample. Fails if /proc/diskstats or /sys/block cannot be read.
+    /// Takes a sample at `now`. Fails if /proc/diskstats or /sys/block cannot be read.
     pub fn sample(&mut self, now: Moment) -> Result<Sample> {
+        let text = self.read()?;
+        self.add(now, &text)
+    }
+
+    /// Reads /proc/diskstats.
+    pub fn read(&self) -> Result<Vec<u8>> {
         let path = self.host.proc.join("diskstats");
-        let text = kernel::read(&path, MAX_BYTES).with_context(|| format!("reading {path:?}"))?;
+        kernel::read(&path, MAX_BYTES).with_context(|| format!("reading {path:?}"))
+    }
+
+    /// Adds the sample that was read at `now`. Fails if /sys/block cannot be read.
+    pub fn add(&mut self, now: Moment, text: &[u8]) -> Result<Sample> {
         // Without sysfs, every device would look virtual: the result would be "no disks".
         let block = self.host.sys.join("block");
         kernel::open_folder(&block).with_context(|| format!("reading {block:?}"))?;
         let mut skipped = Vec::new();
-        let seen = physical_disks(&text, &self.host.sys, &mut skipped);
+        let seen = physical_disks(text, &self.host.sys, &mut skipped);
         let restarted = self.remember(now.monotonic, seen);
         Ok(Sample {
             report: self.report(now.wall),

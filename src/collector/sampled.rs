@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{Event, Found, Gather, Outcome, Task};
 use crate::deadlines::Deadlines;
@@ -13,13 +13,16 @@ use crate::moment::Moment;
 use crate::recurring::Condition;
 use crate::report::Report;
 
+/// Tries of `once` to take a sample.
+const ONCE_TRIES: usize = 10;
+
 /// A source of samples, which keeps those of its window.
 pub trait Sampler: Debug {
     /// The document of the samples.
     type Report: Report + 'static;
 
-    /// Takes a sample and returns the document of the window. `None` if the window has only this sample.
-    fn sample(&mut self, now: Moment) -> Result<Option<Self::Report>>;
+    /// Takes a sample. `clock` reads the time.
+    fn sample(&mut self, clock: fn() -> Moment) -> Result<Sampled<Self::Report>>;
 
     /// Logs what the last sample found besides its values.
     fn log_findings(&mut self, _now: Instant, _log: &mut Log) {}
@@ -36,6 +39,17 @@ pub trait Sampler: Debug {
 
     /// Sets the devices of the tree's file system; empty if they are unknown.
     fn set_whisper_devices(&mut self, _devices: &[Device]) {}
+}
+
+/// The result of a sample.
+#[derive(Debug)]
+pub enum Sampled<R> {
+    /// The document of the window.
+    Document(R),
+    /// The window has only this sample.
+    First,
+    /// There is no sample: the process was interrupted, so it is unknown of which time the values are.
+    Skipped,
 }
 
 /// A sampler in the daemon.
@@ -63,13 +77,20 @@ impl<S: Sampler> SampledTask<S> {
     }
 
     fn sample(&mut self, now: Moment, log: &mut Log) -> Outcome {
-        let sample = self.sampler.sample(now);
-        let had_sample = std::mem::replace(&mut self.has_sample, true);
+        // Not `now`: other tasks may have worked since then.
+        let sample = self.sampler.sample(Moment::now);
+        let had_sample = self.has_sample;
         if !had_sample {
             self.deadlines.soon(now.monotonic);
         }
+        self.has_sample |= !matches!(sample, Ok(Sampled::Skipped));
         let report = match sample {
-            Ok(report) => report,
+            Ok(Sampled::Document(report)) => Some(report),
+            Ok(Sampled::First) => None,
+            Ok(Sampled::Skipped) => {
+                log.debug(self.collector, "sample skipped, the process was interrupted", &[]);
+                return Outcome::Unchanged;
+            }
             Err(error) => {
                 self.sampling.failed(&error, now.monotonic, log);
                 // Consumers would take old values for current ones.
@@ -120,14 +141,26 @@ struct TwoSamples<S> {
 }
 
 /// Takes the first sample for `once`.
-pub fn begin<S: Sampler + 'static>(mut sampler: S, now: Moment) -> Box<dyn Gather> {
-    let first = sampler.sample(now).map(drop);
+pub fn begin<S: Sampler + 'static>(mut sampler: S, clock: fn() -> Moment) -> Box<dyn Gather> {
+    let first = sample(&mut sampler, clock).map(drop);
     Box::new(TwoSamples { sampler, first })
+}
+
+/// Returns the document; `None` after the first sample.
+fn sample<S: Sampler>(sampler: &mut S, clock: fn() -> Moment) -> Result<Option<S::Report>> {
+    for _ in 0..ONCE_TRIES {
+        match sampler.sample(clock)? {
+            Sampled::Document(report) => return Ok(Some(report)),
+            Sampled::First => return Ok(None),
+            Sampled::Skipped => {}
+        }
+    }
+    bail!("interrupted each time while it was sampled")
 }
 
 impl<S: Sampler> Gather for TwoSamples<S> {
     fn finish(mut self: Box<Self>, clock: fn() -> Moment) -> Found {
-        let report = self.first.and_then(|()| self.sampler.sample(clock()));
+        let report = self.first.and_then(|()| sample(&mut self.sampler, clock));
         let report = match report {
             Ok(Some(report)) => report,
             Ok(None) => return Found::failed(anyhow::anyhow!("replaced while it was sampled")),

@@ -43,7 +43,7 @@ impl Collector for DisksCollector {
             &host.sys,
             &once.paths.whisper_dir,
         ));
-        begin(sampler, (once.clock)())
+        begin(sampler, once.clock)
     }
 
     fn parse(&self, json: &[u8]) -> Result<Box<dyn Report>, String> {

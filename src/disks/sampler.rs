@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::report::{DiskReport, DisksReport, NAME};
 use super::{Disks, Sample};
-use crate::collector::sampled::Sampler;
+use crate::collector::sampled::{Sampled, Sampler};
 use crate::config::{DisksConfig, HostConfig};
 use crate::device::Device;
 use crate::escape;
@@ -14,11 +14,18 @@ use crate::logging::Log;
 use crate::moment::Moment;
 use crate::recurring::{Event, Events};
 use anyhow::Result;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Disks whose changes are logged at a time.
 const MAX_CHANGES: usize = 100;
 /// Devices whose malformed lines are logged at a time.
 const MAX_MALFORMED: usize = 5;
+
+/// A reading that was interrupted for longer than this, and than a hundredth of the time since the last sample, has no exact
+/// time.
+const MAX_INTERRUPTION: Duration = Duration::from_millis(10);
+/// Readings of which one must have an exact time.
+const MAX_READINGS: usize = 3;
 
 /// The names and units of `iostat -x`, which administrators know, and the widths. With the name of a disk in 10 columns,
 /// the table of `once` has 80.
@@ -38,6 +45,8 @@ const COLUMNS: [(&str, usize); 8] = [
 pub struct DisksSampler {
     disks: Disks,
     last: Option<Sample>,
+    /// When the last sample was taken, or the first one was tried.
+    last_at: Option<Instant>,
     /// The disks of the last sample. `None` before the first one.
     names: Option<BTreeSet<String>>,
     changes: Events,
@@ -50,6 +59,7 @@ impl DisksSampler {
         Self {
             disks: Disks::new(config, host),
             last: None,
+            last_at: None,
             names: None,
             changes: Events::new(NAME, MAX_CHANGES),
             malformed: Events::new(NAME, MAX_MALFORMED),
@@ -60,11 +70,25 @@ impl DisksSampler {
 impl Sampler for DisksSampler {
     type Report = DisksReport;
 
-    fn sample(&mut self, now: Moment) -> Result<Option<DisksReport>> {
-        let mut sample = self.disks.sample(now)?;
-        let report = sample.report.take();
-        self.last = Some(sample);
-        Ok(report)
+    /// Reads again if the process was interrupted between the clock and the counters. The growth of the counters would be
+    /// that of another time.
+    fn sample(&mut self, clock: fn() -> Moment) -> Result<Sampled<DisksReport>> {
+        for _ in 0..MAX_READINGS {
+            let (now, worked_before) = (clock(), time_on_processor());
+            let text = self.disks.read()?;
+            let passed = clock().monotonic.saturating_duration_since(now.monotonic);
+            let worked = time_on_processor().saturating_sub(worked_before);
+            let last_at = *self.last_at.get_or_insert(now.monotonic);
+            let elapsed = now.monotonic.saturating_duration_since(last_at);
+            if passed.saturating_sub(worked) > MAX_INTERRUPTION.max(elapsed / 100) {
+                continue;
+            }
+            let mut sample = self.disks.add(now, &text)?;
+            let report = sample.report.take();
+            (self.last, self.last_at) = (Some(sample), Some(now.monotonic));
+            return Ok(report.map_or(Sampled::First, Sampled::Document));
+        }
+        Ok(Sampled::Skipped)
     }
 
     fn log_findings(&mut self, now: Instant, log: &mut Log) {
@@ -121,6 +145,12 @@ impl Sampler for DisksSampler {
     }
 }
 
+/// Returns how long this thread has worked. The text of many thousand disks takes longer than an interruption.
+fn time_on_processor() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.try_into().unwrap_or_default()
+}
+
 fn table(report: &DisksReport) -> String {
     let mut table = format!(
         "{} physical, over {:.1} s",
@@ -173,22 +203,4 @@ fn columns(disk: &DiskReport) -> [f64; 8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_values_of_the_table_stay_apart() {
-        let values = concat!(
-            r#"{"util_percent":100.0,"reads_per_second":1234567.0,"writes_per_second":1234567.0,"#,
-            r#""read_bytes_per_second":20480000000.0,"write_bytes_per_second":20480000000.0,"#,
-            r#""read_await_ms":1.0,"write_await_ms":1.0,"queue_size":2.0}"#
-        );
-        let report = format!(
-            r#"{{"schema":1,"updated_at":0,"interval_seconds":1,"window_seconds":1.0,"disks":{{"sda":{values}}},"whisper_disks":[]}}"#
-        );
-        let table = table(&serde_json::from_str(&report).unwrap());
-        let row = table.lines().last().unwrap().split_whitespace();
-        let numbers = "100.00 1234567 1234567 20000000 20000000 1.00 1.00 2.00";
-        assert_eq!(row.skip(1).collect::<Vec<_>>().join(" "), numbers);
-    }
-}
+mod tests;

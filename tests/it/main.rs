@@ -34,6 +34,7 @@ mod long {
     mod crash_safety;
     mod limits;
     mod random_changes;
+    mod week;
 }
 mod publish {
     mod outputs;

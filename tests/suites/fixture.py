@@ -85,6 +85,11 @@ class Fixture:
         text = "".join(f'{key} = "{value}"\n' for key, value in values.items())
         (self.root / "gatherer.toml").write_text(text + "\n".join(lines) + "\n")
 
+    def replace_key(self, key, value):
+        lines = (self.root / "gatherer.toml").read_text().splitlines(keepends=True)
+        lines = [f'{key} = "{value}"\n' if line.startswith(f"{key} = ") else line for line in lines]
+        (self.root / "gatherer.toml").write_text("".join(lines))
+
     def command(self, *arguments):
         return [PROGRAM, "--config", self.root / "gatherer.toml", *arguments]
 

@@ -1,4 +1,4 @@
-//! Clocks that jump: a library loaded before libc shifts them by the seconds in a file.
+//! Clocks that jump or stand still: a library loaded before libc shifts them by the seconds in a file.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -17,20 +17,34 @@ const SHIFTED_CLOCKS: &str = r#"
 #include <time.h>
 #include <unistd.h>
 
-static volatile int64_t *shift; /* seconds of the wall clock, and of both clocks */
+/* Seconds of the wall clock, seconds of both clocks, and the nanoseconds at which both stand still: 0 if they run. */
+static volatile int64_t *shift;
 
 __attribute__((constructor)) static void find_shift(void)
 {
     int fd = open(getenv("SHIFTED_CLOCKS"), O_RDONLY | O_CLOEXEC);
-    void *file = mmap(NULL, 16, PROT_READ, MAP_SHARED, fd, 0);
+    void *file = mmap(NULL, 24, PROT_READ, MAP_SHARED, fd, 0);
     if (fd < 0 || file == MAP_FAILED)
         _exit(98);
     shift = file;
     close(fd);
 }
 
+static int clock_that_stands_still(clockid_t clock, struct timespec *now)
+{
+    /* The monotonic clock is read first. The wall clock that is read next must be of the same moment. */
+    static int64_t moment;
+    if (clock == CLOCK_MONOTONIC || !moment)
+        moment = shift[2];
+    now->tv_sec = moment / 1000000000 + (clock == CLOCK_REALTIME ? shift[0] : 0);
+    now->tv_nsec = moment % 1000000000;
+    return 0;
+}
+
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
+    if (shift && shift[2] && (clock == CLOCK_MONOTONIC || clock == CLOCK_REALTIME))
+        return clock_that_stands_still(clock, now);
     int result = syscall(SYS_clock_gettime, clock, now);
     if (shift && shift[0] == INT64_MAX)
         return -1;
@@ -44,6 +58,7 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 pub struct Clocks {
     library: PathBuf,
     shift: PathBuf,
+    file: File,
 }
 
 impl Clocks {
@@ -58,8 +73,9 @@ impl Clocks {
             .expect("a C compiler, which Rust's linker needs too");
         assert!(compiled.status.success(), "{}", text(&compiled.stderr));
         let shift = dir.path("shift");
-        fs::write(&shift, [0; 16]).unwrap();
-        Self { library, shift }
+        fs::write(&shift, [0; 24]).unwrap();
+        let file = File::options().write(true).open(&shift).unwrap();
+        Self { library, shift, file }
     }
 
     /// Makes a command run under these clocks.
@@ -78,9 +94,13 @@ impl Clocks {
         self.write(seconds, 8);
     }
 
-    fn write(&self, seconds: i64, offset: u64) {
-        let file = File::options().write(true).open(&self.shift).unwrap();
-        file.write_all_at(&seconds.to_ne_bytes(), offset).unwrap();
+    /// Makes both clocks stand still: the monotonic one at this time, the wall clock at this time plus its shift.
+    pub fn stand_at(&self, nanoseconds: i64) {
+        self.write(nanoseconds, 16);
+    }
+
+    fn write(&self, number: i64, offset: u64) {
+        self.file.write_all_at(&number.to_ne_bytes(), offset).unwrap();
     }
 
     /// Makes every read of a clock fail, which Rust's standard library answers with a panic.
