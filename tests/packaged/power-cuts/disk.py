@@ -6,6 +6,7 @@ is lost with the same random probability, and some are partial. A write that a f
 
 import os
 import random
+import sys
 
 import nbdkit
 
@@ -59,5 +60,5 @@ def close(handle):
             os.pwrite(handle, after[: sectors * SECTOR], offset)
         else:
             os.pwrite(handle, after, offset)
-    print(f"{lost} of {len(unflushed)} unflushed writes lost, {partial} of them partly", flush=True)
+    print(f"{lost} of {len(unflushed)} unflushed writes lost, {partial} of them partly", file=sys.stderr, flush=True)
     unflushed.clear()
