@@ -253,6 +253,11 @@ def outputs_become_read_only():
         logged_once(made, ALL, ERRNOS["EROFS"])
 
 
+def has_open(made, folder):
+    descriptors = pathlib.Path(f"/proc/{made.daemon.pid}/fd").iterdir()
+    return any((made.root / folder) in descriptor.resolve().parents for descriptor in descriptors)
+
+
 def log_is_on_a_full_disk():
     with publishing() as made, mounted(made.root / "logs", "-t", "tmpfs", "-o", "size=64k", "none"):
         start(made)
@@ -261,6 +266,8 @@ def log_is_on_a_full_disk():
         with open(filler, "wb") as file, contextlib.suppress(OSError):
             file.write(bytes(1 << 20))
         wait_for("the error", lambda: "writing log file" in made.stderr())
+        # A file system that failed can be unmounted and repaired.
+        wait_for("the log to be closed", lambda: not has_open(made, "logs"))
         wait_for_new(made)
         filler.unlink()
         log_works_again(made, ERRNOS["ENOSPC"])
