@@ -22,11 +22,10 @@ pub struct LogFile {
 enum Sink {
     /// The path is open, and the last line was written.
     Open(Output),
-    /// The path is open, and the first line that is written ends the failure.
-    Failing(Output, u64),
     /// The path cannot be opened again. Lines go to the file from before, which may have been rotated away.
     Previous(Output, u64),
-    /// The path cannot be opened.
+    /// The path cannot be opened or written. It is not kept open: its file system may have to be unmounted for a repair,
+    /// and another one is then mounted.
     Closed(u64),
 }
 
@@ -59,53 +58,52 @@ impl LogFile {
 
     /// Opens the path again, after a rotation. Returns an error if that begins a failure.
     pub fn reopen(&mut self) -> Option<Error> {
-        let was_open = matches!(self.sink, Sink::Open(_));
-        let (previous, lost) = match take(&mut self.sink) {
-            Sink::Open(output) => (Some(output), 0),
-            Sink::Failing(output, lost) | Sink::Previous(output, lost) => (Some(output), lost),
-            Sink::Closed(lost) => (None, lost),
+        let (sink, error) = match take(&mut self.sink) {
+            Sink::Open(previous) => match Output::open(&self.path) {
+                Ok(output) => (Sink::Open(output), None),
+                Err(error) if previous.is_deleted() => (Sink::Closed(0), Some(error)),
+                Err(error) => (Sink::Previous(previous, 0), Some(error)),
+            },
+            // Each line tries again.
+            failing => (failing, None),
         };
-        match Output::open(&self.path) {
-            Ok(output) if was_open => self.sink = Sink::Open(output),
-            Ok(output) => self.sink = Sink::Failing(output, lost),
-            Err(error) => {
-                self.sink = match previous.filter(|output| !output.is_deleted()) {
-                    Some(output) => Sink::Previous(output, lost),
-                    None => Sink::Closed(lost),
-                };
-                return was_open.then_some(error);
-            }
-        }
-        None
+        self.sink = sink;
+        error
     }
 
     /// Appends a line, which ends with a newline.
     pub fn append(&mut self, line: &str) -> Appended {
-        if let Sink::Previous(..) | Sink::Closed(_) = self.sink {
-            self.reopen();
-        }
         let (sink, appended) = match take(&mut self.sink) {
             Sink::Open(mut output) => match output.write_lines(line) {
                 Ok(()) => (Sink::Open(output), Appended::Written),
-                Err(error) => (Sink::Failing(output, 1), Appended::Lost(Some(error.into()))),
+                Err(error) => (Sink::Closed(1), Appended::Lost(Some(error.into()))),
             },
-            Sink::Failing(mut output, lost) => {
-                let now = timestamp();
-                // Both at once: a disk with room for only the first line still fails.
-                let lines = format!("{now} WARN log: writable again, {lost} lines lost\n{line}");
-                match output.write_lines(&lines) {
-                    Ok(()) => (Sink::Open(output), Appended::Recovered(lost)),
-                    Err(_) => (Sink::Failing(output, lost + 1), Appended::Lost(None)),
-                }
-            }
-            Sink::Previous(mut output, lost) => match output.write_lines(line) {
-                Ok(()) => (Sink::Previous(output, lost), Appended::Written),
-                Err(_) => (Sink::Previous(output, lost + 1), Appended::Lost(None)),
+            Sink::Previous(mut output, lost) => match self.open_and_append(line, lost) {
+                Ok(output) => (Sink::Open(output), Appended::Recovered(lost)),
+                Err(_) if output.is_deleted() => (Sink::Closed(lost + 1), Appended::Lost(None)),
+                Err(_) => match output.write_lines(line) {
+                    Ok(()) => (Sink::Previous(output, lost), Appended::Written),
+                    Err(_) => (Sink::Closed(lost + 1), Appended::Lost(None)),
+                },
             },
-            Sink::Closed(lost) => (Sink::Closed(lost + 1), Appended::Lost(None)),
+            Sink::Closed(lost) => match self.open_and_append(line, lost) {
+                Ok(output) => (Sink::Open(output), Appended::Recovered(lost)),
+                Err(_) => (Sink::Closed(lost + 1), Appended::Lost(None)),
+            },
         };
         self.sink = sink;
         appended
+    }
+
+    /// Ends a failure in which this number of lines were lost.
+    fn open_and_append(&self, line: &str, lost: u64) -> Result<Output> {
+        let mut output = Output::open(&self.path)?;
+        let now = timestamp();
+        // Both at once: a disk with room for only the first line still fails.
+        output.write_lines(&format!(
+            "{now} WARN log: writable again, {lost} lines lost\n{line}"
+        ))?;
+        Ok(output)
     }
 }
 
@@ -180,7 +178,7 @@ mod tests {
     #[test]
     fn full_disk_is_returned_once_and_counts_the_lost_lines() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
+        let (path, away) = (directory.path().join("log"), directory.path().join("away"));
         fs::write(&path, "partial").unwrap();
         let (mut log, error) = LogFile::open(&path);
         assert!(error.is_none());
@@ -188,8 +186,12 @@ mod tests {
             output.file = File::options().write(true).open("/dev/full").unwrap();
         }
         assert!(matches!(log.append("a\n"), Appended::Lost(Some(_))));
+        fs::rename(&path, &away).unwrap();
+        fs::create_dir(&path).unwrap();
         assert!(matches!(log.append("b\n"), Appended::Lost(None)));
         assert!(log.reopen().is_none());
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&away, &path).unwrap();
         assert!(matches!(log.append("c\n"), Appended::Recovered(2)));
         assert!(matches!(log.append("d\n"), Appended::Written));
         let text = fs::read_to_string(&path).unwrap();

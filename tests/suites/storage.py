@@ -20,14 +20,13 @@ ERRNOS = {
     "EIO": "Input/output error",
     "EROFS": "Read-only file system",
 }
-INTERVALS = [f'{name}.interval = "20ms"' for name in COLLECTORS.values()]
 WINDOWS = ['disks.window = "1s"', 'vmware.window = "1s"', 'vmware.libraries = ["/none.so"]']
 
 
 @contextlib.contextmanager
-def publishing():
-    """A fixture that publishes all three files every 20 ms."""
-    with fixture(*INTERVALS, *WINDOWS) as made:
+def publishing(interval="20ms"):
+    """A fixture that publishes all three files at this interval."""
+    with fixture(*(f'{name}.interval = "{interval}"' for name in COLLECTORS.values()), *WINDOWS) as made:
         yield made
 
 
@@ -222,6 +221,11 @@ def run_or_skip(*command):
         raise Skipped(f"{command[0]}: {done.stderr.strip()}")
 
 
+def has_open(made, folder):
+    descriptors = pathlib.Path(f"/proc/{made.daemon.pid}/fd").iterdir()
+    return any((made.root / folder) in descriptor.resolve().parents for descriptor in descriptors)
+
+
 def log_is_on_a_full_disk():
     with publishing() as made, mounted(made.root / "logs", "-t", "tmpfs", "-o", "size=64k", "none"):
         start(made)
@@ -230,13 +234,16 @@ def log_is_on_a_full_disk():
         with open(filler, "wb") as file, contextlib.suppress(OSError):
             file.write(bytes(1 << 20))
         wait_for("the error", lambda: "writing log file" in made.stderr())
+        # A file system that failed can be unmounted and repaired.
+        wait_for("the log to be closed", lambda: not has_open(made, "logs"))
         wait_for_new(made)
         filler.unlink()
         log_works_again(made, ERRNOS["ENOSPC"])
 
 
 def temporary_files_that_cannot_be_removed():
-    with publishing() as made, Faults(made, "out") as faults:
+    # Two processes that wait for each other's lock too long use random names.
+    with publishing("200ms") as made, Faults(made, "out") as faults:
         start(made)
         faults.inject(rename="EIO", unlink="EIO")
         temporary = {f".{name}.tmp" for name in ALL}
