@@ -11,7 +11,8 @@ import sys
 import nbdkit
 
 API_VERSION = 2
-SECTOR = 512
+# Of the drive, not of the interface: xfs cannot recover a block of 4 KiB that is written in part.
+SECTOR = 4096
 image = None
 unflushed = []
 
@@ -55,7 +56,7 @@ def close(handle):
         if random.random() < probability:
             lost += 1
             # The drive had written some sectors of it.
-            sectors = random.randrange(len(after) // SECTOR) if random.random() < 0.3 else 0
+            sectors = random.randrange(max(1, len(after) // SECTOR)) if random.random() < 0.3 else 0
             partial += sectors > 0
             os.pwrite(handle, after[: sectors * SECTOR], offset)
         else:
