@@ -151,7 +151,7 @@ impl<'a> Temporary<'a> {
     }
 
     fn create_new(directory: &'a File, name: OsString) -> Result<Self, Errno> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = openat(directory, &name, flags, Mode::RUSR | Mode::WUSR)?.into();
         Ok(Self {
             directory,
