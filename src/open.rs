@@ -1,7 +1,7 @@
 //! Opens files that another user may have replaced.
 //!
 //! Opens only regular files, and never blocks: a FIFO is opened without waiting for its writer and then rejected.
-//! Descriptors are closed on exec. The caller checks the owner, on the opened descriptor.
+//! The standard library closes descriptors on exec. The caller checks the owner, on the opened descriptor.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, Read, Result};
@@ -61,7 +61,7 @@ fn open(path: &Path, links: Links, options: &mut OpenOptions) -> Result<File> {
         Links::Follow => OFlags::empty(),
         Links::Reject => OFlags::NOFOLLOW,
     };
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | no_follow;
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | no_follow;
     let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
     let file = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::LOOP) if links == Links::Reject => Error::other("is a symbolic link"),
