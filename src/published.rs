@@ -159,6 +159,9 @@ mod tests {
             r#"{"schema":1,"updated_at":1,"interval_seconds":0.5,"hosts":1,"metrics":2,"scan_seconds":100}"#;
         let count: GraphiteReport = parse(text.as_bytes()).unwrap();
         assert_eq!(count.max_age(), Duration::from_secs(231));
+        assert_eq!(count.duration(), Some(Duration::from_secs(100)));
+        let disks: DisksReport = parse(DISKS.as_bytes()).unwrap();
+        assert_eq!(disks.duration(), None, "is not stated");
     }
 
     #[test]
