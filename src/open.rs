@@ -74,3 +74,20 @@ fn open(path: &Path, links: Links, options: &mut OpenOptions) -> Result<File> {
         false => Err(Error::other("not a regular file")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn folder_and_socket_are_not_regular_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let _socket = UnixListener::bind(&path).unwrap();
+        for opened in [for_reading(&path, Links::Follow), for_appending(folder.path())] {
+            assert_eq!(opened.unwrap_err().to_string(), "not a regular file");
+        }
+    }
+}

@@ -1,7 +1,8 @@
-//! Outputs that are devices or sockets are not replaced.
+//! Outputs that are devices or sockets are not replaced, and leftover temporary files do not accumulate.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 
 use crate::support::attacker::make_node;
 use crate::support::{Daemon, FAST, TestDir, root_or_skip, stderr_of, wait_for};
@@ -41,4 +42,28 @@ fn output_that_is_a_device_is_rejected_and_stays() {
 #[test]
 fn output_that_is_a_socket_is_rejected_and_stays() {
     assert_rejected("socket", FileType::Socket, 0);
+}
+
+#[test]
+fn own_temporary_file_that_cannot_be_removed_is_an_error() {
+    if !root_or_skip() {
+        return;
+    }
+    let dir = TestDir::mounted();
+    dir.configure_with("", "", FAST, "");
+    let temporary = dir.path(".disks.tmp.tmp");
+    fs::write(&temporary, "").unwrap();
+    let once = dir.command();
+    // A mount point cannot be removed.
+    let mut command = Command::new("unshare");
+    command
+        .args(["-m", "sh", "-c", "mount --bind \"$0\" \"$0\" && exec \"$@\""])
+        .arg(&temporary)
+        .arg(once.get_program())
+        .args(once.get_args())
+        .args(["once", "--write", "--window", "10ms"]);
+    let output = command.output().unwrap();
+    let stderr = stderr_of(&output);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("Device or resource busy"), "{stderr}");
 }
