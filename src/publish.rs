@@ -152,7 +152,7 @@ impl<'a> Temporary<'a> {
 
     fn create_new(directory: &'a File, name: OsString) -> Result<Self, Errno> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = openat(directory, &name, flags, Mode::RUSR | Mode::WUSR)?.into();
+        let file = openat(directory, &name, flags, Mode::from_raw_mode(0o600))?.into();
         Ok(Self {
             directory,
             name,

@@ -60,7 +60,7 @@ impl Age {
     pub fn outdated(self) -> Option<String> {
         if self.is_fresh() {
             None
-        } else if self.seconds < 0 {
+        } else if self.passed().is_zero() {
             let ahead = Duration::from_secs(self.seconds.unsigned_abs());
             let ahead = humantime::format_duration(ahead);
             Some(format!("outdated: timestamp is {ahead} in the future"))
@@ -160,6 +160,7 @@ mod tests {
         let count: GraphiteReport = parse(text.as_bytes()).unwrap();
         assert_eq!(count.max_age(), Duration::from_secs(231));
         assert_eq!(count.duration(), Some(Duration::from_secs(100)));
+        assert_eq!(count.details(), "1 hosts, 2 metrics");
         let disks: DisksReport = parse(DISKS.as_bytes()).unwrap();
         assert_eq!(disks.duration(), None, "is not stated");
     }
