@@ -1,7 +1,7 @@
 //! Opens files that another user may have replaced.
 //!
 //! Opens only regular files, and never blocks: a FIFO is opened without waiting for its writer and then rejected.
-//! Descriptors are closed on exec. The caller checks the owner, on the opened descriptor.
+//! The standard library closes descriptors on exec. The caller checks the owner, on the opened descriptor.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, Read, Result};
@@ -61,7 +61,7 @@ fn open(path: &Path, links: Links, options: &mut OpenOptions) -> Result<File> {
         Links::Follow => OFlags::empty(),
         Links::Reject => OFlags::NOFOLLOW,
     };
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | no_follow;
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | no_follow;
     let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
     let file = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::LOOP) if links == Links::Reject => Error::other("is a symbolic link"),
@@ -72,5 +72,22 @@ fn open(path: &Path, links: Links, options: &mut OpenOptions) -> Result<File> {
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(Error::other("not a regular file")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn folder_and_socket_are_not_regular_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let _socket = UnixListener::bind(&path).unwrap();
+        for opened in [for_reading(&path, Links::Follow), for_appending(folder.path())] {
+            assert_eq!(opened.unwrap_err().to_string(), "not a regular file");
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, flock, openat, renameat, statat, unlinkat,
 };
@@ -42,8 +42,9 @@ pub const DOCUMENT_MODE: u32 = 0o644;
 /// Fails if the directory does not exist, is not writable, full or read-only, or if `path` is a directory, device or
 /// socket. The old document is then unchanged and the temporary file is removed.
 pub fn publish(path: &Path, document: &str, durability: Durability, mode: u32) -> Result<()> {
-    let name = file_name(path)?;
-    let directory_path = parent(path);
+    let (Some(directory_path), Some(name)) = (path.parent(), path.file_name()) else {
+        bail!("{path:?} is not a file path");
+    };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = openat(CWD, directory_path, flags, Mode::empty())
         .map(File::from)
@@ -122,11 +123,11 @@ impl<'a> Temporary<'a> {
         let fixed = temporary_name(target, "");
         // The count worker and the daemon may publish in the same directory, each for a few milliseconds.
         let lock = || flock(directory, FlockOperation::NonBlockingLockExclusive).is_ok();
-        let is_locked = (0..LOCK_TRIES).any(|tried| {
-            if tried > 0 {
+        let is_locked = (0..LOCK_TRIES).any(|_| {
+            lock() || {
                 sleep(LOCK_PAUSE);
+                false
             }
-            lock()
         });
         // Without the lock, another process of ours could be writing to the file that is removed here. It would then
         // rename the new file, which has only a part of a document. Another user who holds the lock delays nothing.
@@ -150,8 +151,8 @@ impl<'a> Temporary<'a> {
     }
 
     fn create_new(directory: &'a File, name: OsString) -> Result<Self, Errno> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(directory, &name, flags, Mode::RUSR | Mode::WUSR)?.into();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = openat(directory, &name, flags, Mode::from_raw_mode(0o600))?.into();
         Ok(Self {
             directory,
             name,
@@ -190,18 +191,6 @@ fn is_own_file(directory: &File, name: &OsStr) -> bool {
     })
 }
 
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-fn file_name(path: &Path) -> Result<&OsStr> {
-    path.file_name()
-        .ok_or_else(|| anyhow!("{path:?} is not a file path"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -209,22 +198,43 @@ mod tests {
 
     use super::*;
 
+    fn names_in(folder: &Path) -> Vec<OsString> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn temporary_file_of_a_killed_run_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, temporary) = (folder.path().join("file"), folder.path().join(".file.tmp"));
+        let publish = || publish(&path, "{}\n", Durability::Synced, DOCUMENT_MODE).unwrap();
+        fs::write(&temporary, "part").unwrap();
+        publish();
+        assert_eq!(names_in(folder.path()), ["file"]);
+        fs::create_dir(&temporary).unwrap();
+        publish();
+        assert_eq!(names_in(folder.path()), [".file.tmp", "file"]);
+    }
+
     #[test]
     fn failed_publication_leaves_no_file_and_no_change() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let assert_fails = |reason: &str| {
-            let error = publish(&path, "{}\n", Durability::Volatile, DOCUMENT_MODE).unwrap_err();
+        let assert_fails_at = |path: &Path, reason: &str| {
+            let error = publish(path, "{}\n", Durability::Volatile, DOCUMENT_MODE).unwrap_err();
             assert!(format!("{error:#}").contains(reason), "{error:#}");
-            let entries = fs::read_dir(folder.path()).unwrap();
-            let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
-            assert_eq!(names, ["file"]);
+            assert_eq!(names_in(folder.path()), ["file"]);
         };
+        let assert_fails = |reason| assert_fails_at(&path, reason);
         fs::create_dir(&path).unwrap();
         assert_fails("Is a directory");
         fs::remove_dir(&path).unwrap();
         let _socket = UnixListener::bind(&path).unwrap();
         assert_fails("is a socket, must be a regular file");
+        // Opened as a folder only: a FIFO would block.
+        assert_fails_at(&path.join("below"), "/file\": Not a directory");
         assert!(remove(&path).is_err());
         assert_eq!(file_type(&path), Some(FileType::Socket));
     }

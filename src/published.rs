@@ -60,7 +60,7 @@ impl Age {
     pub fn outdated(self) -> Option<String> {
         if self.is_fresh() {
             None
-        } else if self.seconds < 0 {
+        } else if self.passed().is_zero() {
             let ahead = Duration::from_secs(self.seconds.unsigned_abs());
             let ahead = humantime::format_duration(ahead);
             Some(format!("outdated: timestamp is {ahead} in the future"))
@@ -159,6 +159,10 @@ mod tests {
             r#"{"schema":1,"updated_at":1,"interval_seconds":0.5,"hosts":1,"metrics":2,"scan_seconds":100}"#;
         let count: GraphiteReport = parse(text.as_bytes()).unwrap();
         assert_eq!(count.max_age(), Duration::from_secs(231));
+        assert_eq!(count.duration(), Some(Duration::from_secs(100)));
+        assert_eq!(count.details(), "1 hosts, 2 metrics");
+        let disks: DisksReport = parse(DISKS.as_bytes()).unwrap();
+        assert_eq!(disks.duration(), None, "is not stated");
     }
 
     #[test]

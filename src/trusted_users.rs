@@ -54,7 +54,15 @@ fn uid_of(name: &str, passwd: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::uid_of;
+    use super::{TrustedUsers, uid_of};
+
+    #[test]
+    fn files_of_other_users_are_not_trusted() {
+        let users = TrustedUsers { uids: vec![0, 998] };
+        assert_eq!(users.check(998), Ok(()));
+        let reason = "owned by uid 65534, must be owned by root or shinken-gatherer";
+        assert_eq!(users.check(65534), Err(reason.into()));
+    }
 
     #[test]
     fn service_user_is_found_in_passwd() {

@@ -168,8 +168,8 @@ fn call_method(state: &mut State, value: &Value, method: &str, args: &[Value]) -
     }
     let () = from_args(args)?;
     match method {
-        "items" => state.apply_filter("items", &[value.clone()]),
-        "keys" => state.apply_filter("list", &[value.clone()]),
+        "items" => state.apply_filter("items", std::slice::from_ref(value)),
+        "keys" => state.apply_filter("list", std::slice::from_ref(value)),
         _ => {
             let values = value.try_iter()?.map(|key| value.get_item(&key));
             values.collect::<Result<Vec<_>, _>>().map(Value::from)

@@ -136,7 +136,7 @@ fn count(
         Ok(())
     });
     match count {
-        Ok(count) => Ok(count.report(config.interval, now + count.duration)),
+        Ok(count) => Ok(count.report(config.interval, now)),
         Err(error) => Err(format!("{error:#}")),
     }
 }

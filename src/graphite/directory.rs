@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::exclude::Exclude;
 
 /// Room for one `getdents` call.
-const BUFFER_BYTES: usize = 32 * 1024;
+const BUFFER_BYTES: usize = 32 << 10;
 const LAST_POSITION: u64 = i64::MAX as u64;
 
 /// Names of directories, each after its length and terminated by NUL.

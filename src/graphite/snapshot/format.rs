@@ -12,7 +12,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"SGCOUNT\x01");
 /// Bytes of the header without settings, and of a record without device and name.
 pub const FIXED_BYTES: usize = 4 * 8;
 pub const CHECKSUM_BYTES: usize = 4;
-pub const BUFFER_BYTES: usize = 64 * 1024;
+pub const BUFFER_BYTES: usize = 64 << 10;
 pub const DEPTH_BITS: u32 = 12;
 pub const HAS_DEVICE: u64 = 0b100;
 

@@ -102,6 +102,8 @@ fn many_disks_fit_into_the_line_that_a_checker_keeps() {
     site.publish("disks", disks(3, &(0..20).map(disk).collect::<Vec<_>>(), &[]));
     let line = site.check("disks -w 75 -c 90");
     assert!(line.len() < 1024, "{}: {line}", line.len());
+    site.publish("disks", disks(3, &(0..8).map(disk).collect::<Vec<_>>(), &[]));
+    assert!(!site.check("disks").contains("more"), "all are named");
     // The largest document that is expected.
     site.publish("disks", disks(3, &(0..10_000).map(disk).collect::<Vec<_>>(), &[]));
     site.expect("disks --disk sd09999 -w 95 => DISKS OK: ");

@@ -171,6 +171,8 @@ const TABLES: &str = r#"
     [[export]]; mode = "0999" => 2: export.mode: "0999" is not a mode, such as "0644"
     [[export]]; mode = "0666" => 2: export.mode: all users could write the file with mode "0666"
     [[export]]; mode = "4755" => 2: export.mode: "4755" is not a mode, such as "0644"
+    [[export]]; mode = "00644" => 2: export.mode: "00644" is not a mode, such as "0644"
+    [graphite]; host_depth = true => 2: graphite.host_depth: invalid type: boolean `true`, expected an integer from 1 to 64
     [[export]]; path = "e" => 2: export.path: "e" is not an absolute path
 "#;
 
@@ -207,6 +209,8 @@ const HINTS: &str = r#"
     log_levelNBSP= "info" => 1: log_level: replace \u{a0} with a space
     log_level = # info => 1: log_level: invalid value; example: log_level = "info"
     log_file = none => 1: log_file: invalid value; example: log_file = "/var/log/shinken/gatherer.log"
+    log_file = /a|b => 1: log_file: invalid value; example: log_file = "/var/log/shinken/gatherer.log"
+    log_file = /opt/graphite/storage/log/with-a-name-that-is-too-long-to-repeat => 1: log_file: invalid value; example: …
     BOMlog_file = /x => 1: log_file: write log_file = "/x", with quotes
     // why => 1: comments begin with #
     [ disks ]; interval "10s" => 2: disks.interval: write interval = "10s", with =
@@ -223,6 +227,7 @@ const HINTS: &str = r#"
     [disks]; enabled = "no" => 2: disks.enabled: invalid type: …; write enabled = false, without quotes
     [disks]; interval = 10 => 2: disks.interval: invalid type: …; write interval = "10s", with a unit (s, m, h) and quotes
     [disks]; interval = "10" => 2: disks.interval: …; write interval = "10s", with a unit (s, m, h) and quotes
+    [disks]; interval = "10" # why => 2: disks.interval: …; write interval = "10s", with a unit (s, m, h) and quotes
     [disks]; interval = 10s => 2: disks.interval: write interval = "10s", with quotes
     [graphite]; max_busy_percent = 50% => 2: graphite.max_busy_percent: write max_busy_percent = 50, without quotes
     [graphite]; exclude = "/a/" => 2: graphite.exclude: invalid type: …; write exclude = ["/a/"], in brackets

@@ -123,6 +123,8 @@ fn missing_keys_and_tables_have_their_defaults() {
 fn unusual_valid_values_are_accepted() {
     let patterns = |patterns: String| format!("graphite.exclude = [{patterns}]\n");
     let large = format!("'{}'", "?".repeat(4096));
+    let x = |count| "x".repeat(count);
+    let libraries = vec![format!("'{}'", x(255)); 16].join(", ");
     for text in [
         "\n\n# nothing\n",
         "log_file = ''\n",
@@ -138,7 +140,14 @@ fn unusual_valid_values_are_accepted() {
         "log_file = '/etcetera/x'\nstate_dir = '/home/x/state'\n",
         "disks = { enabled = false, output = '/etc/shadow' }\n[graphite]\nwhisper_dir = '/usr/w'\noutput = '/dev/shm/w'\n",
         "[vmware]\noutput = '/etc/../srv/x'\n",
-        // As deep, as long and as many as patterns can be.
+        // As long, as many and as deep as they can be.
+        &format!(
+            "log_file = '/{}'\nstate_dir = '/{}'\nhost.proc = '{}'\n",
+            x(239),
+            x(255),
+            "/x".repeat(2000)
+        ),
+        &format!("vmware.libraries = [{libraries}]\ncarbon.prefix = '{}'\n", x(200)),
         &patterns(format!("'{}{}'", "{".repeat(2048), "}".repeat(2048))),
         &patterns(vec![large; 16].join(", ")),
         &patterns(vec!["'a*?b[a-z]{a,b}'"; 1000].join(", ")),

@@ -1,4 +1,4 @@
-//! An attacker creates files at the path of the log. Outputs that are devices or sockets are not replaced.
+//! An attacker creates files at the path of the log. Outputs that are devices or sockets, and files that cannot be removed.
 
 use std::fs::{self, Permissions};
 use std::io::Read;
@@ -141,4 +141,20 @@ fn output_that_is_a_device_is_rejected_and_stays() {
 #[test]
 fn output_that_is_a_socket_is_rejected_and_stays() {
     assert_rejected("socket", FileType::Socket, 0);
+}
+
+#[test]
+fn own_temporary_file_that_cannot_be_removed_is_an_error() {
+    needs_root!();
+    let dir = TestDir::mounted();
+    dir.configure_with("", "", FAST, "");
+    let temporary = dir.path(".disks.tmp.tmp");
+    fs::write(&temporary, "").unwrap();
+    let mut once = dir.command();
+    once.args(["once", "--write", "--window", "10ms"]);
+    // A mount point cannot be removed.
+    let mount = format!("mount --bind {0} {0}", temporary.display());
+    let output = after_mounting(&mount, &once).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_contains(&stderr_of(&output), "Device or resource busy");
 }
