@@ -142,12 +142,14 @@ pub fn default_mode() -> u32 {
 pub fn mode<'de, D: Deserializer<'de>>(value: D) -> Result<u32, D::Error> {
     let text = String::deserialize(value)?;
     let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
-    match u32::from_str_radix(&text, 8) {
-        Ok(mode) if is_octal && mode <= 0o777 && mode & 0o002 != 0 => Err(D::Error::custom(format!(
-            "all users could write the file with mode {text:?}"
-        ))),
-        Ok(mode) if is_octal && mode <= 0o777 => Ok(mode),
-        _ => Err(invalid(format!("{text:?}"), "a mode, such as \"0644\"")),
+    let mode = u32::from_str_radix(&text, 8).ok();
+    match mode.filter(|mode| is_octal && *mode <= 0o777) {
+        Some(mode) if mode & 0o002 != 0 => {
+            let reason = format!("all users could write the file with mode {text:?}");
+            Err(D::Error::custom(reason))
+        }
+        Some(mode) => Ok(mode),
+        None => Err(invalid(format!("{text:?}"), "a mode, such as \"0644\"")),
     }
 }
 
