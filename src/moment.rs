@@ -1,6 +1,8 @@
-//! A point in time, on both clocks.
+//! A point in time, on both clocks, and the CPU time of this thread.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// The monotonic clock gives durations and deadlines, the wall clock the date of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,4 +21,10 @@ impl Moment {
             wall: SystemTime::now(),
         }
     }
+}
+
+/// Returns how long this thread has worked, without the time in which it waited or was interrupted.
+pub fn thread_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.try_into().unwrap_or_default()
 }

@@ -11,10 +11,9 @@ use crate::config::{DisksConfig, HostConfig};
 use crate::device::Device;
 use crate::escape;
 use crate::logging::Log;
-use crate::moment::Moment;
+use crate::moment::{Moment, thread_cpu_time};
 use crate::recurring::{Event, Events};
 use anyhow::Result;
-use rustix::time::{ClockId, clock_gettime};
 
 /// Disks whose changes are logged at a time.
 const MAX_CHANGES: usize = 100;
@@ -71,13 +70,13 @@ impl Sampler for DisksSampler {
     type Report = DisksReport;
 
     /// Reads again if the process was interrupted between the clock and the counters. The growth of the counters would be
-    /// that of another time.
+    /// that of another time. The text of many thousand disks takes longer to read than an interruption.
     fn sample(&mut self, clock: fn() -> Moment) -> Result<Sampled<DisksReport>> {
         for _ in 0..MAX_READINGS {
-            let (now, worked_before) = (clock(), time_on_processor());
+            let (now, worked_before) = (clock(), thread_cpu_time());
             let text = self.disks.read()?;
             let passed = clock().monotonic.saturating_duration_since(now.monotonic);
-            let worked = time_on_processor().saturating_sub(worked_before);
+            let worked = thread_cpu_time().saturating_sub(worked_before);
             let last_at = *self.last_at.get_or_insert(now.monotonic);
             let elapsed = now.monotonic.saturating_duration_since(last_at);
             if passed.saturating_sub(worked) > MAX_INTERRUPTION.max(elapsed / 100) {
@@ -143,12 +142,6 @@ impl Sampler for DisksSampler {
     fn set_whisper_devices(&mut self, devices: &[Device]) {
         self.disks.set_whisper_devices(devices.to_vec());
     }
-}
-
-/// Returns how long this thread has worked. The text of many thousand disks takes longer than an interruption.
-fn time_on_processor() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.try_into().unwrap_or_default()
 }
 
 fn table(report: &DisksReport) -> String {
