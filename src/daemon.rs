@@ -45,7 +45,7 @@ pub fn run(config_path: Option<&Path>) -> Result<()> {
     let Some(lock) = Lock::exclusive(&config, is_stopping)? else {
         return Ok(());
     };
-    let mut log = Log::open(log_level(&config), config.log_file.as_deref());
+    let mut log = Log::new(log_level(&config), config.log_file.as_deref());
     log.info(
         "daemon",
         format_args!("started, version {VERSION}"),
@@ -108,8 +108,7 @@ impl Daemon {
                 self.reload();
             }
             if self.signals.take_reopen() {
-                self.log
-                    .reopen(log_level(&self.config), self.config.log_file.as_deref());
+                // As each line does.
                 self.log.info("daemon", "log file reopened", &[]);
             }
         }
@@ -148,7 +147,7 @@ impl Daemon {
         self.notifier.reloading();
         match Config::load(self.config_path.as_deref()) {
             Ok(config) => {
-                self.log.reopen(log_level(&config), config.log_file.as_deref());
+                self.log.configure(log_level(&config), config.log_file.as_deref());
                 // Until the reload is complete, either file may exist.
                 let files = [&self.config, &config].into_iter().flat_map(Config::short_lived);
                 warn_if_failed(self.lock.record(files), &mut self.log);
@@ -165,8 +164,6 @@ impl Daemon {
                 self.log.info("daemon", "configuration reloaded", &[]);
             }
             Err(error) => {
-                self.log
-                    .reopen(log_level(&self.config), self.config.log_file.as_deref());
                 let message = format!("reload failed, keeping the current configuration: {error}");
                 self.log.error("daemon", message, &[("error", &error)]);
             }

@@ -36,38 +36,22 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the available sinks. `file` is `None` for no log file.
-    pub fn open(level: LevelFilter, file: Option<&Path>) -> Self {
-        let mut log = Self {
+    /// Logs to the available sinks. `file` is `None` for no log file.
+    pub fn new(level: LevelFilter, file: Option<&Path>) -> Self {
+        Self {
             level,
-            journal: connect_journal(),
-            file: None,
+            journal: None,
+            file: file.map(LogFile::new),
             stderr: Stderr::new(),
             to_stderr: std::io::stderr().is_terminal(),
-        };
-        log.reopen(level, file);
-        log
+        }
     }
 
-    /// Applies a new level and opens the new or rotated file. If that fails, lines go to the file from before if the
-    /// path is the same.
-    pub fn reopen(&mut self, level: LevelFilter, path: Option<&Path>) {
+    /// Applies a new level and path.
+    pub fn configure(&mut self, level: LevelFilter, path: Option<&Path>) {
         self.level = level;
-        if self.journal.is_none() {
-            self.journal = connect_journal();
-        }
-        let previous = self.file.take().filter(|file| Some(file.path()) == path);
-        let Some(path) = path else { return };
-        let (file, error) = match previous {
-            Some(mut file) => {
-                let error = file.reopen();
-                (file, error)
-            }
-            None => LogFile::open(path),
-        };
-        self.file = Some(file);
-        if let Some(error) = error {
-            self.report_failure(&error);
+        if self.file.as_ref().map(LogFile::path) != path {
+            self.file = path.map(LogFile::new);
         }
     }
 
@@ -96,7 +80,7 @@ impl Log {
             return;
         }
         let text = escape::escape(&message.to_string());
-        let in_journal = self.to_journal(level, collector, &text, fields);
+        let in_journal = self.send_to_journal(level, collector, &text, fields);
         let line = format!("{} {level} {collector}: {text}\n", timestamp());
         let in_file = self.append_to_file(&line);
         if self.to_stderr || !(in_journal || in_file) {
@@ -104,13 +88,20 @@ impl Log {
         }
     }
 
-    fn to_journal(&self, level: Level, collector: &'static str, text: &str, fields: &[Field]) -> bool {
-        let Some(journal) = &self.journal else {
-            return false;
-        };
+    fn send_to_journal(
+        &mut self,
+        level: Level,
+        collector: &'static str,
+        text: &str,
+        fields: &[Field],
+    ) -> bool {
         if !writable::datagram_socket_writable(Path::new(JOURNAL_SOCKET)) {
             return false;
         }
+        self.journal = self.journal.take().or_else(connect_journal);
+        let Some(journal) = &self.journal else {
+            return false;
+        };
         let fields: Vec<_> = fields
             .iter()
             .map(|(name, value)| (*name, escape::escape(&value.to_string())))
@@ -131,33 +122,26 @@ impl Log {
         let Some(file) = &mut self.file else { return false };
         match file.append(line) {
             Appended::Written => true,
-            Appended::Recovered(lost) => {
-                let text = format!("log file {:?} is writable again, {lost} lines lost", file.path());
+            Appended::Recovered => {
+                let text = format!("log file {:?} is writable again", file.path());
                 self.log_elsewhere(Level::Info, &text, &[]);
                 true
             }
-            Appended::Lost(error) => {
+            Appended::Pending(error) => {
                 if let Some(error) = error {
-                    self.report_failure(&error);
+                    let path = file.path();
+                    let text = format!("writing log file {path:?}: {error:#}; retrying on every line");
+                    self.log_elsewhere(Level::Error, &text, &[("error", &format!("{error:#}"))]);
                 }
                 false
             }
         }
     }
 
-    fn report_failure(&mut self, error: &anyhow::Error) {
-        let Some(file) = &self.file else { return };
-        let text = format!(
-            "writing log file {:?}: {error:#}; retrying on every line",
-            file.path()
-        );
-        self.log_elsewhere(Level::Error, &text, &[("error", &format!("{error:#}"))]);
-    }
-
     /// Logs to the sinks other than the log file.
     fn log_elsewhere(&mut self, level: Level, text: &str, fields: &[Field]) {
         let text = escape::escape(text);
-        let in_journal = self.to_journal(level, "log", &text, fields);
+        let in_journal = self.send_to_journal(level, "log", &text, fields);
         if self.to_stderr || !in_journal {
             self.stderr
                 .write_line(&format!("{} {level} log: {text}\n", timestamp()));
@@ -166,9 +150,6 @@ impl Log {
 }
 
 fn connect_journal() -> Option<JournalLog> {
-    if !writable::datagram_socket_writable(Path::new(JOURNAL_SOCKET)) {
-        return None;
-    }
     let journal = JournalLog::new().ok()?;
     Some(journal.with_syslog_identifier("shinken-gatherer".into()))
 }

@@ -174,7 +174,7 @@ mod tests {
 
     fn log_in(directory: &std::path::Path) -> (Log, impl Fn() -> String) {
         let path = directory.join("log");
-        let log = Log::open(LevelFilter::Info, Some(&path));
+        let log = Log::new(LevelFilter::Info, Some(&path));
         (log, move || std::fs::read_to_string(&path).unwrap())
     }
 

@@ -75,7 +75,8 @@ mod tests {
     fn failed_removal_at_the_end_is_always_logged() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        let mut log = Log::open(LevelFilter::Info, Some(&path));
+        std::fs::write(&path, "").unwrap();
+        let mut log = Log::new(LevelFilter::Info, Some(&path));
         let now = Instant::now();
         // The log file is not a folder: nothing can be published or removed below it.
         let mut publisher = Publisher::new("disks", path.join("file"), Durability::Volatile, DOCUMENT_MODE);

@@ -135,7 +135,7 @@ mod tests {
         fs::write(dmi.join("sys_vendor"), "VMware, Inc.\n").unwrap();
         let mut config = Config::default();
         config.host.sys = folder.path().into();
-        let mut log = Log::open(LevelFilter::Info, Some(&folder.path().join("log")));
+        let mut log = Log::new(LevelFilter::Info, Some(&folder.path().join("log")));
         let mut now = Moment::now();
         let mut task = VmwareTask::new(&config, now, &mut log).unwrap();
         for _ in 0..60 {
