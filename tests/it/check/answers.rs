@@ -109,6 +109,10 @@ fn every_vmware_row_of_the_page_is_an_answer() {
     page.expect("vmware", "OK: not a VMware VM");
     page.site.make_vmware();
     page.expect("vmware", "UNKNOWN: … does not exist, is the gatherer running?");
+    let mut elsewhere = ready(3, None, Some(4));
+    elsewhere["is_vmware"] = false.into();
+    page.site.publish("vmware", elsewhere);
+    page.expect("vmware", "OK: not a VMware VM");
     page.site.publish("vmware", ready(3, Some(24.0), Some(4)));
     page.expect("vmware", "OK: … ready per vCPU, … in total on … over … s");
     page.expect("vmware -w 5", "WARNING: … ready per vCPU (…), …");
