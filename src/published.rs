@@ -60,7 +60,7 @@ impl Age {
     pub fn outdated(self) -> Option<String> {
         if self.is_fresh() {
             None
-        } else if self.passed().is_zero() {
+        } else if self.seconds < 0 {
             let ahead = Duration::from_secs(self.seconds.unsigned_abs());
             let ahead = humantime::format_duration(ahead);
             Some(format!("outdated: timestamp is {ahead} in the future"))
