@@ -121,5 +121,6 @@ mod tests {
             assert_eq!(btrfs_source(MOUNTINFO, id), None, "{id}");
         }
         assert_eq!(unescape(b"a\\134b\\9\\04"), b"a\\b\\9\\04");
+        assert_eq!(unescape(b"vg-1040"), b"vg-1040");
     }
 }

@@ -90,3 +90,35 @@ fn nvme_head(name: &str) -> Option<String> {
         .all(is_number)
         .then(|| format!("nvme{subsystem}n{namespace}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn names_that_are_no_disk_are_other_devices() {
+        let sys = tempfile::tempdir().unwrap();
+        for directory in [
+            "device",
+            "block/device",
+            "block/mmcblk0/device",
+            "block/sd/device",
+        ] {
+            fs::create_dir_all(sys.path().join(directory)).unwrap();
+        }
+        for name in ["", ".", "..", "sd\0"] {
+            assert!(matches!(kind(sys.path(), name), Kind::Other), "{name:?}");
+        }
+        let is_boot_area = |name| is_emmc_boot_area(sys.path(), name);
+        assert!(is_boot_area("mmcblk0boot0"));
+        for name in ["mmcblk0boot", "mmcblk1boot0", "sdboot0"] {
+            assert!(!is_boot_area(name), "{name}");
+        }
+        assert_eq!(nvme_head("nvme0c12n1").as_deref(), Some("nvme0n1"));
+        for name in ["nvmec0n1", "nvme0cn1", "nvme0c0n", "nvmexc0n1"] {
+            assert_eq!(nvme_head(name), None, "{name}");
+        }
+    }
+}

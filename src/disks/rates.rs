@@ -104,3 +104,33 @@ pub fn report(growth: &Counters, window: Duration) -> DiskReport {
         window_seconds: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_32_bit_counter_wraps() {
+        assert_eq!(difference(WRAP - 1, 3), Some(4));
+        assert_eq!(difference(WRAP / 2 + 1, 0), Some(WRAP / 2 - 1));
+        assert_eq!(difference(WRAP / 2, 0), None);
+        assert_eq!(difference(WRAP, 3), None);
+        assert_eq!(difference(WRAP + 5, 3), None);
+    }
+
+    #[test]
+    fn growth_above_that_of_any_disk_is_rejected() {
+        let is_plausible = |queue_ms, io_ticks_ms| {
+            let growth = Counters {
+                queue_ms,
+                io_ticks_ms,
+                ..Counters::default()
+            };
+            is_plausible(&growth, Duration::from_secs(9))
+        };
+        // A million requests in flight, for ten seconds.
+        assert!(is_plausible(10_000_000_000, WRAP - 1));
+        assert!(!is_plausible(11_000_000_000, 0));
+        assert!(!is_plausible(0, WRAP));
+    }
+}
