@@ -119,3 +119,21 @@ fn copy(from: &File, start: u64, end: u64, to: &mut impl Write) -> io::Result<()
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copy_of_any_size_has_the_same_bytes() {
+        let bytes: Vec<u8> = (0..3 * BUFFER_BYTES as u32)
+            .map(|number| (number % 251) as u8)
+            .collect();
+        let mut from = tempfile::tempfile().unwrap();
+        from.write_all(&bytes).unwrap();
+        let (start, end) = (7, bytes.len() - 9);
+        let mut copied = Vec::new();
+        copy(&from, start as u64, end as u64, &mut copied).unwrap();
+        assert!(copied == bytes[start..end]);
+    }
+}

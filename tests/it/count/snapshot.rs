@@ -96,11 +96,12 @@ fn entries_that_differ_from_the_snapshot_are_found_by_full_scan() {
     );
     let mut more_metrics = all.to_vec();
     more_metrics[last + 4] = 2;
-    let other_name = [&all[last..all.len() - 4], b"zost"].concat();
+    let renamed = |name: &[u8]| [&all[last..all.len() - 4], name].concat();
     for (records, counted) in [
         (more_metrics, (1, 2)),
         (all[..last].to_vec(), (0, 0)),
-        ([all, &other_name].concat(), (1, 1)),
+        ([all, &renamed(b"zost")].concat(), (1, 1)),
+        ([&all[..last], &renamed(b"aost"), &all[last..]].concat(), (1, 1)),
     ] {
         let checksum = crc32fast::hash(&records).to_le_bytes();
         fs::write(&tree.snapshot, [&records[..], &checksum].concat()).unwrap();
