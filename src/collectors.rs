@@ -28,4 +28,12 @@ mod tests {
         let tables = Config::default().collectors().map(|table| table.name);
         assert_eq!(ALL.map(|collector| collector.name()), tables);
     }
+    #[test]
+    fn reload_without_a_change_restarts_no_collector() {
+        let config = Config::default();
+        assert!(
+            ALL.iter()
+                .all(|collector| !collector.is_changed(&config, &config))
+        );
+    }
 }

@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use std::fs;
 
 use super::*;
+use crate::report::Report as _;
 
 thread_local! {
     /// The milliseconds that the next reads of the clock return.
@@ -56,18 +57,49 @@ fn interrupted_reading_is_repeated_then_skipped() {
     assert_eq!(window(&mut sampler, [31_600, 31_790]), Some(30.0));
 }
 
+fn report_of(reads: f64, read_bytes: f64, writes: f64, whisper_disks: &str) -> DisksReport {
+    let values = format!(
+        concat!(
+            r#"{{"util_percent":100.0,"reads_per_second":{},"writes_per_second":{},"read_bytes_per_second":{},"#,
+            r#""write_bytes_per_second":20480000000.0,"read_await_ms":1.0,"write_await_ms":999.99,"queue_size":2.0}}"#
+        ),
+        reads, writes, read_bytes
+    );
+    let json = format!(
+        concat!(
+            r#"{{"schema":1,"updated_at":0,"interval_seconds":1,"window_seconds":60.0,"disks":{{"sda":{}}},"#,
+            r#""whisper_disks":{}}}"#
+        ),
+        values, whisper_disks
+    );
+    serde_json::from_str(&json).unwrap()
+}
+
 #[test]
-fn long_values_of_the_table_stay_apart() {
-    let values = concat!(
-        r#"{"util_percent":100.0,"reads_per_second":1234567.0,"writes_per_second":1234567.0,"#,
-        r#""read_bytes_per_second":20480000000.0,"write_bytes_per_second":20480000000.0,"#,
-        r#""read_await_ms":1.0,"write_await_ms":1.0,"queue_size":2.0}"#
+fn table_has_as_many_decimals_as_there_is_room_for() {
+    let report = report_of(1000.25, 20480000000.0, 1234567.0, "[]");
+    let table = table(&report);
+    let lines: Vec<_> = table.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "1 physical, over 60.0 s",
+            "     %util    r/s    w/s   rkB/s   wkB/s r_await w_await aqu-sz",
+            "sda 100.00 1000.2 1234567 20000000 20000000    1.00  999.99   2.00",
+        ]
     );
-    let report = format!(
-        r#"{{"schema":1,"updated_at":0,"interval_seconds":1,"window_seconds":1.0,"disks":{{"sda":{values}}},"whisper_disks":[]}}"#
+}
+
+#[test]
+fn disk_of_the_tree_is_in_the_table_and_the_log() {
+    let report = report_of(3.0, 4096.0, 3.0, r#"["sda","sdb"]"#);
+    let table = table(&report);
+    assert!(
+        table.starts_with("1 physical, over 60.0 s; whisper tree is on sda, sdb\n"),
+        "{table}"
     );
-    let table = table(&serde_json::from_str(&report).unwrap());
-    let row = table.lines().last().unwrap().split_whitespace();
-    let numbers = "100.00 1234567 1234567 20000000 20000000 1.00 1.00 2.00";
-    assert_eq!(row.skip(1).collect::<Vec<_>>().join(" "), numbers);
+    let details = "%util sda 100.0 over 60.0 s; whisper tree is on sda, sdb";
+    assert_eq!(report.details(), details);
+    // It reads as often as it writes.
+    assert!(!report.disks["sda"].hangs(report.window_seconds));
 }

@@ -163,3 +163,38 @@ fn window_grows_to_its_length_then_moves() {
         assert_eq!(found, expected, "after {seconds} s");
     }
 }
+
+#[test]
+fn sample_at_the_limit_of_the_window_is_kept() {
+    let mut host = Host::new("disks: sda");
+    let mut window = |seconds| {
+        let sample = host.sample(seconds, "8 0 sda 0 0 0 0 0 0 0 0 0 0 0\n");
+        sample.report.map(|report| report.window_seconds.get())
+    };
+    // The window and half an interval.
+    assert_eq!([0, 35, 65].map(&mut window), [None, Some(35.0), Some(65.0)]);
+}
+
+#[test]
+fn machine_without_disks_has_an_empty_document() {
+    let mut host = Host::new("virtual: loop0");
+    let sample = host.sample(0, "7 0 loop0 1 0 8 1 1 0 8 1 0 1 1\n");
+    let report = sample.report.expect("a document");
+    assert!(report.disks.is_empty());
+    assert_eq!(report.window_seconds.get(), 0.0);
+}
+
+#[test]
+fn added_disk_has_its_own_window() {
+    let mut host = Host::new("disks: sda, sdb");
+    let (sda, sdb) = (
+        "8 0 sda 1 0 8 1 1 0 8 1 0 1 1\n",
+        "8 16 sdb 1 0 8 1 1 0 8 1 0 1 1\n",
+    );
+    host.sample(0, sda);
+    host.sample(10, [sda, sdb].concat());
+    let report = host.sample(30, [sda, sdb].concat()).report.unwrap();
+    assert_eq!(report.window_seconds.get(), 30.0);
+    let own = |disk: &str| report.disks[disk].window_seconds.map(|window| window.get());
+    assert_eq!((own("sda"), own("sdb")), (None, Some(20.0)));
+}
