@@ -40,10 +40,13 @@ fn untrusted_file_at_its_path_is_replaced() {
     symlink(&target, &tree.snapshot).unwrap();
     replaced(&tree, "it is a symbolic link");
     assert_eq!(fs::read(&target).unwrap(), content);
-    for kind in [FileType::Fifo, FileType::Socket] {
+    for (kind, reason) in [
+        (FileType::Fifo, "it is not a regular file"),
+        (FileType::Socket, "No such device or address"),
+    ] {
         fs::remove_file(&tree.snapshot).unwrap();
         mknodat(CWD, &tree.snapshot, kind, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        replaced(&tree, "cannot use snapshot");
+        replaced(&tree, reason);
     }
     // A link at the path of the temporary file is not followed.
     fs::write(&target, "kept").unwrap();
