@@ -88,13 +88,13 @@ fn escape_braces(pattern: &str) -> String {
     escaped
 }
 
-/// Returns the length of the character class whose members start `text`, with its `]`; 0 if it is not closed. Braces are
-/// literal in it, and so is a `]` that comes first.
+/// Returns the length of the members of a character class, which start `text`; 0 if it is not closed. Braces are literal
+/// in it, and so is a `]` that comes first.
 fn class_length(text: &str) -> usize {
     let start = text.len() - text.trim_start_matches(['!', '^']).len();
     let first = text[start..].chars().next().map_or(0, char::len_utf8);
     let end = text[start + first..].find(']');
-    end.map_or(0, |end| start + first + end + 1)
+    end.map_or(0, |end| start + first + end)
 }
 
 fn as_path(bytes: &[u8]) -> &Path {
@@ -156,7 +156,9 @@ mod tests {
             ("a}", "a}", "a"),
             ("{{a},{b}}", "{{a},{b}}", "a"),
             ("\\{a}", "{a}", "a"),
-            ("[{]a", "{a", "[{]a"),
+            ("[{]a", "{a", "\\a"),
+            ("[{}]a", "}a", "\\a"),
+            ("[é{]a", "{a", "\\a"),
             ("[]{}]a", "}a", "a"),
             ("[!{]a", "xa", "{a"),
             ("\\[{a}", "[{a}", "[a"),
