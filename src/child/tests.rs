@@ -32,6 +32,42 @@ fn line_without_end_is_too_long() {
 }
 
 #[test]
+fn line_may_be_as_long_as_the_limit() {
+    let mut child = shell("printf abcd; read more; printf '\\nabcde'", 4);
+    while !child.has_more() {
+        assert_eq!(child.receive(Instant::now()), Received::Nothing);
+    }
+    child.send(b"\n").unwrap();
+    assert_eq!(next(&mut child), Received::Line("abcd".into()));
+    assert_eq!(next(&mut child), Received::TooLong);
+    child.stop();
+}
+
+#[test]
+fn child_that_hangs_at_its_exit_ends_then_times_out() {
+    let mut child = shell("exec >&-; sleep 1000", 100);
+    wait_readable(child.output(), None).unwrap();
+    let now = Instant::now();
+    child.set_deadline(Some(now));
+    assert_eq!(child.receive(now), Received::End);
+    assert!(child.output().is_none());
+    assert_eq!(child.receive(now), Received::Timeout);
+    child.set_deadline(None);
+    assert_eq!(child.receive(now), Received::End);
+    child.stop();
+}
+
+#[test]
+fn wait_leaves_a_child_that_does_not_exit() {
+    let mut child = shell("sleep 1000", 100);
+    let pid = child.pid();
+    child.wait(Duration::from_millis(5));
+    assert!(pid.is_some() && child.pid() == pid && !child.is_killed());
+    child.stop();
+    assert!(child.pid().is_none() && child.is_killed() && child.output().is_none());
+}
+
+#[test]
 fn silent_child_times_out_and_is_killed_with_its_group() {
     let mut child = shell("sleep 1000 & echo $!; wait", 100);
     let Received::Line(grandchild) = next(&mut child) else {
