@@ -209,7 +209,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         };
         let name = CStr::from_bytes_with_nul(&self.name)?;
         let known = known.filter(|known| !self.full_scan && known.state == State::Settled);
-        let has_children = known.is_some() && self.join.has_children();
+        let has_children = self.join.has_children();
         self.opener
             .check_directory(parent.fd.as_fd(), parent.device, name, known, has_children)
     }
