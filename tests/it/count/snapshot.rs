@@ -17,6 +17,8 @@ fn other_version_tree_or_patterns_cause_full_scan() {
     newer[7] = 2;
     fs::write(&tree.snapshot, newer).unwrap();
     replaced(&tree, "its format is version 2");
+    fs::write(&tree.snapshot, &good[..HEADER_BYTES + 10]).unwrap();
+    replaced(&tree, "it is truncated");
     tree.settings.exclude.push("*.none".into());
     replaced(&tree, "another whisper directory or other exclude patterns");
     let other = Tree::of(["host/x.wsp"]);
@@ -100,11 +102,16 @@ fn entries_that_differ_from_the_snapshot_are_found_by_full_scan() {
     let mut more_metrics = all.to_vec();
     more_metrics[last + 4] = 2;
     let renamed = |name: &[u8]| [&all[last..all.len() - 4], name].concat();
+    let mut below = renamed(b"aost");
+    below[0] += 1; // its depth
     for (records, counted) in [
         (more_metrics, (1, 2)),
         (all[..last].to_vec(), (0, 0)),
         ([all, &renamed(b"zost")].concat(), (1, 1)),
-        ([&all[..last], &renamed(b"aost"), &all[last..]].concat(), (1, 1)),
+        (
+            [&all[..last], &renamed(b"aost"), &below, &all[last..]].concat(),
+            (1, 1),
+        ),
     ] {
         let checksum = crc32fast::hash(&records).to_le_bytes();
         fs::write(&tree.snapshot, [&records[..], &checksum].concat()).unwrap();
