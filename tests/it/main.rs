@@ -18,6 +18,7 @@ mod count {
     mod worker;
 }
 mod daemon {
+    mod carbon;
     mod clocks;
     mod exports;
     mod life;

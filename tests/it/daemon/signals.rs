@@ -1,8 +1,6 @@
 //! Signals, reloads and the files that they create and remove; terminals, pipes and sockets that nobody reads.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
@@ -10,8 +8,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::support::{
-    Daemon, FAST, FORK_ON_PIPE, FORK_ON_TERMINAL, PATIENCE, TestDir, Unread, cpu_time, document, json_of,
-    many_disks, skip, stderr_of, wait_for, wait_until,
+    Daemon, FAST, FORK_ON_PIPE, FORK_ON_TERMINAL, TestDir, Unread, cpu_time, document, json_of, many_disks,
+    stderr_of, wait_for, wait_until,
 };
 
 /// Signals that end a process by default and that are not those of a crash.
@@ -193,24 +191,4 @@ fn vmware_file_is_removed_on_other_machines_only() {
     // Another program may write the file if the collector is disabled.
     dir.configure_vm("", "", "", "enabled = false");
     assert!(is_kept_by(&["--write"]));
-}
-
-#[test]
-fn carbon_is_fed_over_ipv6_too() {
-    let Ok(carbon) = TcpListener::bind("[::1]:0") else {
-        return skip("there is no IPv6 here");
-    };
-    let dir = TestDir::in_memory();
-    dir.metrics(["host/a.wsp"]);
-    let address = carbon.local_addr().unwrap();
-    let more = format!("[carbon]\nenabled = true\naddress = \"{address}\"\n");
-    dir.configure_with("", "interval = \"100ms\"", "", &more);
-    let daemon = Daemon::start(&dir);
-    carbon.set_nonblocking(true).unwrap();
-    let feed = wait_for("the feed to connect", || carbon.accept().ok()).0;
-    feed.set_nonblocking(false).unwrap();
-    feed.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut lines = BufReader::new(feed).lines();
-    assert!(lines.any(|line| line.unwrap().contains(".metrics ")), "no count");
-    daemon.stop();
 }

@@ -1,0 +1,68 @@
+//! The feed to carbon: over IPv6, and after a reload.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+
+use rustix::process::Signal;
+
+use crate::support::{Daemon, PATIENCE, TestDir, skip, wait_for, wait_until};
+
+#[test]
+fn carbon_is_fed_over_ipv6_too() {
+    let Ok(carbon) = TcpListener::bind("[::1]:0") else {
+        return skip("there is no IPv6 here");
+    };
+    let dir = TestDir::in_memory();
+    dir.metrics(["host/a.wsp"]);
+    let address = carbon.local_addr().unwrap();
+    let more = format!("[carbon]\nenabled = true\naddress = \"{address}\"\n");
+    dir.configure_with("", "interval = \"100ms\"", "", &more);
+    let daemon = Daemon::start(&dir);
+    carbon.set_nonblocking(true).unwrap();
+    let feed = wait_for("the feed to connect", || carbon.accept().ok()).0;
+    feed.set_nonblocking(false).unwrap();
+    feed.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut lines = BufReader::new(feed).lines();
+    assert!(lines.any(|line| line.unwrap().contains(".metrics ")), "no count");
+    daemon.stop();
+}
+
+#[test]
+fn reload_reconnects_to_carbon_only_if_its_settings_changed() {
+    let dir = TestDir::in_memory();
+    dir.metrics(["host/a.wsp"]);
+    let carbon = TcpListener::bind("127.0.0.1:0").unwrap();
+    let accept = || {
+        carbon.set_nonblocking(true).unwrap();
+        let feed = wait_for("the feed to connect", || carbon.accept().ok()).0;
+        feed.set_nonblocking(false).unwrap();
+        feed.set_read_timeout(Some(PATIENCE)).unwrap();
+        BufReader::new(feed).lines().map(Result::unwrap)
+    };
+    let configure = |prefix: &str, window: &str| {
+        let address = carbon.local_addr().unwrap();
+        let more = format!("[carbon]\nenabled = true\naddress = \"{address}\"\nprefix = \"{prefix}\"\n");
+        dir.configure_with(
+            "",
+            "interval = \"20ms\"",
+            &format!("interval = \"1s\"\nwindow = \"{window}\""),
+            &more,
+        );
+    };
+    configure("one", "3s");
+    let daemon = Daemon::start(&dir);
+    let mut feed = accept();
+    assert!(feed.next().unwrap().starts_with("one."));
+    for (reloads, prefix) in [(1, "one"), (2, "two")] {
+        configure(prefix, "4s");
+        daemon.signal(Signal::HUP);
+        wait_until("the reload", || dir.logged("configuration reloaded") == reloads);
+        if prefix == "one" {
+            assert_eq!(feed.by_ref().take(20).count(), 20, "the connection was closed");
+        }
+    }
+    assert!(accept().next().unwrap().starts_with("two."));
+    // Ends, because the first connection was closed.
+    feed.last();
+    daemon.stop();
+}
