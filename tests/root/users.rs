@@ -8,8 +8,8 @@ use std::process::Command;
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 use crate::support::{
-    COUNT, Daemon, Fixture, READY, TestDir, User, after_mounting, assert_contains, copy_of_binary, filled,
-    replaced, root_or_skip, status, stderr_of, totals_of, wait_for, wait_until,
+    COUNT, Daemon, Fixture, READY, TestDir, User, after_mounting, as_user, assert_contains, copy_of_binary,
+    filled, replaced, root_or_skip, status, stderr_of, totals_of, wait_for, wait_until,
 };
 
 #[test]
@@ -62,6 +62,14 @@ fn snapshot_of_another_user_is_not_used() {
     chown(&tree.snapshot, Some(65534), None).unwrap();
     replaced(&tree, "it belongs to user 65534");
     assert_eq!(fs::metadata(&tree.snapshot).unwrap().uid(), 0);
+    // Root's is used by every user.
+    for path in [tree.beside(""), tree.path("")] {
+        fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    }
+    chown(tree.beside("state"), Some(65534), None).unwrap();
+    fs::set_permissions(&tree.snapshot, Permissions::from_mode(0o644)).unwrap();
+    let count = as_user(65534, || tree.count());
+    assert_eq!((count.messages, count.full_scan), (Vec::new(), None));
 }
 
 #[test]
