@@ -18,7 +18,7 @@ fn systemd_is_notified_of_start_status_reload_and_stop() {
     let daemon = Daemon::start_notifying(&dir, Some(watchdog));
     assert!(daemon.message().contains("READY=1"), "the first message");
     let first_values = Instant::now();
-    daemon.wait_for_message("STATUS=2 hosts, 3 metrics; ");
+    daemon.wait_for_message("STATUS=2 hosts, 3 metrics; %util sda ");
     assert!(first_values.elapsed() < Duration::from_secs(5));
     for _ in 0..5 {
         let last = Instant::now();

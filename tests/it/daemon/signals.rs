@@ -152,6 +152,10 @@ fn reload_removes_old_output_if_moved_but_keeps_it_if_disabled() {
     reload("window = \"1s\"", "window = \"2s\"");
     let before = published("vmware.dat");
     wait_until("a newer document", || published("vmware.dat") != before);
+    reload(FAST, "interval = \"1h\"\nwindow = \"2h\"");
+    wait_until("the new interval", || {
+        dir.disks().expect("a document throughout")["interval_seconds"] == 3600
+    });
     reload("[vmware]\n", "[vmware]\nenabled = false\n");
     reload("[disks]\n", "[disks]\nenabled = false\n");
     dir.wait_until_removed("disks.tmp");

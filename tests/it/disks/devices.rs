@@ -197,6 +197,20 @@ fn thousand_disks_are_published_without_delaying_the_watchdog() {
 }
 
 #[test]
+fn values_of_replaced_disks_are_removed_until_there_are_new_ones() {
+    let dir = with_disks(&["sda".into()], "1s");
+    let daemon = Daemon::start(&dir);
+    wait_for("the disks", || dir.disks());
+    let before = dir.read("proc/diskstats");
+    let after = before.replace(" sda ", " sda 0 0 0 0 0 0 0 0 0 0 0 ");
+    let after: Vec<_> = after.split_whitespace().take(14).collect();
+    dir.replace("proc/diskstats", &(after.join(" ") + "\n"));
+    dir.wait_until_removed("disks.tmp");
+    wait_for("the disks", || dir.disks());
+    daemon.stop();
+}
+
+#[test]
 fn log_names_added_and_removed_disks_and_malformed_lines() {
     let dir = with_disks(&["sda".into(), "sdb".into()], "5ms");
     let both = dir.read("proc/diskstats");
