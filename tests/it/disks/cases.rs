@@ -172,7 +172,7 @@ fn sample_at_the_limit_of_the_window_is_kept() {
         sample.report.map(|report| report.window_seconds.get())
     };
     // The window and half an interval.
-    assert_eq!([0, 35, 65].map(&mut window), [None, Some(35.0), Some(65.0)]);
+    assert_eq!([0, 30, 65].map(&mut window), [None, Some(30.0), Some(65.0)]);
 }
 
 #[test]
