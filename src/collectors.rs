@@ -20,13 +20,14 @@ mod schema_tests;
 
 #[cfg(test)]
 mod tests {
-    use super::ALL;
+    use super::{ALL, names};
     use crate::config::Config;
 
     #[test]
     fn each_collector_has_its_table_in_the_configuration() {
         let tables = Config::default().collectors().map(|table| table.name);
         assert_eq!(ALL.map(|collector| collector.name()), tables);
+        assert_eq!(names(), "graphite, disks or vmware");
     }
     #[test]
     fn reload_without_a_change_restarts_no_collector() {

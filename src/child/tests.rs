@@ -15,6 +15,16 @@ fn next(child: &mut Child) -> Received {
     }
 }
 
+/// Waits until a process is no more, or a zombie: the process that adopted it may not reap it.
+fn wait_for_end(pid: &str) {
+    let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while stat().is_ok_and(|stat| !stat.contains(") Z ")) {
+        assert!(Instant::now() < deadline, "process {pid} still runs");
+        sleep(STOP_PAUSE);
+    }
+}
+
 #[test]
 fn lines_of_one_write_are_received_one_by_one() {
     let mut child = shell("printf 'a\\nb\\nrest'", 100);
@@ -68,6 +78,14 @@ fn wait_leaves_a_child_that_does_not_exit() {
 }
 
 #[test]
+fn dropped_child_is_killed() {
+    let child = shell("sleep 1000", 100);
+    let pid = child.pid().unwrap().as_raw_nonzero().to_string();
+    drop(child);
+    wait_for_end(&pid);
+}
+
+#[test]
 fn silent_child_times_out_and_is_killed_with_its_group() {
     let mut child = shell("sleep 1000 & echo $!; wait", 100);
     let Received::Line(grandchild) = next(&mut child) else {
@@ -79,13 +97,8 @@ fn silent_child_times_out_and_is_killed_with_its_group() {
     assert_eq!(child.receive(now + Duration::from_secs(1)), Received::Timeout);
     child.stop();
     assert_eq!(child.pid(), None);
-    // An orphan now. The process that adopted it may not reap it.
-    let stat = || std::fs::read_to_string(format!("/proc/{grandchild}/stat"));
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while stat().is_ok_and(|stat| !stat.contains(") Z ")) {
-        assert!(Instant::now() < deadline, "the grandchild still runs");
-        sleep(STOP_PAUSE);
-    }
+    // An orphan now.
+    wait_for_end(&grandchild);
 }
 
 #[test]

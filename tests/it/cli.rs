@@ -6,8 +6,8 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 
 use crate::support::{
-    DROP_IN, Daemon, FAST, TestDir, assert_contains, collectors, gatherer, matches, run_generator, stderr_of,
-    strace, text, wait_for,
+    DROP_IN, Daemon, FAST, TestDir, assert_contains, collectors, gatherer, json_of, matches, run_generator,
+    stderr_of, strace, text, wait_for,
 };
 
 #[test]
@@ -60,6 +60,15 @@ fn help_and_version_are_code_0_on_stdout() {
         let shown = text(&output.stdout);
         assert!(shown.starts_with(start) && output.stderr.is_empty(), "{shown}");
     }
+}
+
+#[test]
+fn once_samples_for_its_window() {
+    let dir = TestDir::in_memory();
+    dir.configure_vm("", "", "", "");
+    let once = dir.run(&["once", "--json", "--window", "200ms"]);
+    let window = json_of(&once)["disks"]["window_seconds"].as_f64().unwrap();
+    assert!((0.2..20.0).contains(&window), "{window} s");
 }
 
 #[test]
