@@ -65,7 +65,8 @@ fn help_and_version_are_code_0_on_stdout() {
 #[test]
 fn once_samples_for_its_window() {
     let dir = TestDir::in_memory();
-    dir.configure_vm("", "", "", "");
+    dir.make_disks(["sda"]);
+    dir.configure_with("", "", "", "");
     let once = dir.run(&["once", "--json", "--window", "200ms"]);
     let window = json_of(&once)["disks"]["window_seconds"].as_f64().unwrap();
     assert!((0.2..20.0).contains(&window), "{window} s");
