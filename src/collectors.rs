@@ -29,6 +29,7 @@ mod tests {
         assert_eq!(ALL.map(|collector| collector.name()), tables);
         assert_eq!(names(), "graphite, disks or vmware");
     }
+
     #[test]
     fn reload_without_a_change_restarts_no_collector() {
         let config = Config::default();

@@ -91,6 +91,14 @@ fn table_has_as_many_decimals_as_there_is_room_for() {
 }
 
 #[test]
+fn long_values_of_the_table_stay_apart() {
+    let table = table(&report_of(1234567.0, 20480000000.0, 1234567.0, "[]"));
+    let row = table.lines().last().unwrap().split_whitespace();
+    let numbers = "100.00 1234567 1234567 20000000 20000000 1.00 999.99 2.00";
+    assert_eq!(row.skip(1).collect::<Vec<_>>().join(" "), numbers);
+}
+
+#[test]
 fn disk_of_the_tree_is_in_the_table_and_the_log() {
     let report = report_of(3.0, 4096.0, 3.0, r#"["sda","sdb"]"#);
     let table = table(&report);
