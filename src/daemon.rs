@@ -108,7 +108,7 @@ impl Daemon {
                 self.reload();
             }
             if self.signals.take_reopen() {
-                // As each line does.
+                // Each line opens the file. This one creates it after a rotation.
                 self.log.info("daemon", "log file reopened", &[]);
             }
         }

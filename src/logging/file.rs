@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, Metadata};
 use std::io::Write;
-use std::mem::replace;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +23,6 @@ pub struct LogFile {
     pending: VecDeque<String>,
     /// The number of lines that were dropped because too many were pending.
     lost: u64,
-    is_failing: bool,
 }
 
 /// The result of appending a line.
@@ -45,7 +43,6 @@ impl LogFile {
             path: path.into(),
             pending: VecDeque::new(),
             lost: 0,
-            is_failing: false,
         }
     }
 
@@ -56,19 +53,17 @@ impl LogFile {
 
     /// Appends a line, which ends with a newline.
     pub fn append(&mut self, line: &str) -> Appended {
+        let was_failing = !self.pending.is_empty();
         self.pending.push_back(line.into());
         match self.write_pending() {
-            Ok(()) => match replace(&mut self.is_failing, false) {
-                true => Appended::Recovered,
-                false => Appended::Written,
-            },
+            Ok(()) if was_failing => Appended::Recovered,
+            Ok(()) => Appended::Written,
             Err(error) => {
                 if self.pending.len() > MAX_PENDING_LINES {
                     self.pending.pop_front();
                     self.lost += 1;
                 }
-                let is_known = replace(&mut self.is_failing, true);
-                Appended::Pending((!is_known).then_some(error))
+                Appended::Pending((!was_failing).then_some(error))
             }
         }
     }
