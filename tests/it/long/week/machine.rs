@@ -115,6 +115,7 @@ impl Machine {
     }
 
     fn set_time(&mut self, now: i64) {
+        self.carbon.wait_for_answer();
         let messages = self.daemon.drain_messages();
         if messages.iter().any(|message| message.contains("WATCHDOG=1")) {
             self.last_heartbeat = self.now;
