@@ -22,7 +22,7 @@ pub use command::{arguments, command, tie_to_parent};
 pub use wait::{reap_ended, wait_ended, wait_readable};
 
 /// Capacity of a new pipe on Linux.
-const PIPE_BYTES: usize = 64 << 10;
+const PIPE_BYTES: usize = 65_536;
 /// Limit for [`Child::stop`]. Only a child that is blocked in the kernel needs longer to exit.
 const STOP_TIMEOUT: Duration = Duration::from_millis(100);
 const STOP_PAUSE: Duration = Duration::from_millis(1);
@@ -153,7 +153,6 @@ impl Child {
                     };
                 }
                 Ok(length) => self.received.extend_from_slice(&bytes[..length]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return if is_late {
                         Received::Timeout

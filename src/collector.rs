@@ -107,8 +107,8 @@ pub trait Task: Debug {
     fn end(&mut self, _now: Moment, _log: &mut Log) {}
 
     /// Returns the devices of the tree's file system, if this is the task that finds them.
-    fn whisper_devices(&self) -> Option<&[Device]> {
-        None
+    fn whisper_devices(&self) -> &[Device] {
+        &[]
     }
 
     /// Sets the devices of the tree's file system; empty if they are unknown.

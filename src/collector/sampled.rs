@@ -28,14 +28,10 @@ pub trait Sampler: Debug {
     fn log_findings(&mut self, _now: Instant, _log: &mut Log) {}
 
     /// Returns what is incomplete in the last sample.
-    fn notes(&self) -> Vec<String> {
-        Vec::new()
-    }
+    fn notes(&self) -> Vec<String>;
 
     /// Returns the values of a document for people.
-    fn text(&self, report: &Self::Report) -> String {
-        report.details()
-    }
+    fn text(&self, report: &Self::Report) -> String;
 
     /// Sets the devices of the tree's file system; empty if they are unknown.
     fn set_whisper_devices(&mut self, _devices: &[Device]) {}
@@ -172,6 +168,36 @@ impl<S: Sampler> Gather for TwoSamples<S> {
             errors: Vec::new(),
             notes: self.sampler.notes(),
             is_absent: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use log::LevelFilter;
+
+    use super::*;
+    use crate::collector::Collector as _;
+    use crate::config::Config;
+    use crate::disks::collector::DisksCollector;
+
+    #[test]
+    fn sample_is_taken_exactly_at_its_deadline() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.host.proc = folder.path().into();
+        let mut log = Log::new(LevelFilter::Off, None);
+        let mut now = Moment::now();
+        let mut task = DisksCollector.start(&config, now, &mut log).unwrap();
+        for _ in 0..3 {
+            // There are no counters, so each sample fails.
+            let outcome = task.handle(&Event::Wakeup, now, &mut log);
+            assert!(matches!(outcome, Outcome::Remove), "{outcome:?}");
+            let due = task.due().unwrap();
+            now.monotonic = due.checked_sub(Duration::from_nanos(1)).unwrap();
+            let outcome = task.handle(&Event::Wakeup, now, &mut log);
+            assert!(matches!(outcome, Outcome::Unchanged), "{outcome:?}");
+            now.monotonic = due;
         }
     }
 }

@@ -182,9 +182,8 @@ impl Collectors {
 
     /// Passes the devices of the tree from the task that finds them to the others.
     fn pass_on_devices(&mut self) {
-        let mut tasks = self.running.iter().map(|running| &running.task);
-        let devices = tasks.find_map(|task| task.whisper_devices());
-        let devices = devices.unwrap_or_default().to_vec();
+        let tasks = self.running.iter().map(|running| &running.task);
+        let devices: Vec<_> = tasks.flat_map(|task| task.whisper_devices()).cloned().collect();
         for running in &mut self.running {
             running.task.set_whisper_devices(&devices);
         }

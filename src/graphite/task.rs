@@ -235,8 +235,8 @@ impl Task for CountTask {
         }
     }
 
-    fn whisper_devices(&self) -> Option<&[Device]> {
-        Some(&self.devices)
+    fn whisper_devices(&self) -> &[Device] {
+        &self.devices
     }
 }
 
