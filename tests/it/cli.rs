@@ -6,8 +6,8 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 
 use crate::support::{
-    DROP_IN, Daemon, FAST, TestDir, assert_contains, collectors, gatherer, json_of, matches, run_generator,
-    stderr_of, strace, text, wait_for,
+    DROP_IN, Daemon, FAST, TestDir, assert_contains, gatherer, matches, run_generator, stderr_of, strace,
+    text, wait_for,
 };
 
 #[test]
@@ -59,42 +59,6 @@ fn help_and_version_are_code_0_on_stdout() {
         assert_eq!(output.status.code(), Some(0), "{arguments}");
         let shown = text(&output.stdout);
         assert!(shown.starts_with(start) && output.stderr.is_empty(), "{shown}");
-    }
-}
-
-#[test]
-fn once_samples_for_its_window() {
-    let dir = TestDir::in_memory();
-    dir.make_disks(["sda"]);
-    dir.configure_with("", "", "", "");
-    let once = dir.run(&["once", "--json", "--window", "200ms"]);
-    let window = json_of(&once)["disks"]["window_seconds"].as_f64().unwrap();
-    assert!((0.2..20.0).contains(&window), "{window} s");
-}
-
-#[test]
-fn once_distinguishes_disabled_from_unknown_with_its_reason() {
-    let dir = TestDir::in_memory();
-    let once = || {
-        let mut command = dir.command();
-        let output = command.args(["once", "--window", "10ms"]).output().unwrap();
-        (output.status.code(), text(&output.stdout), stderr_of(&output))
-    };
-    let off = "enabled = false";
-    dir.configure_with("", off, off, off);
-    let table: String = collectors().map(|name| format!("{name:<10}disabled\n")).collect();
-    assert_eq!(once(), (Some(0), table, String::new()));
-    fs::remove_dir(dir.path("whisper")).unwrap();
-    dir.configure_vm("", "", "", "");
-    fs::remove_file(dir.path("proc/diskstats")).unwrap();
-    let (code, table, stderr) = once();
-    let vmware = table.strip_prefix("graphite  unknown\ndisks     unknown\nvmware    ");
-    let vmware = vmware.and_then(|rest| rest.lines().next());
-    let vmware = vmware.unwrap_or_else(|| panic!("{table}"));
-    assert_eq!(code, Some(1));
-    assert!(vmware.contains("library"), "{table}");
-    for reason in ["proc/diskstats", "opening the whisper directory", vmware] {
-        assert!(stderr.contains(reason), "no {reason}: {stderr}");
     }
 }
 

@@ -37,6 +37,7 @@ mod long {
     mod random_changes;
     mod week;
 }
+mod once;
 mod publish {
     mod outputs;
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{TestDir, text};
+use super::{TestDir, compile_library};
 
 /// Replaces clock_gettime() of libc.
 const SHIFTED_CLOCKS: &str = r#"
@@ -63,15 +63,7 @@ pub struct Clocks {
 
 impl Clocks {
     pub fn new(dir: &TestDir) -> Self {
-        let (source, library) = (dir.path("clocks.c"), dir.path("clocks.so"));
-        fs::write(&source, SHIFTED_CLOCKS).unwrap();
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(&library)
-            .arg(&source)
-            .output()
-            .expect("a C compiler, which Rust's linker needs too");
-        assert!(compiled.status.success(), "{}", text(&compiled.stderr));
+        let library = compile_library(dir, "clocks", SHIFTED_CLOCKS);
         let shift = dir.path("shift");
         fs::write(&shift, [0; 24]).unwrap();
         let file = File::options().write(true).open(&shift).unwrap();

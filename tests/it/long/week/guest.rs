@@ -2,14 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::process::Command;
 
 use serde_json::Value;
 
 use super::carbon::Carbon;
 use super::log::ExpectedLog;
 use super::machine::SECOND;
-use crate::support::{Numbers, TestDir, text};
+use crate::support::{Numbers, TestDir, compile_library};
 
 /// Reads its counters from the file COUNTERS at each update.
 const LIBRARY: &str = r"
@@ -54,19 +53,8 @@ pub struct Guest {
 impl Guest {
     /// Compiles the library `guest.so`.
     pub fn new(dir: &TestDir) -> Self {
-        let source = dir.path("guest.c");
-        fs::write(&source, LIBRARY).unwrap();
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(dir.path("guest.so"))
-            .arg(format!(
-                "-DCOUNTERS={:?}",
-                dir.path("counters").display().to_string()
-            ))
-            .arg(&source)
-            .output()
-            .unwrap();
-        assert!(compiled.status.success(), "{}", text(&compiled.stderr));
+        let counters = format!("{:?}", dir.path("counters"));
+        compile_library(dir, "guest", &LIBRARY.replace("COUNTERS", &counters));
         let now = Reading {
             at: 0,
             session: 1,
