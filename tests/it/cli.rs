@@ -1,5 +1,5 @@
-//! The command line: usage errors and help of every command except `check`; `once` and `status -v` for a person; `generate`, and
-//! the systemd generator, which runs it at boot.
+//! The command line: usage errors and help of every command except `check`; `status -v`; `generate`, and the systemd
+//! generator, which runs it at boot.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
