@@ -47,8 +47,8 @@ fn begin_hour(machine: &mut Machine, day: usize, hour: usize) {
         (_, 3) => machine.kill_helper(),
         (_, 20) => machine.remove_disk(&format!("usb{day}")),
         (2, 6) => machine.migrate(),
-        (2, 12) => machine.carbon.leave(),
-        (2, 18) => machine.carbon.come_back(),
+        (2, 12) => machine.lose_carbon(),
+        (2, 18) => machine.regain_carbon(),
         (2, 19) => machine.end_outage(),
         // A leap second: the last second of a day is there twice.
         (3, 0) => machine.shift_wall(-1),

@@ -1,7 +1,6 @@
 //! A carbon that receives the values, and is away for some hours.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -85,21 +84,6 @@ impl Carbon {
         self.receive_all();
         assert!(self.partial.is_empty());
         (self.connection, self.listener) = (None, None);
-    }
-
-    /// Waits for the kernel's answer to the daemon, which takes some milliseconds if the closed connection had the same
-    /// ports. To the daemon, a connection would time out in them.
-    pub fn wait_for_answer(&self) {
-        let SocketAddr::V4(address) = self.address else {
-            unreachable!()
-        };
-        // As in /proc/net/tcp: the address of the peer, and the state SYN_SENT.
-        let ip = u32::from_ne_bytes(address.ip().octets());
-        let connecting = format!(" {ip:08X}:{:04X} 02 ", address.port());
-        wait_for("the answer to a connection", || {
-            let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
-            (!sockets.contains(&connecting)).then_some(())
-        });
     }
 
     pub fn come_back(&mut self) {

@@ -2,6 +2,7 @@
 
 mod changes;
 
+use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
@@ -13,7 +14,7 @@ use super::guest::Guest;
 use super::log::ExpectedLog;
 use crate::support::{
     Clocks, Daemon, Numbers, PATIENCE, TestDir, Watch, assert_valid, children_of, json_line, naive,
-    totals_of, wait_for,
+    totals_of, wait_for, wait_until,
 };
 
 pub const SECOND: i64 = 1_000_000_000;
@@ -28,7 +29,7 @@ const WATCHDOG: Duration = Duration::from_secs(30);
 const VALIDATED: usize = 500;
 
 pub struct Machine {
-    pub carbon: Carbon,
+    carbon: Carbon,
     pub max_lateness: i64,
     disks: Disks,
     guest: Guest,
@@ -43,6 +44,8 @@ pub struct Machine {
     until: i64,
     has_helper: bool,
     is_flapping: bool,
+    /// The sockets of the daemon while carbon is away.
+    sockets_without_carbon: Option<usize>,
     published: usize,
     random: Numbers,
     watch: Watch,
@@ -89,6 +92,7 @@ impl Machine {
             until: START,
             has_helper: true,
             is_flapping: false,
+            sockets_without_carbon: None,
             published: 0,
             random,
             watch,
@@ -115,7 +119,11 @@ impl Machine {
     }
 
     fn set_time(&mut self, now: i64) {
-        self.carbon.wait_for_answer();
+        if let Some(sockets) = self.sockets_without_carbon {
+            // The kernel refuses a connection after some milliseconds if the closed one had the same ports. To the daemon, it
+            // would time out in them.
+            wait_until("carbon is refused", || self.sockets() <= sockets);
+        }
         let messages = self.daemon.drain_messages();
         if messages.iter().any(|message| message.contains("WATCHDOG=1")) {
             self.last_heartbeat = self.now;
@@ -214,6 +222,15 @@ impl Machine {
             assert_valid(&document);
         }
         document
+    }
+
+    fn sockets(&self) -> usize {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.daemon.child.id())).unwrap();
+        // The daemon may close them meanwhile.
+        let targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        targets
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count()
     }
 
     /// Waits until the helper is the only child.

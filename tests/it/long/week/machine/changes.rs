@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::Machine;
-use crate::support::{Usage, children_of, kill};
+use crate::support::{Usage, children_of, kill, wait_until};
 
 impl Machine {
     pub fn change_tree(&mut self) {
@@ -73,6 +73,18 @@ impl Machine {
         self.set_time(self.now + duration);
         self.check_documents(true);
         self.until = self.now;
+    }
+
+    pub fn lose_carbon(&mut self) {
+        let connected = self.sockets();
+        self.carbon.leave();
+        wait_until("the daemon closes its connection", || self.sockets() < connected);
+        self.sockets_without_carbon = Some(self.sockets());
+    }
+
+    pub fn regain_carbon(&mut self) {
+        self.carbon.come_back();
+        self.sockets_without_carbon = None;
     }
 
     /// Expects what the daemon logs after an outage of carbon.
