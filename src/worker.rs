@@ -7,7 +7,7 @@ pub mod protocol;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write, stdin, stdout};
+use std::io::{Read, Write, stdin, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -187,8 +187,8 @@ fn count_tree(request: &Request, whisper_dir: &Path, snapshot: Option<&Path>) ->
 fn report(report: &Report) -> Result<()> {
     let mut line = serde_json::to_string(report).context("writing a report")?;
     line.push('\n');
-    match stdout().lock().write_all(line.as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => bail!("the daemon has exited"),
-        result => result.context("writing a report"),
-    }
+    stdout()
+        .lock()
+        .write_all(line.as_bytes())
+        .context("writing a report")
 }

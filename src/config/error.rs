@@ -61,3 +61,19 @@ fn abridged(text: &str, first: usize, last: usize) -> String {
 }
 
 impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_abridged_if_that_makes_it_shorter() {
+        let numbers = |count| ('一'..).take(count).collect::<String>();
+        let long = numbers(62);
+        for length in [0, 50, 51, 60, 61] {
+            assert_eq!(abridged(&numbers(length), 50, 10), numbers(length));
+        }
+        let end: String = long.chars().skip(51).collect();
+        assert_eq!(abridged(&long, 50, 10), format!("{}…{end}", numbers(50)));
+    }
+}

@@ -15,6 +15,14 @@ fn once_samples_for_its_window() {
 }
 
 #[test]
+fn once_of_the_count_alone_waits_for_no_window() {
+    let dir = TestDir::in_memory();
+    dir.configure_with("", "", "enabled = false", "enabled = false");
+    let once = dir.run(&["once", "--json", "--window", "1h"]);
+    assert_eq!(json_of(&once)["graphite"]["metrics"], 0);
+}
+
+#[test]
 fn once_distinguishes_disabled_from_unknown_with_its_reason() {
     let dir = TestDir::in_memory();
     let once = || {

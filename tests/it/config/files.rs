@@ -178,6 +178,27 @@ fn file_of_1_mib_is_accepted() {
 }
 
 #[test]
+fn paths_that_are_not_set_are_shown_with_their_origin() {
+    let dir = TestDir::in_memory();
+    dir.write("gatherer.toml", "");
+    let shown = text(&dir.run(&["config", "show"]).stdout);
+    let value_of = |key: &str, origin: &str| {
+        let mut lines = shown.lines().skip_while(|line| *line != "[graphite]");
+        let line = lines.find_map(|line| line.strip_prefix(&format!("{key} = \"")));
+        let value = line
+            .unwrap()
+            .strip_suffix(origin)
+            .unwrap_or_else(|| panic!("{shown}"));
+        value.trim_end().strip_suffix('"').unwrap().to_string()
+    };
+    let tree = value_of("whisper_dir", "# detected");
+    assert_eq!(
+        value_of("output", "# from whisper_dir"),
+        format!("{tree}.nb_metrics")
+    );
+}
+
+#[test]
 fn shown_configuration_is_valid_and_has_origins() {
     let dir = TestDir::in_memory();
     fs::write(
