@@ -52,11 +52,13 @@ fn key_on_line(text: &str, offset: usize) -> Option<String> {
         return Some(leading_key(table.trim_start_matches(['[', ' ', '\t'])))
             .filter(|table| !table.is_empty());
     }
-    let key = match (leading_key(line), line.split_once('=')) {
-        (key, _) if !key.is_empty() => key,
-        (_, Some((key, _))) => key.trim().trim_matches(['"', '\'']).to_string(),
-        _ => return None,
+    let key = match leading_key(line) {
+        key if key.is_empty() => line.split_once('=')?.0.trim().trim_matches(['"', '\'']).into(),
+        key => key,
     };
+    if key.is_empty() {
+        return None;
+    }
     let mut above = text[..start].lines().rev();
     let table = above.find_map(|line| {
         let header = unindented(line)
@@ -66,7 +68,7 @@ fn key_on_line(text: &str, offset: usize) -> Option<String> {
         let rest = header[table.len()..].trim_start();
         rest.starts_with(']').then_some(table)
     });
-    Some(dotted(&table.unwrap_or_default(), &key)).filter(|key| !key.is_empty())
+    Some(dotted(&table.unwrap_or_default(), &key))
 }
 
 /// Returns the line without the blanks at its start, and without a byte order mark.
