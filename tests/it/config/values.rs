@@ -131,6 +131,7 @@ fn unusual_valid_values_are_accepted() {
         "\u{feff}[disks]\r\ninterval = '1s'\r\n",
         "disks = { interval = '1s' }\ngraphite.exclude = []\n",
         "disks.interval = '1s'\n'disks'.window = '2s'\n",
+        "disks.interval = '1s'\ndisks.window = '1000s'\n",
         "[host]\nproc = '/'\nsys = '/tmp/../sys/'\n",
         "[graphite]\nwhisper_dir = '/opt/graphite/storage/whisper/'\nexclude = ['[', \"\\n\", 'é', \"\\u0000\"]\n",
         "[graphite]\nhost_depth = 0x40\nmax_busy_percent = 1_0_0\ninterval = '1ms'\n",
