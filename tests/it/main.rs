@@ -8,6 +8,7 @@ mod cli;
 mod config {
     mod cases;
     mod files;
+    mod show;
     mod values;
 }
 mod count {

@@ -1,7 +1,7 @@
 //! Files and texts that the program rejects at its start and at a reload.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use rustix::fs::{XattrFlags, setxattr};
@@ -10,7 +10,7 @@ use shinken_gatherer::config::Config;
 
 use super::cases::expand;
 use crate::support::{
-    Daemon, TestDir, assert_contains, assert_is_short_line, gatherer, limited, refusal_of, skip, text,
+    Daemon, TestDir, assert_contains, assert_is_short_line, gatherer, limited, refusal_of, skip, stderr_of,
     wait_for,
 };
 
@@ -178,72 +178,31 @@ fn file_of_1_mib_is_accepted() {
 }
 
 #[test]
-fn paths_that_are_not_set_are_shown_with_their_origin() {
+fn templates_are_limited_together_and_have_their_own_files() {
     let dir = TestDir::in_memory();
-    dir.write("gatherer.toml", "");
-    let shown = text(&dir.run(&["config", "show"]).stdout);
-    let value_of = |key: &str, origin: &str| {
-        let mut lines = shown.lines().skip_while(|line| *line != "[graphite]");
-        let line = lines.find_map(|line| line.strip_prefix(&format!("{key} = \"")));
-        let value = line
-            .unwrap()
-            .strip_suffix(origin)
-            .unwrap_or_else(|| panic!("{shown}"));
-        value.trim_end().strip_suffix('"').unwrap().to_string()
+    symlink(dir.path(""), dir.path("link")).unwrap();
+    let configure = |second_path: &str| {
+        let exports = [("a.out", "a.j2"), (second_path, "b.j2")].map(|(path, template)| {
+            let (path, template) = (dir.path(path), dir.path(template));
+            format!("[[export]]\npath = {path:?}\ntemplate_file = {template:?}\nfrom = [\"disks\"]\n")
+        });
+        dir.write("gatherer.toml", &exports.concat());
     };
-    let tree = value_of("whisper_dir", "# detected");
-    assert_eq!(
-        value_of("output", "# from whisper_dir"),
-        format!("{tree}.nb_metrics")
+    let test = || dir.run(&["config", "test"]);
+    dir.write("a.j2", &"a".repeat(128 << 10));
+    dir.write("b.j2", &"b".repeat(128 << 10));
+    configure("b.out");
+    assert!(test().status.success(), "{}", stderr_of(&test()));
+    configure("link/a.out");
+    assert_contains(
+        &stderr_of(&test()),
+        "link/a.out\" and export.path are the same file, through links",
     );
-}
-
-#[test]
-fn shown_configuration_is_valid_and_has_origins() {
-    let dir = TestDir::in_memory();
-    fs::write(
-        dir.path("other.toml"),
-        "\n[disks]\ninterval = \"7s\"\nwindow = 60\n",
-    )
-    .unwrap();
-    let line = refusal_of(dir.command().args(["config", "test"]).arg(dir.path("other.toml")));
-    assert_contains(&line, "other.toml:4: disks.window: ");
-    let tested = dir.run(&["config", "test"]);
-    let valid = format!("{}: valid\n", dir.path("gatherer.toml").display());
-    assert_eq!((tested.status.code(), text(&tested.stdout)), (Some(0), valid));
-
-    let file = dir.path("gatherer.toml");
-    let written = fs::read_to_string(&file).unwrap();
-    let exclude = "[graphite]\nexclude = [\"\\u200bx\"]\n";
-    fs::write(&file, written.replace("[graphite]\n", exclude)).unwrap();
-    let shown = dir.run(&["config", "show"]);
-    let shown = text(&shown.stdout);
-    let mut config = Config::load(Some(&file)).unwrap();
-    // Shown as it would be chosen now.
-    let output = config
-        .graphite
-        .output_of(config.graphite.whisper_dir.as_ref().unwrap());
-    config.graphite.output = Some(output);
-    assert_eq!(Config::parse(&file, &shown), Ok(config), "{shown}");
-    let lines = fs::read_to_string(&file).unwrap();
-    let line = 1 + lines
-        .lines()
-        .position(|line| line.starts_with("whisper_dir"))
-        .unwrap();
-    for (start, end) in [
-        ("whisper_dir = ", format!("# file, line {line}")),
-        ("host_depth = 1 ", "# default".into()),
-        ("exclude = [\"\\U0000200Bx\"] ", "".into()),
-        ("# whisper: ", dir.path("whisper").display().to_string()),
-        ("# machine: ", ")".into()),
-        (
-            "# sandbox: the service can write to /opt/graphite/storage ",
-            "".into(),
-        ),
-    ] {
-        let mut lines = shown.lines().filter(|line| line.starts_with(start));
-        assert!(lines.any(|line| line.ends_with(&end)), "{start}…{end}: {shown}");
-    }
+    dir.write("b.j2", &"b".repeat((128 << 10) + 1));
+    assert_contains(
+        &stderr_of(&test()),
+        "gatherer.toml:6: export.path: templates are longer than 262144 bytes in total",
+    );
 }
 
 #[test]
