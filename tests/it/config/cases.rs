@@ -305,6 +305,7 @@ const COMBINATIONS: &str = r#"
     EXPORT from = ['disks']; [[export]]; path = '/x/f'; template_file = '/x/e'; from = ['vmware'] => 7: export.template_file: "/x/e" is both export.path and export.template_file
     [[export]]; path = '/x/gatherer.toml'; template = ''; from = ['disks'] => 2: export.path: "/x/gatherer.toml" is the configuration file
     [[export]]; path = '/etc/e'; template = ''; from = ['disks'] => 2: export.path: "/etc/e" is in /etc, must not be in a system folder
+    EXPORT from = ['disks']; [[export]]; path = '/etc/e'; template = ''; from = ['vmware'] => 6: export.path: "/etc/e" is in /etc, must not be in a system folder
     log_file = '/x/gatherer.toml' => 1: log_file: "/x/gatherer.toml" is the configuration file
     disks.output = '/x/y/../gatherer.toml' => 1: disks.output: "/x/gatherer.toml" is the configuration file
     state_dir = '/x/gatherer.toml' => 1: state_dir: "/x/gatherer.toml" is the configuration file
