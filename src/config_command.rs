@@ -98,3 +98,18 @@ fn value_of(setting: &Setting, tree: &Result<WhisperTree, String>) -> Option<Str
     };
     serde_json::to_string(path).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_file_is_described_as_the_defaults() {
+        let describe = |path: &str| describe(&Source::read_optional(Path::new(path)).unwrap(), "valid");
+        assert_eq!(describe("Cargo.toml"), "Cargo.toml: valid\n");
+        assert_eq!(
+            describe("/nonexistent"),
+            "/nonexistent: does not exist, the defaults apply\n"
+        );
+    }
+}
