@@ -41,3 +41,37 @@ impl Protection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use log::LevelFilter;
+
+    use super::*;
+
+    #[test]
+    fn tree_that_was_read_only_and_becomes_writable_is_one_warning() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("log");
+        let mut log = Log::new(LevelFilter::Warn, Some(&file));
+        let mut check = |read_only: &[bool]| {
+            let mut protection = Protection::default();
+            for is_read_only in read_only {
+                let tree = Tree {
+                    whisper_dir: "/whisper".into(),
+                    output: "/whisper.nb_metrics".into(),
+                    devices: Vec::new(),
+                    is_read_only: Some(*is_read_only),
+                };
+                protection.check(&tree, &mut log);
+            }
+            std::fs::read_to_string(&file).unwrap_or_default()
+        };
+        assert_eq!(check(&[false, false]), "");
+        let text = check(&[true, true, false, true, false]);
+        assert_eq!(
+            text.matches("\"/whisper\" is no longer read-only").count(),
+            1,
+            "{text}"
+        );
+    }
+}

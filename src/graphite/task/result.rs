@@ -78,3 +78,41 @@ fn in_millis(duration: Duration) -> Duration {
         millis => Duration::from_millis(millis as u64),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use log::LevelFilter;
+
+    use super::*;
+    use crate::graphite::Totals;
+
+    #[test]
+    fn result_is_logged_each_time_and_a_problem_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("log");
+        let mut log = Log::new(LevelFilter::Debug, Some(&file));
+        let totals = Totals {
+            hosts: 3,
+            metrics: 4,
+            directories: 7,
+            directories_read: 2,
+            ..Totals::default()
+        };
+        let count = Count {
+            totals,
+            duration: Duration::from_micros(1_999),
+            busy: Duration::from_nanos(999_999),
+            full_scan: None,
+            messages: vec!["a problem".into()],
+        };
+        let mut results = ResultLog::default();
+        results.log(&count, &mut log);
+        results.log(&count, &mut log);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let logged = |line: &str| text.lines().filter(|logged| logged.ends_with(line)).count();
+        assert_eq!(logged(" WARN graphite: a problem"), 1, "{text}");
+        assert_eq!(logged(" INFO graphite: 3 hosts, 4 metrics in 1ms"), 2, "{text}");
+        let debug = " DEBUG graphite: 7 directories, 2 read, 5 unchanged; busy 999us";
+        assert_eq!(logged(debug), 2, "{text}");
+    }
+}
