@@ -2,7 +2,6 @@
 
 mod changes;
 
-use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
@@ -13,8 +12,8 @@ use super::disks::Disks;
 use super::guest::Guest;
 use super::log::ExpectedLog;
 use crate::support::{
-    Clocks, Daemon, Numbers, PATIENCE, TestDir, Watch, assert_valid, children_of, json_line, naive,
-    totals_of, wait_for, wait_until,
+    Clocks, Daemon, Numbers, PATIENCE, TestDir, Watch, assert_valid, children_of, descriptors, json_line,
+    naive, totals_of, wait_for, wait_until,
 };
 
 pub const SECOND: i64 = 1_000_000_000;
@@ -44,8 +43,8 @@ pub struct Machine {
     until: i64,
     has_helper: bool,
     is_flapping: bool,
-    /// The sockets of the daemon while carbon is away.
-    sockets_without_carbon: Option<usize>,
+    /// The descriptors of the idle daemon while carbon is away.
+    descriptors_without_carbon: Option<usize>,
     published: usize,
     random: Numbers,
     watch: Watch,
@@ -92,7 +91,7 @@ impl Machine {
             until: START,
             has_helper: true,
             is_flapping: false,
-            sockets_without_carbon: None,
+            descriptors_without_carbon: None,
             published: 0,
             random,
             watch,
@@ -119,10 +118,10 @@ impl Machine {
     }
 
     fn set_time(&mut self, now: i64) {
-        if let Some(sockets) = self.sockets_without_carbon {
+        if let Some(descriptors) = self.descriptors_without_carbon {
             // The kernel refuses a connection after some milliseconds if the closed one had the same ports. To the daemon, it
             // would time out in them.
-            wait_until("carbon is refused", || self.sockets() <= sockets);
+            wait_until("carbon is refused", || self.descriptors() <= descriptors);
         }
         let messages = self.daemon.drain_messages();
         if messages.iter().any(|message| message.contains("WATCHDOG=1")) {
@@ -224,13 +223,8 @@ impl Machine {
         document
     }
 
-    fn sockets(&self) -> usize {
-        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.daemon.child.id())).unwrap();
-        // The daemon may close them meanwhile.
-        let targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
-        targets
-            .filter(|target| target.to_string_lossy().starts_with("socket:"))
-            .count()
+    fn descriptors(&self) -> usize {
+        descriptors(&self.daemon.child)
     }
 
     /// Waits until the helper is the only child.

@@ -76,15 +76,17 @@ impl Machine {
     }
 
     pub fn lose_carbon(&mut self) {
-        let connected = self.sockets();
+        let connected = self.usage().descriptors;
         self.carbon.leave();
-        wait_until("the daemon closes its connection", || self.sockets() < connected);
-        self.sockets_without_carbon = Some(self.sockets());
+        wait_until("the daemon closes its connection", || {
+            self.descriptors() < connected
+        });
+        self.descriptors_without_carbon = Some(self.usage().descriptors);
     }
 
     pub fn regain_carbon(&mut self) {
         self.carbon.come_back();
-        self.sockets_without_carbon = None;
+        self.descriptors_without_carbon = None;
     }
 
     /// Expects what the daemon logs after an outage of carbon.
