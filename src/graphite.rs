@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::exclude::Exclude;
 use crate::report::{Rounded, SCHEMA, Seconds, unix_seconds};
 use pace::Pace;
-pub use pace::Progress;
+pub use pace::{Progress, every_second};
 use plan::Plan;
 pub use report::GraphiteReport;
 pub use settings::CountSettings;

@@ -26,7 +26,7 @@ use crate::disks::backing::devices_under;
 use crate::export::Documents;
 use crate::export::collision::ensure_separate;
 use crate::graphite::report::NAME;
-use crate::graphite::{Count, GraphiteReport, Totals, count};
+use crate::graphite::{Count, GraphiteReport, count, every_second};
 use crate::privileges;
 use crate::publish::{self, DOCUMENT_MODE, Durability};
 use crate::report::to_line;
@@ -34,8 +34,6 @@ use protocol::{Report, Request, Tree};
 
 /// The hidden subcommand of this binary that is the worker.
 pub const SUBCOMMAND: &str = "count-worker";
-/// How often a worker reports that the count goes on.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Largest request: patterns may have 64 KiB, templates 256 KiB, and JSON escapes them.
 const MAX_REQUEST_BYTES: u64 = 8 << 20;
 
@@ -166,21 +164,13 @@ fn find_tree(request: &Request) -> Tree {
 }
 
 fn count_tree(request: &Request, whisper_dir: &Path, snapshot: Option<&Path>) -> Result<Count> {
-    let mut reported = Duration::ZERO;
-    let mut progress = |_: &Totals, elapsed: Duration| {
-        if elapsed - reported < PROGRESS_INTERVAL {
-            return Ok(());
-        }
-        reported = elapsed;
-        report(&Report::Progress)
-    };
     let settings = request.settings_for(whisper_dir);
     count(
         &settings,
         snapshot,
         request.use_snapshot,
         SystemTime::now(),
-        &mut progress,
+        &mut every_second(|_, _| report(&Report::Progress)),
     )
 }
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 use clap::ArgMatches;
 
 use super::check;
+use super::pace::every_second;
 use super::report::{GraphiteReport, NAME};
 use super::settings::CountSettings;
 use super::task::CountTask;
+use super::totals::Totals;
 use crate::collector::{Collector, Found, Gather, Once, Published, Task};
 use crate::config::{Config, GraphiteConfig, WhisperPaths};
 use crate::escape;
@@ -19,10 +21,6 @@ use crate::plugin::Answer;
 use crate::publish::Durability;
 use crate::published;
 use crate::report::Report;
-
-/// A count that takes longer than this shows its progress.
-const PROGRESS_DELAY: Duration = Duration::from_secs(1);
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Counts the hosts and metrics of the whisper tree.
 #[derive(Debug)]
@@ -131,21 +129,16 @@ fn count(
         max_busy_percent: 100,
         ..CountSettings::new(config, whisper_dir)
     };
-    let mut shown = Duration::ZERO;
     let mut progress = output::Progress::new();
-    // No snapshot: one that root leaves could not be read by the service.
-    let count = super::count(&settings, None, false, clock().wall, &mut |totals, elapsed| {
-        if elapsed > PROGRESS_DELAY && elapsed - shown > PROGRESS_INTERVAL {
-            shown = elapsed;
-            let seconds = elapsed.as_secs();
-            progress.show(&format!(
-                "counting: {} hosts, {} metrics in {seconds}s …",
-                totals.hosts, totals.metrics
-            ));
-        }
+    let show = move |totals: &Totals, elapsed: Duration| {
+        let seconds = elapsed.as_secs();
+        progress.show(&format!(
+            "counting: {} hosts, {} metrics in {seconds}s …",
+            totals.hosts, totals.metrics
+        ));
         Ok(())
-    });
-    drop(progress);
-    let count = count?;
+    };
+    // No snapshot: one that root leaves could not be read by the service.
+    let count = super::count(&settings, None, false, clock().wall, &mut every_second(show))?;
     Ok((count.report(config.interval, clock().wall), count.messages))
 }

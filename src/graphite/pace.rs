@@ -13,6 +13,7 @@ const SLICE: Duration = Duration::from_millis(15);
 const STEPS_PER_CLOCK_READ: u32 = 16;
 /// Longest work that is assumed of a slice, which may have been stopped or hung in a system call.
 const MAX_CHARGED: Duration = Duration::from_secs(1);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Receives the totals and the time since the start, every 15 ms of work. An error ends the count.
 pub type Progress<'a> = dyn FnMut(&Totals, Duration) -> Result<()> + 'a;
@@ -68,6 +69,20 @@ impl<'a> Pace<'a> {
     }
 }
 
+/// Returns a receiver that passes on what it receives once a second, first after a second.
+pub fn every_second(
+    mut receive: impl FnMut(&Totals, Duration) -> Result<()>,
+) -> impl FnMut(&Totals, Duration) -> Result<()> {
+    let mut due = PROGRESS_INTERVAL;
+    move |totals, elapsed| {
+        if elapsed < due {
+            return Ok(());
+        }
+        due = elapsed + PROGRESS_INTERVAL;
+        receive(totals, elapsed)
+    }
+}
+
 fn pause(worked: Duration, max_busy_percent: u32) -> Duration {
     worked.min(MAX_CHARGED) * (100 - max_busy_percent) / max_busy_percent
 }
@@ -81,5 +96,19 @@ mod tests {
         assert_eq!(pause(SLICE, 20), 4 * SLICE);
         assert_eq!(pause(SLICE, 100), Duration::ZERO);
         assert_eq!(pause(Duration::from_secs(3600), 50), MAX_CHARGED);
+    }
+
+    #[test]
+    fn progress_is_passed_on_once_a_second() {
+        let mut received = Vec::new();
+        let mut receive = every_second(|_, elapsed| {
+            received.push(elapsed.as_millis());
+            Ok(())
+        });
+        for millis in [15, 999, 1000, 1015, 1999, 2500, 3499, 3500] {
+            receive(&Totals::default(), Duration::from_millis(millis)).unwrap();
+        }
+        drop(receive);
+        assert_eq!(received, [1000, 2500, 3500]);
     }
 }
