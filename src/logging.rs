@@ -7,7 +7,7 @@ mod file;
 mod stderr;
 mod timestamp;
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -176,13 +176,5 @@ impl kv::Source for Fields {
         self.fields
             .iter()
             .try_for_each(|(name, value)| visitor.visit_pair((*name).into(), kv::Value::from(value.as_str())))
-    }
-}
-
-impl fmt::Debug for Log {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log")
-            .field("level", &self.level)
-            .finish_non_exhaustive()
     }
 }
