@@ -1,7 +1,5 @@
 //! Log lines on stderr.
 
-use std::io::ErrorKind;
-
 use crate::nonblocking::NonBlocking;
 
 /// Stderr. Lines that it does not accept immediately are dropped.
@@ -26,17 +24,12 @@ impl Stderr {
         let separator = if self.is_partial { "\n" } else { "" };
         let text = format!("{separator}{line}");
         let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            match self.out.write(rest) {
-                Ok(0) => break,
-                Ok(written) => {
-                    self.is_partial = rest[written - 1] != b'\n';
-                    rest = &rest[written..];
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Full or closed, and the last sink.
-                Err(_) => break,
-            }
+        // After an error nothing can be done: it is full or closed, and the last sink.
+        while !rest.is_empty()
+            && let Ok(written @ 1..) = self.out.write(rest)
+        {
+            self.is_partial = rest[written - 1] != b'\n';
+            rest = &rest[written..];
         }
     }
 }
