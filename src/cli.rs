@@ -158,5 +158,5 @@ fn read_storage(parent: Pid, args: &[OsString]) -> Result<()> {
         (Command::Config(_), config) => to_line(&WhisperTree::find(&config?)),
         _ => bail!("the command does not read the storage"),
     };
-    output::try_print(&answer).map(drop)
+    output::try_print(&answer)
 }

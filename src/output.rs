@@ -14,13 +14,12 @@ pub fn print(text: &str) {
     let _ = try_print(text);
 }
 
-/// Prints a result. Returns false if the reader has closed the pipe (`| head`), and an error if writing fails otherwise.
-pub fn try_print(text: &str) -> Result<bool> {
+/// Prints a result. It is not an error if the reader has closed the pipe (`| head`).
+pub fn try_print(text: &str) -> Result<()> {
     let mut out = stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error).context("writing to stdout"),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("writing to stdout"),
+        _ => Ok(()),
     }
 }
 
