@@ -1,8 +1,9 @@
 //! `once`: its window, and the reasons for unknown values.
 
-use std::fs;
+use std::fs::{self, File};
+use std::process::Stdio;
 
-use crate::support::{TestDir, collectors, compile_library, json_of, stderr_of, text};
+use crate::support::{TestDir, assert_contains, collectors, compile_library, json_of, stderr_of, text};
 
 #[test]
 fn once_samples_for_its_window() {
@@ -60,4 +61,22 @@ fn once_states_how_the_guest_library_ended_its_process() {
     let stderr = stderr_of(&output);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("exit status: 3"), "{stderr}");
+}
+
+#[test]
+fn full_stdout_fails_the_command_but_a_closed_pipe_does_not() {
+    let dir = TestDir::in_memory();
+    let once = |stdout: Stdio| {
+        let mut command = dir.command();
+        command.args(["once", "--json", "--window", "10ms"]);
+        let output = command.stdout(stdout).output().unwrap();
+        (output.status.code(), stderr_of(&output))
+    };
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let (code, error) = once(full.into());
+    assert_eq!(code, Some(1));
+    assert_contains(&error, "writing to stdout");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(once(writer.into()), (Some(0), String::new()));
 }

@@ -187,15 +187,3 @@ fn debug_variable_sets_the_log_level() {
         }
     }
 }
-
-#[test]
-fn stdout_that_is_full_fails_the_command() {
-    let dir = TestDir::in_memory();
-    let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    let mut once = dir.command();
-    once.args(["once", "--json", "--window", "10ms"]).stdout(full);
-    let output = once.output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let error = crate::support::stderr_of(&output);
-    assert_contains(&error, "writing to stdout");
-}
