@@ -1,7 +1,7 @@
 //! A running daemon, its signals and its messages to systemd; and a program whose output nobody reads.
 
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -115,6 +115,15 @@ impl Daemon {
         asked.elapsed()
     }
 
+    /// Stops it and returns what it wrote to stderr.
+    pub fn stop_and_read_stderr(mut self) -> String {
+        let mut pipe = self.child.stderr.take().unwrap();
+        self.stop();
+        let mut stderr = String::new();
+        pipe.read_to_string(&mut stderr).unwrap();
+        stderr
+    }
+
     /// Stops it, which must take less than a second.
     pub fn stop_at_once(self) {
         let stopped = self.stop();
@@ -137,9 +146,11 @@ fn catches_sigterm(pid: u32) -> bool {
     caught.is_none_or(|mask| mask & 1 << (Signal::TERM.as_raw() - 1) != 0)
 }
 
-/// Python code that forks: the child has a terminal or a pipe that its parent does not read.
+/// Python code that forks: the child has a terminal, a pipe or a socket that its parent does not read.
 pub const FORK_ON_TERMINAL: &str = "pid, master = pty.fork()";
 pub const FORK_ON_PIPE: &str = "reader, writer = os.pipe()\npid = os.fork()\npid or os.dup2(writer, 1)";
+pub const FORK_ON_SOCKET: &str =
+    "reader, writer = socket.socketpair()\npid = os.fork()\npid or os.dup2(writer.fileno(), 1)";
 
 fn has_ended(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -156,7 +167,7 @@ impl Unread {
     /// Starts the program with Python code that forks.
     pub fn start(command: &Command, fork: &str) -> Self {
         let script = format!(
-            "import os, pty, sys, time\n{fork}\n\
+            "import os, pty, socket, sys, time\n{fork}\n\
              pid or os.execv(sys.argv[1], sys.argv[1:])\n\
              print(pid, flush=True)\n\
              time.sleep(120)"

@@ -8,8 +8,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::support::{
-    Daemon, FAST, FORK_ON_PIPE, FORK_ON_TERMINAL, TestDir, Unread, cpu_time, document, json_of, many_disks,
-    stderr_of, wait_for, wait_until,
+    Daemon, FAST, FORK_ON_PIPE, FORK_ON_SOCKET, FORK_ON_TERMINAL, TestDir, Unread, cpu_time, document,
+    json_of, many_disks, stderr_of, wait_for, wait_until,
 };
 
 /// Signals that end a process by default and that are not those of a crash.
@@ -80,6 +80,22 @@ fn sigusr1_reopens_the_log_and_reloads_nothing() {
 }
 
 #[test]
+fn reload_changes_level_and_file_of_the_log() {
+    let dir = TestDir::in_memory();
+    dir.configure_with("log_level = \"info\"", "", FAST, "");
+    let daemon = Daemon::start(&dir);
+    dir.wait_for_disks(3);
+    dir.reconfigure("\"info\"", "\"debug\"");
+    dir.reconfigure("gatherer.log", "moved.log");
+    daemon.signal(Signal::HUP);
+    wait_until("a detail in the new log", || {
+        dir.path("moved.log").exists() && dir.read("moved.log").contains(" DEBUG disks: ")
+    });
+    assert_eq!(daemon.stop_and_read_stderr(), "");
+    assert!(!dir.log().contains(" DEBUG "), "{}", dir.log());
+}
+
+#[test]
 fn watchdog_timeout_of_no_time_costs_no_cpu() {
     for micros in [0, 1] {
         let dir = TestDir::in_memory();
@@ -124,6 +140,11 @@ fn watch_on_a_terminal_that_nobody_reads_ends_on_signals() {
 #[test]
 fn watch_on_a_pipe_that_nobody_reads_ends_on_signals() {
     assert_watch_ends(FORK_ON_PIPE);
+}
+
+#[test]
+fn watch_on_a_socket_that_nobody_reads_ends_on_signals() {
+    assert_watch_ends(FORK_ON_SOCKET);
 }
 
 #[test]

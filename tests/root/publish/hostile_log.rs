@@ -1,7 +1,6 @@
 //! An attacker creates files at the path of the log. Outputs that are devices or sockets, and files that cannot be removed.
 
 use std::fs::{self, Permissions};
-use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
@@ -30,11 +29,8 @@ fn start(user: User, fixture: &Fixture) -> Daemon {
 }
 
 /// Stops the daemon, whose stderr must report this many failures of the log file and this many ends of one.
-fn stop(mut daemon: Daemon, failures: usize, ends: usize, context: &str) {
-    let mut pipe = daemon.child.stderr.take().unwrap();
-    daemon.stop();
-    let mut stderr = String::new();
-    pipe.read_to_string(&mut stderr).unwrap();
+fn stop(daemon: Daemon, failures: usize, ends: usize, context: &str) {
+    let stderr = daemon.stop_and_read_stderr();
     let lines = |part: &str| stderr.matches(part).count();
     let found = (
         lines(" ERROR log: writing log file"),
