@@ -1,9 +1,11 @@
 //! `once`: its window, and the reasons for unknown values.
 
 use std::fs::{self, File};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use crate::support::{TestDir, assert_contains, collectors, compile_library, json_of, stderr_of, text};
+use crate::support::{
+    TestDir, assert_contains, collectors, compile_library, json_of, stderr_of, strace, text,
+};
 
 #[test]
 fn once_samples_for_its_window() {
@@ -21,6 +23,27 @@ fn once_of_the_count_alone_waits_for_no_window() {
     dir.configure_with("", "", "enabled = false", "enabled = false");
     let once = dir.run(&["once", "--json", "--window", "1h"]);
     assert_eq!(json_of(&once)["graphite"]["metrics"], 0);
+}
+
+#[test]
+fn long_count_on_a_terminal_shows_its_progress_and_erases_it() {
+    let dir = TestDir::in_memory();
+    dir.metrics((0..30).map(|host| format!("host-{host}/a.wsp")));
+    let slow = [
+        "-e",
+        "trace=getdents64",
+        "-e",
+        "inject=getdents64:delay_exit=50000",
+    ];
+    let Some(once) = strace(&dir, &slow, &["once", "--window", "10ms"]) else {
+        return;
+    };
+    let output = Command::new("script")
+        .args(["-qec", &format!("{once:?}"), "/dev/null"])
+        .output();
+    let shown = text(&output.unwrap().stdout);
+    assert_contains(&shown, "\r\u{1b}[Kcounting: ");
+    assert_contains(&shown, "\r\u{1b}[Kgraphite ");
 }
 
 #[test]
