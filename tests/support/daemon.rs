@@ -146,11 +146,9 @@ fn catches_sigterm(pid: u32) -> bool {
     caught.is_none_or(|mask| mask & 1 << (Signal::TERM.as_raw() - 1) != 0)
 }
 
-/// Python code that forks: the child has a terminal, a pipe or a socket that its parent does not read.
+/// Python code that forks: the child has a terminal or a pipe that its parent does not read.
 pub const FORK_ON_TERMINAL: &str = "pid, master = pty.fork()";
 pub const FORK_ON_PIPE: &str = "reader, writer = os.pipe()\npid = os.fork()\npid or os.dup2(writer, 1)";
-pub const FORK_ON_SOCKET: &str =
-    "reader, writer = socket.socketpair()\npid = os.fork()\npid or os.dup2(writer.fileno(), 1)";
 
 fn has_ended(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

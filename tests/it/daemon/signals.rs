@@ -8,8 +8,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::support::{
-    Daemon, FAST, FORK_ON_PIPE, FORK_ON_SOCKET, FORK_ON_TERMINAL, TestDir, Unread, cpu_time, document,
-    json_of, many_disks, stderr_of, wait_for, wait_until,
+    Daemon, FAST, FORK_ON_PIPE, FORK_ON_TERMINAL, TestDir, Unread, cpu_time, document, json_of, many_disks,
+    stderr_of, wait_for, wait_until,
 };
 
 /// Signals that end a process by default and that are not those of a crash.
@@ -140,11 +140,6 @@ fn watch_on_a_terminal_that_nobody_reads_ends_on_signals() {
 #[test]
 fn watch_on_a_pipe_that_nobody_reads_ends_on_signals() {
     assert_watch_ends(FORK_ON_PIPE);
-}
-
-#[test]
-fn watch_on_a_socket_that_nobody_reads_ends_on_signals() {
-    assert_watch_ends(FORK_ON_SOCKET);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! An attacker creates files at the path of the log. Outputs that are devices or sockets, and files that cannot be removed.
+//! Files of an attacker or another user at the path of the log. Outputs that are devices or sockets, and files that cannot be removed.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -102,6 +102,32 @@ fn lease_held_by_another_user_delays_nothing() {
     fixture.wait_for_all();
     stop(daemon, 1, 0, "leased");
     assert_eq!(fs::metadata(&leased_log.path).unwrap().len(), 0);
+}
+
+#[test]
+fn log_of_another_user_in_a_shared_folder_is_not_written() {
+    needs_root!();
+    let (root, shinken, other) = (Some(0), Some(4242), Some(4243));
+    for (folder, mode, owner, is_written) in [
+        (shinken, 0o755, shinken, true),
+        (shinken, 0o755, root, true),
+        (shinken, 0o755, other, false),
+        (root, 0o755, other, true),
+        (root, 0o775, other, false),
+        (root, 0o1777, other, false),
+    ] {
+        let dir = TestDir::in_memory();
+        dir.configure_with("", "", FAST, "");
+        dir.write("gatherer.log", "");
+        chown(dir.path(""), folder, folder).unwrap();
+        dir.set_mode("", mode);
+        chown(dir.path("gatherer.log"), owner, owner).unwrap();
+        let daemon = Daemon::start(&dir);
+        wait_for("the disks", || dir.disks());
+        daemon.stop();
+        let is_in_log = dir.log().contains("started");
+        assert_eq!(is_in_log, is_written, "{folder:?}, {mode:o}, {owner:?}");
+    }
 }
 
 /// Runs `once --write` and the daemon with an output that must be rejected, and must stay.
