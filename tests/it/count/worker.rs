@@ -70,13 +70,20 @@ fn frozen_worker_ends_with_its_daemon() {
     let dir = TestDir::in_memory();
     make_large(&dir.path("whisper"));
     dir.configure("max_busy_percent = 1");
-    let daemon = Daemon::start_notifying(&dir, None);
-    daemon.wait_for_message("READY=1");
-    let id = daemon.child.id();
-    kill_process(wait_for_worker(&daemon), Signal::STOP).unwrap();
-    let stopped = daemon.stop();
-    assert!(stopped < Duration::from_secs(1), "{stopped:?}");
-    wait_until("the worker's end", || workers_of(id).is_empty());
+    for end in [Daemon::stop_at_once, Daemon::kill] {
+        let daemon = Daemon::start_notifying(&dir, None);
+        daemon.wait_for_message("READY=1");
+        let id = daemon.child.id();
+        let worker = wait_for_worker(&daemon);
+        let name = format!("/proc/{}/comm", worker.as_raw_pid());
+        // It sets its name after it has tied its life to that of the daemon.
+        wait_until("the worker's name", || {
+            fs::read_to_string(&name).is_ok_and(|name| name == "count-worker\n")
+        });
+        kill_process(worker, Signal::STOP).unwrap();
+        end(daemon);
+        wait_until("the worker's end", || workers_of(id).is_empty());
+    }
 }
 
 #[test]
