@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
 use crate::support::{
-    TestDir, assert_contains, collectors, compile_library, json_of, stderr_of, strace, text,
+    TestDir, assert_contains, collectors, compile_library, json_of, stderr_of, text, with_slow_directories,
 };
 
 #[test]
@@ -29,13 +29,7 @@ fn once_of_the_count_alone_waits_for_no_window() {
 fn long_count_on_a_terminal_shows_its_progress_and_erases_it() {
     let dir = TestDir::in_memory();
     dir.metrics((0..30).map(|host| format!("host-{host}/a.wsp")));
-    let slow = [
-        "-e",
-        "trace=getdents64",
-        "-e",
-        "inject=getdents64:delay_exit=50000",
-    ];
-    let Some(once) = strace(&dir, &slow, &["once", "--window", "10ms"]) else {
+    let Some(once) = with_slow_directories(&dir, &["once", "--window", "10ms"]) else {
         return;
     };
     let output = Command::new("script")

@@ -93,6 +93,12 @@ pub fn strace(dir: &TestDir, options: &[&str], command: &[&str]) -> Option<Comma
     Some(strace)
 }
 
+/// Does the same for a command that takes 50 ms for each read of a directory.
+pub fn with_slow_directories(dir: &TestDir, command: &[&str]) -> Option<Command> {
+    let delay = "inject=getdents64:delay_exit=50000";
+    strace(dir, &["-e", "trace=getdents64", "-e", delay], command)
+}
+
 /// Returns `gatherer --config FILE` with a limit of 200 MB of address space and of 20 s.
 pub fn limited(dir: &TestDir) -> Command {
     let mut command = Command::new("timeout");

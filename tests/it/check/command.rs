@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use crate::support::{CheckFixture, assert_contains, assert_explained, count, disks, ready, stderr_of, text};
+use crate::support::{
+    CheckFixture, TestDir, assert_contains, assert_explained, count, disks, ready, stderr_of, text,
+    with_slow_directories,
+};
 
 #[test]
 fn graphite_judges_metrics_or_hosts() {
@@ -152,6 +155,21 @@ fn every_exit_of_check_is_a_state() {
     assert_eq!(output.status.code(), Some(3));
     assert_explained(&text(&output.stdout));
     assert!(stderr_of(&output).contains("--help"), "stderr has the details");
+}
+
+#[test]
+fn count_by_the_check_may_take_longer_than_reading_a_file() {
+    let dir = TestDir::in_memory();
+    dir.metrics((0..30).map(|host| format!("host-{host}/a.wsp")));
+    dir.configure("");
+    let Some(mut check) = with_slow_directories(&dir, &["check", "graphite"]) else {
+        return;
+    };
+    let answer = text(&check.output().unwrap().stdout);
+    assert_contains(
+        &answer,
+        "GRAPHITE OK: 30 metrics, 30 hosts, counted by this check",
+    );
 }
 
 #[test]
