@@ -74,3 +74,21 @@ impl Histories {
         Some(history(values, past.scale.unwrap_or(seen), unicode))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::collectors::ALL;
+
+    #[test]
+    fn every_gauge_has_its_own_history() {
+        for collector in ALL {
+            let report = collector.parse(collector.example().0.as_bytes()).unwrap();
+            let gauges = report.gauges();
+            let names: BTreeSet<_> = gauges.iter().map(|gauge| &gauge.name).collect();
+            assert!(!names.is_empty() && names.len() == gauges.len(), "{gauges:?}");
+            assert!(gauges.iter().all(|gauge| gauge.value.is_some()), "{gauges:?}");
+        }
+    }
+}
