@@ -46,6 +46,8 @@ fn frozen_worker_is_reported_once_and_not_replaced() {
         let running = format!("; a count is running (pid {pid})");
         text(&status.stdout).contains(&running)
     });
+    let status = daemon.wait_for_message("STATUS=first count in progress");
+    assert!(!status.contains("does not respond"), "{status}");
     kill_process(worker, Signal::STOP).unwrap();
     daemon.wait_for_message("STATUS=first count in progress, the count does not respond");
     dir.wait_for_log(&format!(
