@@ -244,3 +244,6 @@ fn is_needed(config: &Config) -> bool {
     let mut collectors = config.collectors().into_iter();
     collectors.any(|settings| settings.enabled && settings.uses_tree)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::support::{Clocks, Daemon, FAST, TestDir, children_of, kill, strace, text, wait_for};
+use crate::support::{
+    Clocks, Daemon, FAST, TestDir, Watch, children_of, kill, strace, text, wait_for, wait_until,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -102,6 +104,52 @@ fn disabled_count_still_finds_the_disks_of_the_tree() {
     wait_for("the disks of the tree", || dir.disks().filter(is_found));
     daemon.stop();
     assert!(dir.count().is_none());
+}
+
+#[test]
+fn count_waits_for_its_interval_whatever_other_collectors_do() {
+    let dir = TestDir::in_memory();
+    dir.configure_with("", "interval = \"1h\"", FAST, "");
+    let replaced = Watch::replaced(&dir.path(""));
+    let daemon = Daemon::start(&dir);
+    wait_for("the count", || dir.count());
+    dir.wait_for_disks(20);
+    daemon.stop();
+    assert_eq!(replaced.times("whisper.nb_metrics"), 1);
+}
+
+#[test]
+fn no_worker_starts_if_no_collector_uses_the_tree() {
+    let dir = TestDir::in_memory();
+    dir.configure_vm("", "enabled = false", "enabled = false", FAST);
+    let folders = Watch::read(&dir.path(""));
+    let daemon = Daemon::start(&dir);
+    Watch::replaced(&dir.path("")).wait_for("vmware.dat", 10);
+    daemon.stop();
+    // A worker locks the state folder first.
+    assert_eq!(folders.times("state"), 0);
+}
+
+#[test]
+fn reload_logs_a_continuing_failure_again() {
+    let dir = TestDir::in_memory();
+    let configure = |graphite: &str| dir.configure_with("", graphite, "enabled = false", "enabled = false");
+    let output_in = |folder: &str| configure(&format!("output = {:?}", dir.path(folder).join("count")));
+    output_in("none-1");
+    let daemon = Daemon::start(&dir);
+    dir.wait_for_log("none-1/count\": ");
+    output_in("none-2");
+    daemon.signal(Signal::HUP);
+    dir.wait_for_log("none-2/count\": ");
+
+    fs::remove_dir(dir.path("whisper")).unwrap();
+    for failures in 1..=2 {
+        configure(&format!("max_busy_percent = {failures}"));
+        daemon.signal(Signal::HUP);
+        let failure = "opening the whisper directory";
+        wait_until(failure, || dir.logged(failure) == failures);
+    }
+    daemon.stop();
 }
 
 #[test]
