@@ -4,9 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use crate::support::{
-    Daemon, Numbers, TestDir, Watch, make_large, naive, text, totals_of, wait_for, wait_until, workers_of,
+    Daemon, Numbers, TestDir, Usage, Watch, children_of, cpu_time, kill, make_large, naive, strace, text,
+    totals_of, wait_for, wait_until, workers_of,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 const KILLS: usize = 60;
 
@@ -167,4 +168,43 @@ fn changed_settings_end_a_running_count() {
     });
     assert_eq!(dir.logged(" WARN graphite"), 0, "{}", dir.log());
     daemon.stop();
+}
+
+#[test]
+fn worker_that_cannot_be_started_is_retried_after_the_interval() {
+    let dir = TestDir::in_memory();
+    dir.configure_with("", "interval = \"100ms\"", "enabled = false", "enabled = false");
+    let daemon = Daemon::start(&dir);
+    wait_for("the count", || dir.count());
+    let limit_descriptors = |current| {
+        let pid = Pid::from_child(&daemon.child);
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        prlimit(Some(pid), Resource::Nofile, Rlimit { current, maximum }).unwrap();
+    };
+    // Enough to open the log, and not for the pipes of a worker.
+    limit_descriptors(Some(Usage::of(&daemon.child).descriptors as u64 + 1));
+    dir.wait_for_log("starting the count worker: Too many open files");
+    let before = cpu_time(daemon.child.id());
+    std::thread::sleep(Duration::from_secs(1));
+    let spent = cpu_time(daemon.child.id()) - before;
+    assert!(spent < Duration::from_millis(300), "{spent:?}");
+    limit_descriptors(getrlimit(Resource::Nofile).current);
+    dir.wait_for_log("INFO graphite: counting works again");
+    daemon.stop();
+}
+
+#[test]
+fn worker_that_publishes_while_the_daemon_stops_may_finish() {
+    let dir = TestDir::in_memory();
+    dir.configure_with("state_dir = \"\"", "", "enabled = false", "enabled = false");
+    let slow_sync = ["-e", "trace=fsync", "-e", "inject=fsync:delay_exit=100000:when=1"];
+    let Some(mut command) = strace(&dir, &slow_sync, &["run"]) else {
+        return;
+    };
+    let mut daemon = Daemon::spawn(&mut command, None);
+    let temporary = dir.path(".whisper.nb_metrics.tmp");
+    wait_until("the temporary file", || temporary.exists());
+    kill(children_of(daemon.child.id())[0], Signal::TERM);
+    wait_for("the daemon's end", || daemon.child.try_wait().unwrap());
+    assert!(dir.count().is_some() && !temporary.exists(), "{}", dir.log());
 }
