@@ -1,11 +1,11 @@
 //! The feed to carbon: over IPv6, and after a reload.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 
 use rustix::process::Signal;
 
-use crate::support::{Daemon, PATIENCE, TestDir, skip, wait_for, wait_until};
+use crate::support::{Daemon, FAST, PATIENCE, TestDir, skip, wait_for, wait_until};
 
 #[test]
 fn carbon_is_fed_over_ipv6_too() {
@@ -65,4 +65,38 @@ fn reload_reconnects_to_carbon_only_if_its_settings_changed() {
     // Ends, because the first connection was closed.
     feed.last();
     daemon.stop();
+    assert_eq!(dir.logged("dropp"), 0, "{}", dir.log());
+}
+
+#[test]
+fn values_that_do_not_fit_into_the_queue_are_dropped_and_counted() {
+    let dir = TestDir::in_memory();
+    dir.make_disks((0..100).map(|number| format!("sd{number}")));
+    let carbon = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = carbon.local_addr().unwrap();
+    let more = format!("[carbon]\nenabled = true\naddress = \"{address}\"\n");
+    dir.configure_with("", "enabled = false", FAST, &more);
+    let daemon = Daemon::start(&dir);
+    let mut feed = carbon.accept().unwrap().0;
+    feed.set_nonblocking(true).unwrap();
+    dir.wait_for_log("dropping the oldest values");
+    let counted = "send queue is empty again, ";
+    wait_until(counted, || {
+        let mut received = vec![0; 1 << 20];
+        let _ = feed.read(&mut received);
+        dir.log().contains(counted)
+    });
+    daemon.stop();
+    let log = dir.log();
+    let (before, after) = log.split_once(counted).unwrap();
+    assert_eq!(
+        before.matches("dropping the oldest values").count(),
+        1,
+        "{before}"
+    );
+    let dropped = after.split_once(" values were dropped").unwrap().0;
+    assert!(
+        (1..900 * 20).contains(&dropped.parse::<u32>().unwrap()),
+        "{dropped}"
+    );
 }
