@@ -7,6 +7,7 @@ mod check {
 mod cli;
 mod config {
     mod cases;
+    mod exports;
     mod files;
     mod show;
     mod values;
@@ -21,7 +22,7 @@ mod count {
 mod daemon {
     mod carbon;
     mod clocks;
-    mod exports;
+    pub mod exports;
     mod life;
     mod lock;
     mod signals;

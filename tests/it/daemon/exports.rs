@@ -1,17 +1,15 @@
-//! Exports: their life, their errors, and where they may be.
+//! The life of exports.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{
-    Daemon, FAST, TestDir, assert_contains, refusal_of, stderr_of, text, wait_for, wait_until,
-};
+use crate::support::{Daemon, FAST, TestDir, Watch, assert_contains, stderr_of, text, wait_for, wait_until};
 
 /// Adds an export to the configuration.
-fn export(dir: &TestDir, name: &str, template: &str, rest: &str) {
+pub fn export(dir: &TestDir, name: &str, template: &str, rest: &str) {
     let config = dir.read("gatherer.toml");
     let path = dir.path(name);
     dir.write(
@@ -69,6 +67,28 @@ fn export_lives_as_long_as_the_documents_that_it_uses() {
     let cleaned = dir.run(&["clean-up"]);
     assert!(cleaned.status.success(), "{}", stderr_of(&cleaned));
     assert!(!dir.path("busy").exists());
+}
+
+#[test]
+fn export_is_written_for_its_own_documents_and_kept_by_a_reload() {
+    let dir = TestDir::in_memory();
+    let rare = "interval = \"1h\"\nwindow = \"2h\"";
+    dir.configure_vm("log_level = \"info\"", "enabled = false", rare, FAST);
+    let name = "{% for name in disks.disks %}{{ name }}{% endfor %}";
+    export(&dir, "rare", &format!("template = '{name}'"), "from = ['disks']");
+    let template = format!("template = '{name} {{{{ vmware.vcpus }}}}'");
+    export(&dir, "frequent", &template, "from = ['disks', 'vmware']");
+    let replaced = Watch::replaced(&dir.path(""));
+    let daemon = Daemon::start(&dir);
+    wait_for_text(&dir, "rare", "sda");
+    wait_for_text(&dir, "frequent", "sda 4");
+    dir.reconfigure("\"info\"", "\"debug\"");
+    dir.reload(&daemon);
+    assert_eq!(dir.read("rare"), "sda");
+    Watch::replaced(&dir.path("")).wait_for("frequent", 10);
+    assert_eq!(dir.read("frequent"), "sda 4");
+    assert_eq!(replaced.times("rare"), 1);
+    daemon.stop();
 }
 
 #[test]
@@ -137,72 +157,6 @@ fn reload_removes_moved_exports_and_keeps_all_if_one_is_wrong() {
     wait_for_text(&dir, "whisper.nb_metrics", "1 1\n");
     let status = text(&dir.run(&["check", "graphite"]).stdout);
     assert_contains(&status, "1 hosts");
-    daemon.stop();
-}
-
-#[test]
-fn wrong_template_and_same_file_through_links_are_rejected() {
-    let dir = TestDir::in_memory();
-    fs::create_dir(dir.path("real")).unwrap();
-    symlink(dir.path("real"), dir.path("link")).unwrap();
-    let original = dir.read("gatherer.toml");
-    let template = dir.path("link/template");
-    dir.write("real/template", "");
-    let (busy, count) = ("from = ['disks']", "from = ['graphite']");
-    for (name, keys, from, expected) in [
-        (
-            "e",
-            "template = 'a{% if %}'",
-            busy,
-            "export.template: line 1, column 8: syntax error",
-        ),
-        (
-            "link/log",
-            "template = ''",
-            busy,
-            "link/log\" and log_file are the same file, through links",
-        ),
-        (
-            "real/template",
-            &format!("template_file = {template:?}"),
-            busy,
-            " and export.template_file are the same",
-        ),
-        (
-            "e",
-            "template_file = '/nonexistent'",
-            count,
-            "/nonexistent: No such file",
-        ),
-    ] {
-        let log = format!("log_file = {:?}", dir.path("real/log"));
-        dir.write("gatherer.toml", &original.replacen("log_file", "#", 1));
-        dir.write("gatherer.toml", &format!("{log}\n{}", dir.read("gatherer.toml")));
-        export(&dir, name, keys, from);
-        for words in [&["config", "test"][..], &["run"], &["once"]] {
-            let line = refusal_of(dir.command().args(words));
-            assert!(line.contains(expected), "{expected}: {line}");
-        }
-        // The other commands need no template.
-        assert!(dir.run(&["generate", "sandbox"]).status.success());
-    }
-    dir.write("gatherer.toml", &original);
-    export(&dir, "/srv/exports/e", "template = ''", busy);
-    let sandbox = text(&dir.run(&["generate", "sandbox"]).stdout);
-    assert_contains(&sandbox, "\nReadWritePaths=\"-/srv/exports\"\nNoExecPaths=");
-    // The count worker finds it, because the storage may hang.
-    dir.write("gatherer.toml", &original);
-    dir.reconfigure(
-        "[disks]\n",
-        &format!("[disks]\noutput = {:?}\n#", dir.path("real/disks")),
-    );
-    export(&dir, "link/disks", "template = 'count'", count);
-    let written = dir.run(&["once", "--write", "--window", "10ms"]);
-    let reason = "export.path and disks.output are the same file, through links";
-    assert_contains(&stderr_of(&written), reason);
-    assert!(dir.read("real/disks").starts_with('{'));
-    let daemon = Daemon::start(&dir);
-    dir.wait_for_log("WARN graphite: export.path and disks.output are the same file, through links");
     daemon.stop();
 }
 
