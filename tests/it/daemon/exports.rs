@@ -70,7 +70,7 @@ fn export_lives_as_long_as_the_documents_that_it_uses() {
 }
 
 #[test]
-fn export_is_written_for_its_own_documents_and_kept_by_a_reload() {
+fn export_is_written_for_its_own_documents_and_ends_with_them() {
     let dir = TestDir::in_memory();
     let rare = "interval = \"1h\"\nwindow = \"2h\"";
     dir.configure_vm("log_level = \"info\"", "enabled = false", rare, FAST);
@@ -88,6 +88,14 @@ fn export_is_written_for_its_own_documents_and_kept_by_a_reload() {
     Watch::replaced(&dir.path("")).wait_for("frequent", 10);
     assert_eq!(dir.read("frequent"), "sda 4");
     assert_eq!(replaced.times("rare"), 1);
+    // Disabling a collector has the effect of a stop, for the exports that use it.
+    dir.reconfigure("[vmware]\n", "[vmware]\nenabled = false\n");
+    dir.reload(&daemon);
+    dir.wait_until_removed("frequent");
+    assert!(dir.path("rare").exists());
+    dir.reconfigure("[disks]\n", "[disks]\nenabled = false\n");
+    dir.reload(&daemon);
+    dir.wait_until_removed("rare");
     daemon.stop();
 }
 
