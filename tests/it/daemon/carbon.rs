@@ -80,6 +80,8 @@ fn values_that_do_not_fit_into_the_queue_are_dropped_and_counted() {
     let mut feed = carbon.accept().unwrap().0;
     feed.set_nonblocking(true).unwrap();
     dir.wait_for_log("dropping the oldest values");
+    // More are dropped, which is not logged again.
+    dir.wait_for_disks(5);
     let counted = "send queue is empty again, ";
     wait_until(counted, || {
         let mut received = vec![0; 1 << 20];
@@ -94,6 +96,7 @@ fn values_that_do_not_fit_into_the_queue_are_dropped_and_counted() {
         1,
         "{before}"
     );
+    assert_eq!(log.matches("first values sent").count(), 1, "{log}");
     let dropped = after.split_once(" values were dropped").unwrap().0;
     assert!(
         (1..900 * 20).contains(&dropped.parse::<u32>().unwrap()),

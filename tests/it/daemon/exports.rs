@@ -100,6 +100,23 @@ fn export_is_written_for_its_own_documents_and_ends_with_them() {
 }
 
 #[test]
+fn export_that_cannot_be_rendered_any_more_is_removed() {
+    let dir = TestDir::in_memory();
+    dir.make_disks(["sda", "sdb"]);
+    let both = dir.read("proc/diskstats");
+    dir.replace("proc/diskstats", both.split_inclusive('\n').next().unwrap());
+    dir.configure_with("", "enabled = false", FAST, "");
+    let template = "template = '{% if disks.disks.sdb %}{{ disks.none.none }}{% endif %}'";
+    export(&dir, "failing", template, "from = ['disks']");
+    let daemon = Daemon::start(&dir);
+    wait_until("the export", || dir.path("failing").exists());
+    dir.replace("proc/diskstats", &both);
+    dir.wait_until_removed("failing");
+    wait_for("the disks", || dir.disks()?["disks"].get("sdb").cloned());
+    daemon.stop();
+}
+
+#[test]
 fn export_is_removed_with_its_document_and_at_the_start() {
     let dir = with_exports();
     dir.write("busy", "of an earlier daemon");
