@@ -32,6 +32,8 @@ fn restart_does_not_read_unchanged_directories() {
     let log = dir.log();
     let first = log.lines().find(|line| line.contains(" directories, ")).unwrap();
     assert!(first.contains("101 directories, 0 read, 101 unchanged;"), "{log}");
+    let tree = format!("counting {:?}, publishing ", dir.path("whisper"));
+    assert_eq!(log.matches(&tree).count(), 1, "{log}");
 }
 
 #[test]
