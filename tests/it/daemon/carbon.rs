@@ -69,7 +69,7 @@ fn reload_reconnects_to_carbon_only_if_its_settings_changed() {
 }
 
 #[test]
-fn values_that_do_not_fit_into_the_queue_are_dropped_and_counted() {
+fn values_that_do_not_fit_the_queue_are_dropped_and_counted() {
     let dir = TestDir::in_memory();
     dir.make_disks((0..100).map(|number| format!("sd{number}")));
     let carbon = TcpListener::bind("127.0.0.1:0").unwrap();
