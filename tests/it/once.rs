@@ -1,4 +1,4 @@
-//! `once`: its window, and the reasons for unknown values.
+//! `once`: its window, its progress, the reasons for unknown values, and a stdout that fails.
 
 use std::fs::{self, File};
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! The count worker as a process: frozen, killed and restarted.
+//! The count worker as a process: frozen, killed and restarted, or not started.
 
 use std::fs;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Files of an attacker or another user at the path of the log. Outputs that are devices or sockets, and files that cannot be removed.
+//! Files of an attacker or another user at the path of the log. Outputs that are devices or sockets, and files that cannot be
+//! removed.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
