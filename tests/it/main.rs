@@ -14,6 +14,7 @@ mod config {
 }
 mod count {
     mod command;
+    mod contact;
     mod daemon;
     mod incremental;
     mod snapshot;

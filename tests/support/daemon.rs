@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{FAST, PATIENCE, TestDir, copy_of_binary, kill, root_or_skip, text, wait_for, wait_until};
+use super::{
+    FAST, PATIENCE, TestDir, children_of, copy_of_binary, kill, root_or_skip, text, wait_for, wait_until,
+    workers_of,
+};
 
 /// A running daemon, killed at the end of the test.
 pub struct Daemon {
@@ -93,8 +96,20 @@ impl Daemon {
         messages
     }
 
+    pub fn wait_for_worker(&self) -> Pid {
+        let id = self.child.id();
+        let pid = wait_for("a count worker", || workers_of(id).first().copied());
+        Pid::from_raw(pid.cast_signed()).unwrap()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Stops it if `child` is a program that traces it.
+    pub fn stop_traced(mut self) {
+        kill(children_of(self.child.id())[0], Signal::TERM);
+        wait_for("the daemon's end", || self.child.try_wait().unwrap());
     }
 
     /// Kills it with SIGKILL.

@@ -10,6 +10,8 @@ use std::time::SystemTime;
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use serde_json::Value;
 
+use super::{TestDir, wait_for};
+
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 
 /// The result of a walk with lstat and nothing else.
@@ -54,6 +56,13 @@ pub fn walk(whisper: &Path) -> Found {
 pub fn totals_of(document: &Value) -> (u64, u64) {
     let number = |key: &str| document[key].as_u64().unwrap();
     (number("hosts"), number("metrics"))
+}
+
+pub fn wait_for_right_count(dir: &TestDir) {
+    let expected = naive(&dir.path("whisper"));
+    wait_for("the right count", || {
+        (totals_of(&dir.count()?) == expected).then_some(())
+    });
 }
 
 /// Makes 100,000 metrics in 10,400 directories.

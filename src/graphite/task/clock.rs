@@ -44,5 +44,7 @@ mod tests {
         assert!(!was_set_back(21, 1000 * second));
         assert!(was_set_back(31, 1008 * second));
         assert!(!was_set_back(32, 1009 * second));
+        // As far as is tolerated.
+        assert!(!was_set_back(33, 1009 * second));
     }
 }

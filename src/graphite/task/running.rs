@@ -142,9 +142,9 @@ impl Running {
         self.worker.note_reaped(pid)
     }
 
-    /// Whether a worker with this exit status died, instead of ending its work or being killed by this daemon.
+    /// Whether a worker with this exit status died, instead of ending by itself or being killed by this daemon.
     pub fn has_died(&self, status: ExitStatus) -> bool {
-        self.next.is_none() || !(status.success() || self.worker.is_killed())
+        !status.success() && !self.worker.is_killed()
     }
 
     /// Kills the worker. The next one starts after its end.

@@ -1,71 +1,20 @@
-//! The count worker as a process: frozen, killed and restarted, or not started.
+//! The count worker as a process: killed and restarted, or not started.
 
 use std::fs;
 use std::time::Duration;
 
 use crate::support::{
-    Daemon, Numbers, TestDir, Usage, Watch, children_of, cpu_time, kill, make_large, naive, strace, text,
-    totals_of, wait_for, wait_until, workers_of,
+    Daemon, FAST, Numbers, TestDir, Usage, children_of, cpu_time, kill, make_large, strace, wait_for,
+    wait_for_right_count, wait_until, workers_of,
 };
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 const KILLS: usize = 60;
 
-fn wait_for_worker(daemon: &Daemon) -> Pid {
-    let id = daemon.child.id();
-    let pid = wait_for("a count worker", || workers_of(id).first().copied());
-    Pid::from_raw(pid.cast_signed()).unwrap()
-}
-
-fn wait_for_right_count(dir: &TestDir) {
-    let expected = naive(&dir.path("whisper"));
-    wait_for("the right count", || {
-        (totals_of(&dir.count()?) == expected).then_some(())
-    });
-}
-
 fn thousand_metrics() -> TestDir {
     let dir = TestDir::in_memory();
     dir.metrics((0..1000).map(|number| format!("h{}/c{}/m.wsp", number / 5, number % 5)));
     dir
-}
-
-#[test]
-fn frozen_worker_is_reported_once_and_not_replaced() {
-    let dir = TestDir::in_memory();
-    make_large(&dir.path("whisper"));
-    let configure = |busy: u32| {
-        let graphite = format!("interval = \"100ms\"\nmax_busy_percent = {busy}");
-        dir.configure_with("", &graphite, "interval = \"200ms\"", "");
-    };
-    configure(2);
-    let daemon = Daemon::start_notifying(&dir, None);
-    let worker = wait_for_worker(&daemon);
-    let pid = worker.as_raw_pid();
-    wait_until("the status to name the worker", || {
-        let status = dir.command().arg("status").output().unwrap();
-        let running = format!("; a count is running (pid {pid})");
-        text(&status.stdout).contains(&running)
-    });
-    let status = daemon.wait_for_message("STATUS=first count in progress");
-    assert!(!status.contains("does not respond"), "{status}");
-    kill_process(worker, Signal::STOP).unwrap();
-    daemon.wait_for_message("STATUS=first count in progress, the count does not respond");
-    dir.wait_for_log(&format!(
-        "WARN graphite: the count worker (pid {pid}) has not responded for 5s"
-    ));
-    Watch::replaced(&dir.path("")).wait_for("disks.tmp", 10);
-    assert_eq!(workers_of(daemon.child.id()).len(), 1);
-    kill_process(worker, Signal::CONT).unwrap();
-    dir.wait_for_log("INFO graphite: the count worker responds again");
-    configure(100);
-    daemon.signal(Signal::HUP);
-    wait_for_right_count(&dir);
-    assert_eq!(
-        (dir.logged("has not responded"), dir.logged("responds again")),
-        (1, 1)
-    );
-    daemon.stop();
 }
 
 #[test]
@@ -77,7 +26,7 @@ fn frozen_worker_ends_with_its_daemon() {
         let daemon = Daemon::start_notifying(&dir, None);
         daemon.wait_for_message("READY=1");
         let id = daemon.child.id();
-        let worker = wait_for_worker(&daemon);
+        let worker = daemon.wait_for_worker();
         let name = format!("/proc/{}/comm", worker.as_raw_pid());
         // It sets its name after it has tied its life to that of the daemon.
         wait_until("the worker's name", || {
@@ -106,7 +55,7 @@ fn killed_worker_leaves_a_usable_snapshot_and_is_replaced() {
         dir.metrics([format!("h{}/c0/new-{kill}.wsp", random.below(200))]);
         // Some die before they have read their request, others while they publish.
         std::thread::sleep(Duration::from_micros(random.below(20_000) as u64));
-        killed += usize::from(kill_process(wait_for_worker(&daemon), Signal::KILL).is_ok());
+        killed += usize::from(kill_process(daemon.wait_for_worker(), Signal::KILL).is_ok());
     }
     assert!(killed > KILLS / 4, "only {killed} of {KILLS} were killed");
     wait_for_right_count(&dir);
@@ -131,9 +80,9 @@ fn worker_ignores_the_snapshot_only_after_two_deaths_in_a_row() {
         let before = dir.logged(message);
         wait_until(message, || {
             // One that finishes before it is killed does not die. When the next one starts, a death is logged.
-            let worker = wait_for_worker(&daemon);
+            let worker = daemon.wait_for_worker();
             let _ = kill_process(worker, Signal::KILL);
-            wait_until("the next worker", || wait_for_worker(&daemon) != worker);
+            wait_until("the next worker", || daemon.wait_for_worker() != worker);
             dir.logged(message) > before
         });
     };
@@ -156,17 +105,76 @@ fn changed_settings_end_a_running_count() {
     make_large(&dir.path("whisper"));
     dir.configure("max_busy_percent = 1");
     let daemon = Daemon::start_notifying(&dir, None);
-    let worker = wait_for_worker(&daemon);
+    let worker = daemon.wait_for_worker();
     // The count does not depend on the interval of the disks.
     dir.configure_with("", "max_busy_percent = 1", "interval = \"200ms\"", "");
     dir.reload(&daemon);
-    assert_eq!(wait_for_worker(&daemon), worker);
+    assert_eq!(daemon.wait_for_worker(), worker);
     dir.configure("max_busy_percent = 100\nhost_depth = 2");
     daemon.signal(Signal::HUP);
     wait_for("the count", || {
         dir.count().filter(|count| count["hosts"] == 400 * 25)
     });
     assert_eq!(dir.logged(" WARN graphite"), 0, "{}", dir.log());
+    daemon.stop();
+}
+
+#[test]
+fn what_a_worker_counted_with_old_settings_is_ignored() {
+    let dir = thousand_metrics();
+    let configure = |depth: u32| dir.configure(&format!("host_depth = {depth}\nmax_busy_percent = 1"));
+    configure(1);
+    let daemon = Daemon::start(&dir);
+    let id = daemon.child.id();
+    dir.wait_for_log("INFO graphite: counting ");
+    daemon.signal(Signal::STOP);
+    // The daemon learns of the reload and of the finished count at once.
+    wait_for_right_count(&dir);
+    wait_until("the worker's end", || workers_of(id).is_empty());
+    configure(2);
+    daemon.signal(Signal::HUP);
+    daemon.signal(Signal::CONT);
+    wait_for("the count", || dir.count().filter(|count| count["hosts"] == 1000));
+    daemon.stop();
+}
+
+#[test]
+fn worker_that_is_killed_after_its_last_report_has_died() {
+    let dir = TestDir::in_memory();
+    dir.configure_with("", "", "enabled = false", "enabled = false");
+    let at_exit = [
+        "-e",
+        "trace=exit_group",
+        "-e",
+        "inject=exit_group:error=ENOSYS:signal=KILL",
+    ];
+    let Some(mut command) = strace(&dir, &at_exit, &["run"]) else {
+        return;
+    };
+    let daemon = Daemon::spawn(&mut command, None);
+    dir.wait_for_log("WARN graphite: the count worker died (signal: 9 (SIGKILL)");
+    assert!(dir.count().is_some());
+    daemon.stop_traced();
+}
+
+#[test]
+fn end_of_another_child_process_is_not_the_workers_end() {
+    let dir = thousand_metrics();
+    dir.configure_vm("", "max_busy_percent = 1", "enabled = false", FAST);
+    let daemon = Daemon::start(&dir);
+    let id = daemon.child.id();
+    let worker = daemon.wait_for_worker();
+    let find_helper = || {
+        let mut children = children_of(id).into_iter();
+        children.find(|pid| *pid != worker.as_raw_pid())
+    };
+    let helper = wait_for("the VMware helper", find_helper);
+    kill(helper, Signal::KILL);
+    wait_until("another helper", || {
+        find_helper().is_some_and(|pid| pid != helper)
+    });
+    wait_for_right_count(&dir);
+    assert_eq!(dir.logged("count worker"), 0, "{}", dir.log());
     daemon.stop();
 }
 
@@ -201,10 +209,9 @@ fn worker_that_publishes_while_the_daemon_stops_may_finish() {
     let Some(mut command) = strace(&dir, &slow_sync, &["run"]) else {
         return;
     };
-    let mut daemon = Daemon::spawn(&mut command, None);
+    let daemon = Daemon::spawn(&mut command, None);
     let temporary = dir.path(".whisper.nb_metrics.tmp");
     wait_until("the temporary file", || temporary.exists());
-    kill(children_of(daemon.child.id())[0], Signal::TERM);
-    wait_for("the daemon's end", || daemon.child.try_wait().unwrap());
+    daemon.stop_traced();
     assert!(dir.count().is_some() && !temporary.exists(), "{}", dir.log());
 }
