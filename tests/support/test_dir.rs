@@ -39,7 +39,12 @@ impl TestDir {
     }
 
     fn under(parent: &Path, is_mounted: bool) -> Self {
-        let dir = tempfile::tempdir_in(parent).unwrap();
+        // So that tests/mutants finds the directories that killed tests leave behind.
+        let prefix = format!(".{}-", std::process::id());
+        let dir = tempfile::Builder::new()
+            .prefix(&prefix)
+            .tempdir_in(parent)
+            .unwrap();
         let mount = is_mounted
             .then(|| Mounted::new("-t tmpfs none", dir.path()))
             .flatten();
