@@ -104,8 +104,13 @@ fn disabled_count_still_finds_the_disks_of_the_tree() {
     let daemon = Daemon::start(&dir);
     let is_found = |disks: &Value| disks["whisper_disks"][0] == "sda";
     wait_for("the disks of the tree", || dir.disks().filter(is_found));
+    // Until the worker has ended.
+    let id = daemon.child.id();
+    wait_until("no child process", || children_of(id).is_empty());
+    dir.wait_for_disks(5);
     daemon.stop();
     assert!(dir.count().is_none());
+    assert_eq!(dir.logged(" WARN graphite"), 0, "{}", dir.log());
 }
 
 #[test]

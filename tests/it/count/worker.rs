@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::support::{
-    Daemon, FAST, Numbers, TestDir, Usage, children_of, cpu_time, kill, make_large, strace, wait_for,
+    Clocks, Daemon, FAST, Numbers, TestDir, Usage, children_of, cpu_time, kill, make_large, strace, wait_for,
     wait_for_right_count, wait_until, workers_of,
 };
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
@@ -181,8 +181,15 @@ fn end_of_another_child_process_is_not_the_workers_end() {
 #[test]
 fn worker_that_cannot_be_started_is_retried_after_the_interval() {
     let dir = TestDir::in_memory();
-    dir.configure_with("", "interval = \"100ms\"", "enabled = false", "enabled = false");
-    let daemon = Daemon::start(&dir);
+    let debug = "log_level = \"debug\"";
+    dir.configure_with(
+        debug,
+        "interval = \"100ms\"",
+        "enabled = false",
+        "enabled = false",
+    );
+    let clocks = Clocks::new(&dir);
+    let daemon = Daemon::spawn(clocks.given_to(dir.command().arg("run")), None);
     wait_for("the count", || dir.count());
     let limit_descriptors = |current| {
         let pid = Pid::from_child(&daemon.child);
@@ -192,12 +199,15 @@ fn worker_that_cannot_be_started_is_retried_after_the_interval() {
     // Enough to open the log, and not for the pipes of a worker.
     limit_descriptors(Some(Usage::of(&daemon.child).descriptors as u64 + 1));
     dir.wait_for_log("starting the count worker: Too many open files");
+    // Needs a full scan, although no worker can start.
+    clocks.shift_wall(-5);
     let before = cpu_time(daemon.child.id());
     std::thread::sleep(Duration::from_secs(1));
     let spent = cpu_time(daemon.child.id()) - before;
     assert!(spent < Duration::from_millis(300), "{spent:?}");
     limit_descriptors(getrlimit(Resource::Nofile).current);
     dir.wait_for_log("INFO graphite: counting works again");
+    dir.wait_for_log("full scan (requested)");
     daemon.stop();
 }
 

@@ -28,6 +28,20 @@ fn carbon_is_fed_over_ipv6_too() {
 }
 
 #[test]
+fn carbon_that_starts_later_is_fed_though_nothing_else_is_due() {
+    let dir = TestDir::in_memory();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let more = format!("enabled = false\n[carbon]\nenabled = true\naddress = \"{address}\"\n");
+    dir.configure_with("", "interval = \"1h\"", "enabled = false", &more);
+    let daemon = Daemon::start(&dir);
+    wait_for("the count", || dir.count());
+    dir.wait_for_log("WARN carbon: ");
+    let _carbon = TcpListener::bind(address).unwrap();
+    dir.wait_for_log("INFO carbon: first values sent");
+    daemon.stop();
+}
+
+#[test]
 fn reload_reconnects_to_carbon_only_if_its_settings_changed() {
     let dir = TestDir::in_memory();
     dir.metrics(["host/a.wsp"]);
