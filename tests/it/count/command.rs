@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::process::Output;
 
 use crate::support::{
-    TestDir, assert_contains, hostile_names, json_of, make_deep, naive, remove_deep, stderr_of, text,
+    TestDir, assert_contains, hostile_names, json_of, make_deep, naive, remove_deep, stderr_of, strace, text,
     totals_of,
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -50,6 +50,50 @@ fn every_unusual_entry_counts_by_its_lstat_type() {
     let document = dir.once_json()["graphite"].clone();
     assert_eq!(totals_of(&document), naive(&whisper));
     assert_eq!(document.get("unreadable"), None);
+}
+
+#[test]
+fn directory_that_cannot_be_read_is_skipped_unless_memory_is_short() {
+    let dir = TestDir::in_memory();
+    dir.metrics(["host-1/a.wsp", "host-2/b.wsp"]);
+    for (path, error, unreadable, reason) in [
+        (
+            "whisper/host-1",
+            "EIO",
+            Some(1),
+            ", not counted: Input/output error",
+        ),
+        (
+            "whisper",
+            "EIO",
+            None,
+            ": reading directories: Input/output error",
+        ),
+        (
+            "whisper/host-1",
+            "ENOMEM",
+            None,
+            ": reading directories: Cannot allocate memory",
+        ),
+    ] {
+        let (path, inject) = (dir.path(path), format!("inject=getdents64:error={error}"));
+        let options = [
+            "-P",
+            path.to_str().unwrap(),
+            "-e",
+            "trace=getdents64",
+            "-e",
+            &inject,
+        ];
+        let Some(mut command) = strace(&dir, &options, &["once", "--json", "--window", "10ms"]) else {
+            return;
+        };
+        let output = command.output().unwrap();
+        assert_contains(&stderr_of(&output), reason);
+        let document = &json_of(&output)["graphite"];
+        assert_eq!(document["unreadable"].as_u64(), unreadable, "{document}");
+        assert_eq!(document.is_null(), unreadable.is_none(), "{document}");
+    }
 }
 
 #[test]
