@@ -66,3 +66,23 @@ impl AsFd for NonBlocking {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_pipe_that_cannot_be_opened_again_is_not_waited_for() {
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let writer: &'static _ = Box::leak(Box::new(writer));
+        let out = NonBlocking::Polled(writer.as_fd());
+        let mut written = 0;
+        let error = loop {
+            match out.write(&[b'x'; 10_000]) {
+                Ok(length) => written += length,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((error.kind(), written), (ErrorKind::WouldBlock, 65_536));
+    }
+}
