@@ -53,7 +53,7 @@ fn every_unusual_entry_counts_by_its_lstat_type() {
 }
 
 #[test]
-fn directory_that_cannot_be_read_is_skipped_unless_memory_is_short() {
+fn unreadable_directory_is_skipped_unless_memory_is_short() {
     let dir = TestDir::in_memory();
     dir.metrics(["host-1/a.wsp", "host-2/b.wsp"]);
     for (path, error, unreadable, reason) in [
