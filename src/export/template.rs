@@ -213,6 +213,13 @@ mod tests {
     }
 
     #[test]
+    fn method_of_a_number_is_an_error() {
+        let context = Value::from_pairs([("a", 1)]);
+        let error = render("{{ a.get('b', 2) }}", context).unwrap_err();
+        assert!(error.to_string().contains("unknown method"), "{error}");
+    }
+
+    #[test]
     fn longest_template_renders() {
         // `check` would also measure the debug build, which compiles this in about the time that is the limit.
         let template = "{{ a.b|round(2) }},\n".repeat(13 << 10);
