@@ -1,4 +1,4 @@
-//! The count worker as a process: killed and restarted, or not started.
+//! The count worker as a process: killed and restarted, not started, and ended with its daemon or by old settings.
 
 use std::fs;
 use std::time::Duration;
